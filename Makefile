@@ -1,0 +1,70 @@
+# The recipes are the same for a person and for CI. `make run` and `make test` need nothing but a
+# Debian-like machine (or one with the tools already there) and a network to the package registries.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: help
+help: ## Show the recipes
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: run
+run: build-tools ## Build and start the gateway with its demo configuration and simulated provider
+	cargo build --release --bin sluicegate
+	target/release/sluicegate demo
+
+.PHONY: test
+test: test-tools ## Install what the tests need and run them all
+	cargo build --locked --workspace --bins
+	@if command -v cargo-nextest >/dev/null; then \
+		cargo nextest run --locked --workspace --no-fail-fast; \
+	else \
+		cargo test --locked --workspace --no-fail-fast; \
+	fi
+	cargo test --locked --workspace --doc -q
+	$(PYTHON) -m pytest -q tests/sdk
+
+.PHONY: lint
+lint: build-tools ## Formatting, clippy, the docs' links
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items -q
+
+.PHONY: ci
+ci: lint test ## What CI runs
+
+.PHONY: bench
+bench: build-tools ## Micro-benchmarks
+	cargo bench --bench wire --bench filters
+
+.PHONY: compare
+compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
+	cargo build --release --workspace --bins
+	target/release/compare
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	for target in sse peek config; do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; \
+	done
+
+.PHONY: deny
+deny: ## Licences, advisories, sources
+	cargo deny check
+
+# The system's packages: a C compiler and cmake for zlib-ng and aws-lc.
+.PHONY: build-tools
+build-tools:
+	@scripts/need.sh cargo cc cmake
+
+.PHONY: test-tools
+test-tools: build-tools $(VENV)/.installed
+
+$(VENV)/.installed: tests/sdk/requirements.txt
+	@scripts/need.sh python3
+	python3 -m venv $(VENV) || { scripts/need.sh --package python3-venv && python3 -m venv $(VENV); }
+	$(VENV)/bin/pip install -q -r tests/sdk/requirements.txt
+	@touch $@

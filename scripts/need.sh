@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Makes sure that commands are there, and installs them where it can.
+#   need.sh cargo cc cmake        commands
+#   need.sh --package NAME...     Debian packages by name
+set -euo pipefail
+
+install() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing: $*. Install it with your package manager and try again." >&2
+        exit 1
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+package_of() {
+    case "$1" in
+    cc) echo gcc libc6-dev ;;
+    python3) echo python3 python3-venv ;;
+    *) echo "$1" ;;
+    esac
+}
+
+if [ "${1:-}" = --package ]; then
+    shift
+    install "$@"
+    exit
+fi
+
+missing=()
+for command in "$@"; do
+    command -v "$command" >/dev/null && continue
+    if [ "$command" = cargo ]; then
+        echo "missing: cargo 1.95 or later. Install it from https://rustup.rs and try again." >&2
+        exit 1
+    fi
+    # shellcheck disable=SC2046
+    missing+=($(package_of "$command"))
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    install "${missing[@]}"
+fi
