@@ -1,0 +1,32 @@
+//! What Sluicegate allows: pure decisions about a request's head.
+//!
+//! This crate decides, the proxy acts. It opens no socket, reads no clock, waits for nothing and
+//! knows no proxy library. Its input is an [`http::request::Parts`] and what the listener knows of
+//! the [`Connection`]; its output is evidence to go on with, or a [`Denial`].
+//!
+//! # The phases, in their order
+//!
+//! | phase | input | evidence | refuses |
+//! |---|---|---|---|
+//! | [`Pipeline::screen`] | head, connection | [`Screened`]: route, CORS grant, body limit | what nobody may send |
+//! | [`Pipeline::identify`] | head | [`Caller`] | who may not call at all |
+//!
+//! The body is read between the phases, under the [`BodyLimit`](screen::BodyLimit) that the screen
+//! gave. The order within a phase is on the page of [`pipeline`], with the reason for each place.
+//!
+//! # What is not here
+//!
+//! Configuration files, time, storage, and anything that changes the request. The built filters are
+//! immutable: a new configuration builds a new [`Pipeline`].
+
+pub mod call;
+pub mod denial;
+pub mod identify;
+pub mod pipeline;
+pub mod screen;
+#[cfg(test)]
+mod testing;
+
+pub use call::{Caller, CallerKind, Connection, Protocol};
+pub use denial::{Denial, DenialKind};
+pub use pipeline::{Denied, Pipeline, Screened};
