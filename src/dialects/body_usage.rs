@@ -1,0 +1,233 @@
+//! Finds the usage in an answer that is one JSON document.
+
+use super::{Endpoint, scan::JsonScan, tokens};
+use crate::chat::Usage;
+
+/// Reads an answer's body piece by piece, cut anywhere, without holding it.
+///
+/// It follows strings and brackets and keeps the value of `usage` at the root, up to 16 KiB.
+#[derive(Debug)]
+pub struct UsageScanner {
+    endpoint: Endpoint,
+    scan: JsonScan,
+}
+
+impl UsageScanner {
+    /// A scanner for an answer of `endpoint`.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, scan: JsonScan::default() }
+    }
+
+    /// Takes the next bytes of the body.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.scan.push(bytes);
+    }
+
+    /// The usage. `None` when there was none, or none that can be read.
+    pub fn finish(&self) -> Option<Usage> {
+        let raw = self.scan.found().usage.as_deref()?;
+        tokens::of_answer(self.endpoint, raw)
+    }
+
+    /// Whether the body was one JSON object to its closing brace, rather than cut or no JSON.
+    pub fn is_complete(&self) -> bool {
+        self.scan.is_complete()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn scan_whole(endpoint: Endpoint, body: &[u8]) -> UsageScanner {
+        let mut scanner = UsageScanner::new(endpoint);
+        scanner.push(body);
+        scanner
+    }
+
+    #[test]
+    fn usage_of_each_dialects_answer() {
+        let table: [(Endpoint, &[u8], Usage); 5] = [
+            (
+                Endpoint::ChatCompletions,
+                include_bytes!("fixtures/chat_answer.json"),
+                Usage {
+                    input: 75,
+                    cache_read: 1_024,
+                    output: 46,
+                    reasoning: 32,
+                    audio_input: 5,
+                    audio_output: 2,
+                    ..Usage::default()
+                },
+            ),
+            (
+                Endpoint::Responses,
+                include_bytes!("fixtures/responses_answer.json"),
+                Usage {
+                    input: 30,
+                    cache_read: 6,
+                    output: 87,
+                    reasoning: 64,
+                    ..Usage::default()
+                },
+            ),
+            (
+                Endpoint::Messages,
+                include_bytes!("fixtures/messages_answer.json"),
+                Usage {
+                    input: 21,
+                    cache_read: 188_086,
+                    cache_write_5m: 148,
+                    cache_write_1h: 100,
+                    output: 393,
+                    ..Usage::default()
+                },
+            ),
+            (
+                Endpoint::Embeddings,
+                br#"{"object":"list","data":[{"embedding":[0.1,-2e-3]}],"usage":{"prompt_tokens":8,"total_tokens":8}}"#,
+                Usage {
+                    input: 8,
+                    ..Usage::default()
+                },
+            ),
+            (
+                Endpoint::Embeddings,
+                br#"{"usage":{"total_tokens":8}}"#,
+                Usage {
+                    input: 8,
+                    ..Usage::default()
+                },
+            ),
+        ];
+        for (endpoint, body, usage) in table {
+            let scanner = scan_whole(endpoint, body);
+            assert_eq!(scanner.finish(), Some(usage), "{endpoint:?}");
+            assert!(scanner.is_complete(), "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_roots_usage_counts() {
+        let body = br#"{"choices":[{"usage":{"prompt_tokens":1}}],"text":"\"usage\":{\"prompt_tokens\":2}",
+            "response":{"usage":{"prompt_tokens":3}},"a":{"usage":{"prompt_tokens":4}},"x":["usage",{"prompt_tokens":5}]}"#;
+        let scanner = scan_whole(Endpoint::ChatCompletions, body);
+        assert!(scanner.is_complete());
+        assert_eq!(scanner.finish(), None);
+    }
+
+    #[test]
+    fn a_name_in_escapes_is_the_same_name() {
+        let body = br#"{"us\u0061ge":{"prompt_tokens":3}}"#;
+        let usage = scan_whole(Endpoint::ChatCompletions, body).finish().unwrap();
+        assert_eq!(usage.input, 3);
+    }
+
+    #[test]
+    fn cut_and_foreign_bodies_are_not_complete() {
+        let whole = include_bytes!("fixtures/chat_answer.json").trim_ascii_end();
+        for end in 0..whole.len() {
+            assert!(!scan_whole(Endpoint::ChatCompletions, &whole[..end]).is_complete());
+        }
+        for body in ["", "[]", "null", "{} x", "{}{}", "<html>{}</html>", "}"] {
+            assert!(!scan_whole(Endpoint::ChatCompletions, body.as_bytes()).is_complete());
+        }
+    }
+
+    #[test]
+    fn a_usage_object_without_end_is_not_held() {
+        let mut scanner = UsageScanner::new(Endpoint::ChatCompletions);
+        scanner.push(br#"{"usage":{"prompt_tokens":1,"x":""#);
+        for _ in 0..1_000 {
+            scanner.push(&[b'x'; 1_024]);
+        }
+        scanner.push(br#""}}"#);
+        assert!(scanner.is_complete());
+        assert_eq!(scanner.finish(), None);
+    }
+
+    /// Any JSON value, with names that matter at every depth.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0_u64..2_000).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            "[\"\\\\{}:,usage]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                members(inner),
+            ]
+        })
+    }
+
+    fn members(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+        let name = prop_oneof![
+            Just("usage".to_owned()),
+            Just("response".to_owned()),
+            Just("prompt_tokens".to_owned()),
+            Just("completion_tokens".to_owned()),
+            "[a-z\"\\\\\u{e9}]{0,4}",
+        ];
+        proptest::collection::btree_map(name, value, 0..4)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    fn documents() -> impl Strategy<Value = Value> {
+        let counts = (0_u64..99, 0_u64..99)
+            .prop_map(|(a, b)| json!({"prompt_tokens": a, "completion_tokens": b}));
+        (members(value()), proptest::option::of(counts)).prop_map(|(mut document, counts)| {
+            if let Some(counts) = counts {
+                document["usage"] = counts;
+            }
+            document
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_agrees_with_a_full_parser(
+            document in documents(),
+            pretty in any::<bool>(),
+            sizes in proptest::collection::vec(1_usize..20, 1..8),
+        ) {
+            let body = if pretty {
+                serde_json::to_vec_pretty(&document).unwrap()
+            } else {
+                serde_json::to_vec(&document).unwrap()
+            };
+            let mut scanner = UsageScanner::new(Endpoint::ChatCompletions);
+            let mut rest = body.as_slice();
+            for size in sizes.iter().cycle() {
+                let (piece, more) = rest.split_at((*size).min(rest.len()));
+                scanner.push(piece);
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert!(scanner.is_complete());
+            let reference = document.get("usage").and_then(|usage| {
+                tokens::of_answer(Endpoint::ChatCompletions, &serde_json::to_vec(usage).unwrap())
+            });
+            prop_assert_eq!(scanner.finish(), reference);
+        }
+
+        #[test]
+        fn nothing_panics(pieces in proptest::collection::vec(
+            proptest::collection::vec(prop_oneof![any::<u8>(), proptest::sample::select(b"{}[]\",:\\usage ".as_slice())], 0..30), 0..10)) {
+            let mut scanner = UsageScanner::new(Endpoint::Responses);
+            for piece in &pieces {
+                scanner.push(piece);
+            }
+            let _usage = scanner.finish();
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! Reads what one event means: content, usage, error, end.
+//!
+//! Most events of a stream are a few tokens of text, and there are thousands of streams. So an
+//! event is searched for the few words that matter, and only one that has them is parsed. The
+//! words are sought as JSON strings, which text inside a string cannot imitate: its quotes have
+//! backslashes. What the search finds too much, the parser puts right.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
+
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Endpoint, scan::Found, tokens};
+use crate::chat::{FinishReason, Usage};
+
+/// The longest name of a model that is kept.
+const MAX_MODEL: usize = 256;
+
+/// What an event is, for who forwards it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// To be forwarded.
+    Pass,
+    /// Nothing but the usage, which the caller may not have asked for.
+    UsageChunk,
+    /// The last event of the dialect.
+    Terminal,
+    /// The provider's error.
+    Error,
+    /// Not of the dialect.
+    Malformed,
+}
+
+/// What a stream told so far.
+#[derive(Debug)]
+pub(super) struct Facts {
+    endpoint: Endpoint,
+    pub(super) usage: Option<Usage>,
+    anthropic: tokens::AnthropicCounts,
+    pub(super) model: Option<String>,
+    pub(super) content_seen: bool,
+    pub(super) finish_reason: Option<FinishReason>,
+}
+
+impl Facts {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            usage: None,
+            anthropic: tokens::AnthropicCounts::default(),
+            model: None,
+            content_seen: false,
+            finish_reason: None,
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// Takes one event: the values of its `event` and `data` fields.
+    pub(super) fn take(&mut self, name: &[u8], data: &[u8]) -> Verdict {
+        let data = data.trim_ascii();
+        if data == b"[DONE]" {
+            return if self.is_chat() { Verdict::Terminal } else { Verdict::Pass };
+        }
+        if !(data.starts_with(b"{") && data.ends_with(b"}")) {
+            return Verdict::Malformed;
+        }
+        if name == b"error" {
+            return Verdict::Error;
+        }
+        if self.is_chat() {
+            return self.take_chunk(data);
+        }
+        let kind = match leading_type(data) {
+            Some(kind) => Cow::Borrowed(kind),
+            None if !name.is_empty() => Cow::Borrowed(name),
+            None => match parse::<Typed<'_>>(data) {
+                Parsed::Yes(typed) => {
+                    Cow::Owned(typed.kind.unwrap_or_default().into_owned().into_bytes())
+                }
+                Parsed::OtherShape => Cow::Borrowed(name),
+                Parsed::NotJson => return Verdict::Malformed,
+            },
+        };
+        if self.endpoint == Endpoint::Responses {
+            self.take_responses_event(&kind, data)
+        } else {
+            self.take_messages_event(&kind, data)
+        }
+    }
+
+    /// Takes an event that was too long to be held.
+    pub(super) fn take_found(&mut self, name: &[u8], found: &Found) -> Verdict {
+        if name == b"error" || (self.is_chat() && found.error) {
+            return Verdict::Error;
+        }
+        if self.is_chat() {
+            self.content_seen = true;
+            let usage = found.usage.as_deref();
+            self.take_usage(usage);
+            return Verdict::Pass;
+        }
+        let kind: Option<String> =
+            found.kind.as_deref().and_then(|raw| serde_json::from_slice(raw).ok());
+        let kind = kind.as_deref().map_or(name, str::as_bytes);
+        let usage = found.inner_usage.as_deref().or(found.usage.as_deref());
+        match kind {
+            b"error" => return Verdict::Error,
+            b"message_start" | b"message_delta" => self.take_usage(usage),
+            b"message_stop" => return Verdict::Terminal,
+            b"response.completed" | b"response.incomplete" => {
+                self.take_usage(usage);
+                self.finish_reason = Some(if kind == b"response.completed" {
+                    FinishReason::Stop
+                } else {
+                    FinishReason::Other
+                });
+                return Verdict::Terminal;
+            }
+            b"response.failed" => {
+                self.take_usage(usage);
+                return Verdict::Error;
+            }
+            _ => self.content_seen |= is_content(kind),
+        }
+        Verdict::Pass
+    }
+
+    fn is_chat(&self) -> bool {
+        !matches!(self.endpoint, Endpoint::Responses | Endpoint::Messages)
+    }
+
+    /// A chunk of chat completions, or of the older completions.
+    fn take_chunk(&mut self, data: &[u8]) -> Verdict {
+        let words = &*WORDS;
+        let interesting = !self.content_seen
+            || words.has_value(&words.usage, data, |first| first == b'{')
+            || words.has_value(&words.error, data, |first| first != b'n')
+            || words.has_value(&words.finish_reason, data, |first| first == b'"');
+        if !interesting {
+            return Verdict::Pass;
+        }
+        let chunk = match parse::<Chunk<'_>>(data) {
+            Parsed::Yes(chunk) => chunk,
+            Parsed::OtherShape => return Verdict::Pass,
+            Parsed::NotJson => return Verdict::Malformed,
+        };
+        if chunk.error.is_some() {
+            return Verdict::Error;
+        }
+        self.take_model(chunk.model);
+        let choices: Option<Vec<Choice<'_>>> =
+            chunk.choices.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        for choice in choices.iter().flatten() {
+            self.content_seen |= choice.has_content();
+            let reason = choice
+                .finish_reason
+                .and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
+            if let Some(reason) = reason {
+                self.finish_reason = Some(FinishReason::from_word(&reason));
+            }
+        }
+        let groq = chunk
+            .x_groq
+            .and_then(|raw| serde_json::from_str::<Groq<'_>>(raw.get()).ok())
+            .and_then(|groq| groq.usage);
+        let usage = chunk.usage.or(groq).map(|raw| raw.get().as_bytes());
+        self.take_usage(usage);
+        let has_usage = chunk.usage.is_some_and(|raw| raw.get().starts_with('{'));
+        if has_usage && choices.is_some_and(|choices| choices.is_empty()) {
+            Verdict::UsageChunk
+        } else {
+            Verdict::Pass
+        }
+    }
+
+    fn take_responses_event(&mut self, kind: &[u8], data: &[u8]) -> Verdict {
+        let verdict = match kind {
+            b"error" => return Verdict::Error,
+            b"response.created" => Verdict::Pass,
+            b"response.completed" | b"response.incomplete" => Verdict::Terminal,
+            b"response.failed" => Verdict::Error,
+            _ => {
+                self.content_seen |= is_content(kind);
+                return Verdict::Pass;
+            }
+        };
+        let response = match parse::<ResponseEvent<'_>>(data) {
+            Parsed::Yes(event) => event.response,
+            Parsed::OtherShape => return verdict,
+            Parsed::NotJson => return Verdict::Malformed,
+        };
+        if let Some(response) = response {
+            self.take_model(response.model);
+            self.take_usage(response.usage.map(|raw| raw.get().as_bytes()));
+            if verdict == Verdict::Terminal {
+                let word = response
+                    .incomplete_details
+                    .and_then(|raw| serde_json::from_str::<Incomplete<'_>>(raw.get()).ok())
+                    .and_then(|details| details.reason);
+                self.finish_reason = Some(match word {
+                    Some(word) => FinishReason::from_word(&word),
+                    None if kind == b"response.completed" => FinishReason::Stop,
+                    None => FinishReason::Other,
+                });
+            }
+        }
+        verdict
+    }
+
+    fn take_messages_event(&mut self, kind: &[u8], data: &[u8]) -> Verdict {
+        match kind {
+            b"error" => return Verdict::Error,
+            b"message_stop" => return Verdict::Terminal,
+            b"message_start" | b"message_delta" => {}
+            _ => {
+                self.content_seen |= is_content(kind);
+                return Verdict::Pass;
+            }
+        }
+        let event = match parse::<MessageEvent<'_>>(data) {
+            Parsed::Yes(event) => event,
+            Parsed::OtherShape => return Verdict::Pass,
+            Parsed::NotJson => return Verdict::Malformed,
+        };
+        let message = event.message.unwrap_or_default();
+        self.take_model(message.model);
+        for usage in [message.usage, event.usage].into_iter().flatten() {
+            self.take_usage(Some(usage.get().as_bytes()));
+        }
+        let reason = event.delta.and_then(|delta| delta.stop_reason);
+        if let Some(reason) = reason {
+            self.finish_reason = Some(FinishReason::from_word(&reason));
+        }
+        Verdict::Pass
+    }
+
+    fn take_usage(&mut self, raw: Option<&[u8]>) {
+        let Some(raw) = raw else {
+            return;
+        };
+        let usage = if self.endpoint == Endpoint::Messages {
+            self.anthropic.merge(raw);
+            self.anthropic.usage()
+        } else {
+            tokens::openai(self.endpoint, raw)
+        };
+        self.usage = usage.or(self.usage);
+    }
+
+    fn take_model(&mut self, raw: Option<&RawValue>) {
+        if self.model.is_none()
+            && let Some(raw) = raw
+            && let Ok(model) = serde_json::from_str::<Cow<'_, str>>(raw.get())
+            && (1..=MAX_MODEL).contains(&model.len())
+        {
+            self.model = Some(model.into_owned());
+        }
+    }
+}
+
+/// Whether an event of this type carries generated content.
+fn is_content(kind: &[u8]) -> bool {
+    // `response.output_text.delta` and its kin; Anthropic's `content_block_delta`.
+    kind.ends_with(b".delta") || kind == b"content_block_delta"
+}
+
+/// The value of `type`, when it is the first member and has no escapes: so both vendors send it.
+fn leading_type(data: &[u8]) -> Option<&[u8]> {
+    let rest = data.strip_prefix(b"{")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b"\"type\"")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b":")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b"\"")?;
+    let end = memchr::memchr2(b'"', b'\\', rest)?;
+    (rest[end] == b'"').then(|| &rest[..end])
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
+    usage: Finder::new(b"\"usage\""),
+    error: Finder::new(b"\"error\""),
+    finish_reason: Finder::new(b"\"finish_reason\""),
+});
+
+struct Words {
+    usage: Finder<'static>,
+    error: Finder<'static>,
+    finish_reason: Finder<'static>,
+}
+
+impl Words {
+    /// Whether `data` holds a member of this name whose value's first byte is `wanted`.
+    #[inline]
+    fn has_value(&self, word: &Finder<'_>, data: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
+        let mut rest = data;
+        while let Some(at) = word.find(rest) {
+            rest = &rest[at + word.needle().len()..];
+            let value = rest
+                .trim_ascii_start()
+                .strip_prefix(b":")
+                .and_then(|value| value.trim_ascii_start().first());
+            if value.is_some_and(|&first| wanted(first)) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+enum Parsed<T> {
+    Yes(T),
+    /// JSON, but not what is read here. It is the caller's SDK that has to judge it.
+    OtherShape,
+    NotJson,
+}
+
+fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Parsed<T> {
+    match serde_json::from_slice(data) {
+        Ok(value) => Parsed::Yes(value),
+        Err(error) if error.is_data() => Parsed::OtherShape,
+        Err(_) => Parsed::NotJson,
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    /// Groq's own place for usage.
+    #[serde(borrow)]
+    x_groq: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    /// Chat's content, by kind: `content`, `tool_calls`, vendors' names for reasoning.
+    #[serde(borrow)]
+    delta: Option<&'a RawValue>,
+    /// The content of older completions.
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+impl Choice<'_> {
+    /// Whether it has more than a role.
+    fn has_content(&self) -> bool {
+        let filled = |raw: &RawValue| !matches!(raw.get(), "null" | "\"\"" | "[]" | "{}");
+        let delta: Option<BTreeMap<Cow<'_, str>, &RawValue>> =
+            self.delta.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let in_delta = delta.iter().flatten().any(|(name, value)| name != "role" && filled(value));
+        in_delta || self.text.is_some_and(filled)
+    }
+}
+
+#[derive(Deserialize)]
+struct Groq<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ResponseEvent<'a> {
+    #[serde(borrow)]
+    response: Option<Response<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    incomplete_details: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Incomplete<'a> {
+    #[serde(borrow)]
+    reason: Option<Cow<'a, str>>,
+}
+
+/// Anthropic's `message_start` and `message_delta`.
+#[derive(Deserialize)]
+struct MessageEvent<'a> {
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(data: &str) -> (Verdict, Facts) {
+        let mut facts = Facts::new(Endpoint::ChatCompletions);
+        facts.content_seen = true;
+        let verdict = facts.take(b"", data.as_bytes());
+        (verdict, facts)
+    }
+
+    #[test]
+    fn words_inside_content_are_content() {
+        for data in [
+            r#"{"choices":[{"delta":{"content":"\"usage\":{\"prompt_tokens\":9}"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"{\"error\":{}}"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"say \"usage"}}],"usage":null}"#,
+            r#"{"choices":[{"delta":{"content":["usage",{"error":1}],"usage":{"prompt_tokens":9}}}]}"#,
+        ] {
+            let (verdict, facts) = chat(data);
+            assert_eq!((verdict, facts.usage), (Verdict::Pass, None), "{data}");
+        }
+    }
+
+    #[test]
+    fn errors_in_chat_streams() {
+        for data in [
+            r#"{"error":{"message":"x"}}"#,
+            r#"{ "error" : "overloaded" }"#,
+            r#"{"choices":[{"delta":{}}],"error":{"code":502}}"#,
+        ] {
+            assert_eq!(chat(data).0, Verdict::Error, "{data}");
+        }
+        for data in [r#"{"error":null,"choices":[]}"#, r#"{"choices":[{"error":{}}]}"#] {
+            assert_eq!(chat(data).0, Verdict::Pass, "{data}");
+        }
+    }
+
+    #[test]
+    fn usage_wherever_providers_put_it() {
+        for (data, verdict) in [
+            (r#"{"choices":[],"usage":{"prompt_tokens":4}}"#, Verdict::UsageChunk),
+            (r#"{"usage" : {"prompt_tokens":4}, "choices": [ ]}"#, Verdict::UsageChunk),
+            (r#"{"choices":[{"delta":{}}],"usage":{"prompt_tokens":4}}"#, Verdict::Pass),
+            (r#"{"choices":[{}],"x_groq":{"id":"x","usage":{"prompt_tokens":4}}}"#, Verdict::Pass),
+            (r#"{"usage":{"prompt_tokens":4}}"#, Verdict::Pass),
+        ] {
+            let (found, facts) = chat(data);
+            assert_eq!(found, verdict, "{data}");
+            assert_eq!(facts.usage.map(|usage| usage.input), Some(4), "{data}");
+        }
+    }
+
+    #[test]
+    fn a_role_alone_is_no_content() {
+        for (data, content) in [
+            (r#"{"choices":[{"delta":{"role":"assistant","content":"","refusal":null}}]}"#, false),
+            (r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[]}}]}"#, false),
+            (r#"{"choices":[{"text":""}]}"#, false),
+            (r#"{"choices":[]}"#, false),
+            (r#"{"choices":[{"delta":{"content":"a"}}]}"#, true),
+            (r#"{"choices":[{"delta":{"reasoning_content":"a"}}]}"#, true),
+            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, true),
+            (r#"{"choices":[{"text":"a"}]}"#, true),
+        ] {
+            let mut facts = Facts::new(Endpoint::ChatCompletions);
+            facts.take(b"", data.as_bytes());
+            assert_eq!(facts.content_seen, content, "{data}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_malformed() {
+        for endpoint in [Endpoint::ChatCompletions, Endpoint::Responses, Endpoint::Messages] {
+            for data in ["", "x", "[]", "{", "{\"a\":1", "[done]", "<html></html>", "null"] {
+                let verdict = Facts::new(endpoint).take(b"", data.as_bytes());
+                assert_eq!(verdict, Verdict::Malformed, "{data}");
+            }
+            let verdict = Facts::new(endpoint).take(b"", b"{\"usage\":{]}");
+            assert_eq!(verdict, Verdict::Malformed, "looked into");
+        }
+    }
+
+    #[test]
+    fn the_type_is_found_wherever_it_is() {
+        for data in [
+            r#"{"type":"message_stop"}"#,
+            r#"{ "type" : "message_stop" }"#,
+            r#"{"x":{"type":"ping"},"type":"message_stop"}"#,
+            r#"{"type":"message\u005fstop"}"#,
+        ] {
+            let verdict = Facts::new(Endpoint::Messages).take(b"", data.as_bytes());
+            assert_eq!(verdict, Verdict::Terminal, "{data}");
+        }
+        let verdict = Facts::new(Endpoint::Messages).take(b"message_stop", b"{}");
+        assert_eq!(verdict, Verdict::Terminal);
+    }
+}

@@ -1,0 +1,420 @@
+//! Reads the few fields of a request body that decisions need.
+//!
+//! A decision made on one reading of a body while the provider acts on another is a way around
+//! every policy. So this parser is stricter than the providers': a body that two parsers could
+//! read differently in a field that we look at is refused. The rest is checked for syntax and
+//! otherwise skipped.
+
+use std::{borrow::Cow, cell::RefCell, fmt, ops::Range};
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Endpoint, scan};
+
+/// The longest model name, in bytes after JSON unescaping.
+pub const MAX_MODEL_BYTES: usize = 256;
+
+/// The deepest nesting of arrays and objects in a body.
+pub const MAX_DEPTH: usize = 128;
+
+/// What a request body says about itself.
+///
+/// It also remembers where in the body the model's name is and where usage is asked for, so it
+/// belongs to that body: see [`rewrite`](super::rewrite).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peek {
+    /// The model that the caller named: 1 to [`MAX_MODEL_BYTES`] bytes, no control characters.
+    pub model: String,
+    /// Whether the caller wants an event stream.
+    pub stream: bool,
+    /// The caller's bound on output tokens for one answer; the larger one if there are two.
+    pub max_output_tokens: Option<u64>,
+    /// How many answers are generated and billed, at least 1. `best_of` counts too.
+    pub n: u32,
+    /// Whether the caller asked for usage in the stream.
+    pub include_usage: bool,
+    /// The model's JSON string, quotes included.
+    pub(super) model_span: Range<usize>,
+    /// How to ask for usage. `None`: the caller did, or the answer is no stream that can.
+    pub(super) usage_switch: Option<UsageSwitch>,
+}
+
+/// The one place in a body where asking for streamed usage is switched on and off.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct UsageSwitch {
+    /// Where the present text is.
+    pub(super) span: Range<usize>,
+    /// The caller's text.
+    pub(super) off: &'static str,
+    /// The text that asks for usage.
+    pub(super) on: &'static str,
+    /// Whether `on` is the present text.
+    pub(super) is_on: bool,
+}
+
+impl UsageSwitch {
+    fn new(span: Range<usize>, off: &'static str, on: &'static str) -> Self {
+        Self { span, off, on, is_on: false }
+    }
+}
+
+/// Why a body is refused. Always the caller's fault: status 400.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PeekError {
+    /// The body is not UTF-8.
+    #[error("The request body is not valid UTF-8: byte {0} does not belong there.")]
+    NotUtf8(usize),
+    /// The body starts with a byte order mark, which JSON forbids (RFC 8259, section 8.1).
+    #[error("The request body starts with a byte order mark; send plain UTF-8.")]
+    ByteOrderMark,
+    /// The body is not one JSON document.
+    #[error("The request body is not valid JSON: {0}.")]
+    NotJson(String),
+    /// The body is JSON, but no object.
+    #[error("The request body must be a JSON object.")]
+    NotObject,
+    /// The body is nested too deeply.
+    #[error("The request body is nested deeper than {MAX_DEPTH} levels.")]
+    TooDeep,
+    /// A field that is needed is not there.
+    #[error("The field `{0}` is missing.")]
+    Missing(&'static str),
+    /// A field occurs twice. Parsers differ in which one they take.
+    #[error("The field `{0}` occurs more than once.")]
+    Duplicate(&'static str),
+    /// A field is spelt so that some parsers take it for another one.
+    #[error("A field's name could be mistaken for `{0}`; spell it exactly so, or leave it out.")]
+    Ambiguous(&'static str),
+    /// A field has a value that it cannot have.
+    #[error("The field `{field}` must be {expected}.")]
+    Invalid {
+        /// The field's name.
+        field: &'static str,
+        /// What it has to be, in words.
+        expected: &'static str,
+    },
+    /// A field that would let the provider choose a model which we have not approved.
+    #[error("The field `{0}` is not supported: name one model in `model`.")]
+    Unsupported(&'static str),
+}
+
+impl PeekError {
+    /// Stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotUtf8(_)
+            | Self::ByteOrderMark
+            | Self::NotJson(_)
+            | Self::NotObject
+            | Self::TooDeep => "invalid_json",
+            Self::Missing(_) => "missing_required_parameter",
+            Self::Duplicate(_) => "duplicate_parameter",
+            Self::Ambiguous(_) => "ambiguous_parameter",
+            Self::Invalid { .. } => "invalid_parameter",
+            Self::Unsupported(_) => "unsupported_parameter",
+        }
+    }
+
+    /// The field at fault.
+    pub fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::NotUtf8(_)
+            | Self::ByteOrderMark
+            | Self::NotJson(_)
+            | Self::NotObject
+            | Self::TooDeep => None,
+            Self::Missing(field)
+            | Self::Duplicate(field)
+            | Self::Ambiguous(field)
+            | Self::Invalid { field, .. }
+            | Self::Unsupported(field) => Some(field),
+        }
+    }
+}
+
+/// Reads `body`, a whole request body for `endpoint`.
+pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek, PeekError> {
+    if body.starts_with(b"\xEF\xBB\xBF") {
+        return Err(PeekError::ByteOrderMark);
+    }
+    // The JSON parser below does not look at the encoding of strings that it skips.
+    let text =
+        std::str::from_utf8(body).map_err(|error| PeekError::NotUtf8(error.valid_up_to()))?;
+    // Nor does it bound the depth of values that it skips; the provider's parser may recurse.
+    if scan::deeper_than(body, MAX_DEPTH) {
+        return Err(PeekError::TooDeep);
+    }
+    let fields = parse_object(text, &FIELDS)?;
+    let found = Found::from(&fields);
+    if found[Field::Models].is_some() {
+        return Err(PeekError::Unsupported(FIELDS[Field::Models as usize]));
+    }
+
+    let model_raw = found[Field::Model].ok_or(PeekError::Missing("model"))?;
+    let model = model_name(model_raw)?;
+    let stream = boolean("stream", found[Field::Stream])?;
+    if stream && !endpoint.can_stream() {
+        return Err(PeekError::Invalid {
+            field: "stream",
+            expected: "absent or false, since this endpoint does not stream",
+        });
+    }
+    let limits = [Field::MaxTokens, Field::MaxCompletionTokens, Field::MaxOutputTokens]
+        .map(|field| count(FIELDS[field as usize], found[field]));
+    let [a, b, c] = limits;
+    let max_output_tokens = a?.max(b?).max(c?);
+    let n = answers("n", found[Field::N])?.max(answers("best_of", found[Field::BestOf])?);
+    let options = stream_options(body, found[Field::StreamOptions])?;
+
+    Ok(Peek {
+        model,
+        stream,
+        max_output_tokens,
+        n,
+        include_usage: options.include_usage,
+        model_span: span(body, model_raw),
+        usage_switch: options.switch.filter(|_| stream && endpoint.asks_for_usage()),
+    })
+}
+
+/// The fields that we look at, of all endpoints.
+#[derive(Clone, Copy)]
+enum Field {
+    Model,
+    Models,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    MaxOutputTokens,
+    N,
+    BestOf,
+}
+
+/// Names, in the order of [`Field`].
+const FIELDS: [&str; 9] = [
+    "model",
+    // A list of further models in one router's API: a way to a model that was never approved.
+    "models",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "best_of",
+];
+
+/// The fields' raw values, by field.
+struct Found<'a>([Option<&'a str>; FIELDS.len()]);
+
+impl<'a> From<&[Option<&'a RawValue>; FIELDS.len()]> for Found<'a> {
+    fn from(raw: &[Option<&'a RawValue>; FIELDS.len()]) -> Self {
+        Self(raw.map(|value| value.map(RawValue::get)))
+    }
+}
+
+impl<'a> std::ops::Index<Field> for Found<'a> {
+    type Output = Option<&'a str>;
+
+    fn index(&self, field: Field) -> &Self::Output {
+        &self.0[field as usize]
+    }
+}
+
+fn model_name(raw: &str) -> Result<String, PeekError> {
+    let invalid = |expected| PeekError::Invalid { field: "model", expected };
+    // An escape takes at most six bytes a byte: a longer token need not be unescaped.
+    if raw.len() > 2 + 6 * MAX_MODEL_BYTES {
+        return Err(invalid("at most 256 bytes long"));
+    }
+    let model: String =
+        serde_json::from_str(raw).map_err(|_| invalid("a string of valid Unicode"))?;
+    if model.is_empty() {
+        return Err(invalid("a name, not empty"));
+    }
+    if model.len() > MAX_MODEL_BYTES {
+        return Err(invalid("at most 256 bytes long"));
+    }
+    if model.chars().any(char::is_control) {
+        return Err(invalid("free of control characters"));
+    }
+    Ok(model)
+}
+
+fn boolean(field: &'static str, raw: Option<&str>) -> Result<bool, PeekError> {
+    match raw {
+        None | Some("null" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(PeekError::Invalid { field, expected: "true or false" }),
+    }
+}
+
+/// `None < Some(0)`, so the larger of two limits is their `max`.
+fn count(field: &'static str, raw: Option<&str>) -> Result<Option<u64>, PeekError> {
+    match raw {
+        None | Some("null") => Ok(None),
+        Some(raw) => serde_json::from_str(raw)
+            .map(Some)
+            .map_err(|_| PeekError::Invalid { field, expected: "a whole number, not negative" }),
+    }
+}
+
+fn answers(field: &'static str, raw: Option<&str>) -> Result<u32, PeekError> {
+    let count = count(field, raw)?.unwrap_or(1);
+    u32::try_from(count)
+        .ok()
+        .filter(|&count| count >= 1)
+        .ok_or(PeekError::Invalid { field, expected: "a whole number of at least 1" })
+}
+
+struct StreamOptions {
+    include_usage: bool,
+    switch: Option<UsageSwitch>,
+}
+
+fn stream_options(body: &[u8], raw: Option<&str>) -> Result<StreamOptions, PeekError> {
+    const ASK: &str = "\"include_usage\":true";
+    const ASK_BEFORE_MORE: &str = "\"include_usage\":true,";
+    let off = |switch| StreamOptions { include_usage: false, switch: Some(switch) };
+    let Some(raw) = raw else {
+        // Right behind the opening brace. The object holds at least `model`, so a comma fits.
+        let at = body.iter().position(|&byte| byte == b'{').map_or(0, |brace| brace + 1);
+        let on = "\"stream_options\":{\"include_usage\":true},";
+        return Ok(off(UsageSwitch::new(at..at, "", on)));
+    };
+    let whole = span(body, raw);
+    if raw == "null" {
+        let on = "{\"include_usage\":true}";
+        return Ok(off(UsageSwitch::new(whole, "null", on)));
+    }
+    if !raw.starts_with('{') {
+        return Err(PeekError::Invalid { field: "stream_options", expected: "an object" });
+    }
+    let [include_usage] = parse_object(raw, &["include_usage"])?;
+    let Some(value) = include_usage.map(RawValue::get) else {
+        let at = whole.start + 1;
+        let empty = raw[1..].trim_start().starts_with('}');
+        let on = if empty { ASK } else { ASK_BEFORE_MORE };
+        return Ok(off(UsageSwitch::new(at..at, "", on)));
+    };
+    if boolean("include_usage", Some(value))? {
+        return Ok(StreamOptions { include_usage: true, switch: None });
+    }
+    let present = if value == "null" { "null" } else { "false" };
+    Ok(off(UsageSwitch::new(span(body, value), present, "true")))
+}
+
+/// Where `part` is in `whole`; it was parsed out of it without a copy.
+fn span(whole: &[u8], part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// Parses one JSON object, and gives the raw values of the fields named in `wanted`.
+fn parse_object<'de, const N: usize>(
+    text: &'de str,
+    wanted: &'static [&'static str; N],
+) -> Result<[Option<&'de RawValue>; N], PeekError> {
+    // Serde's errors are text only; a typed one goes out by the side.
+    let refusal = RefCell::new(None);
+    let seed = Object { wanted, refusal: &refusal };
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let parsed = seed.deserialize(&mut parser).and_then(|values| parser.end().map(|()| values));
+    parsed.map_err(|error| match refusal.take() {
+        Some(refusal) => refusal,
+        None if error.is_data() => PeekError::NotObject,
+        None => PeekError::NotJson(error.to_string()),
+    })
+}
+
+/// Written by hand, since a derived struct also accepts an array, and matches names exactly.
+struct Object<'a, const N: usize> {
+    wanted: &'static [&'static str; N],
+    refusal: &'a RefCell<Option<PeekError>>,
+}
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Object<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Self::Value, D::Error> {
+        parser.deserialize_map(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Object<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let refuse = |refusal: PeekError| {
+            let error = serde::de::Error::custom(&refusal);
+            *self.refusal.borrow_mut() = Some(refusal);
+            error
+        };
+        let mut values = [None; N];
+        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+            if let Some(at) = self.wanted.iter().position(|wanted| *wanted == name) {
+                if values[at].is_some() {
+                    return Err(refuse(PeekError::Duplicate(self.wanted[at])));
+                }
+                values[at] = Some(map.next_value::<&'de RawValue>()?);
+            } else if let Some(wanted) = self.wanted.iter().find(|wanted| mistakable(&name, wanted))
+            {
+                return Err(refuse(PeekError::Ambiguous(wanted)));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// A field's name after unescaping; borrowed when nothing was escaped.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Name<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        parser.deserialize_str(Visit)
+    }
+}
+
+/// Whether a lenient parser could take `name` for `wanted`, though they are not equal.
+///
+/// Go's `encoding/json` matches names without regard to case, and folds the Kelvin sign and the
+/// long s too. Strings of C end at a NUL. White space and control characters get trimmed.
+fn mistakable(name: &str, wanted: &str) -> bool {
+    let name = name.split('\0').next().unwrap_or_default();
+    let mut folded = name
+        .trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{FEFF}')
+        .chars()
+        .map(|c| match c {
+            '\u{212A}' => 'k',
+            '\u{017F}' => 's',
+            c => c.to_ascii_lowercase(),
+        });
+    wanted.chars().all(|c| folded.next() == Some(c)) && folded.next().is_none()
+}
+
+#[cfg(test)]
+mod tests;
