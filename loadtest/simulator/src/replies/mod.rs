@@ -1,0 +1,98 @@
+//! What the answers look like on the wire, for each endpoint.
+
+mod anthropic;
+mod embeddings;
+mod openai;
+mod responses;
+
+use bytes::Bytes;
+
+use crate::{
+    Behaviour, LineEnding,
+    entry::Tokens,
+    play::Script,
+    request::{Call, Endpoint},
+};
+
+/// Everything that an answer is made of.
+#[derive(Debug)]
+pub(crate) struct Reply<'a> {
+    pub(crate) call: &'a Call<'a>,
+    pub(crate) behaviour: &'a Behaviour,
+    /// JSON-quoted, without directives.
+    pub(crate) model: String,
+    /// Makes every answer's identifiers its own.
+    pub(crate) serial: u64,
+    /// Unix time in seconds.
+    pub(crate) created: u64,
+    pub(crate) tokens: Tokens,
+    /// The request's output limit cut the text.
+    pub(crate) limited: bool,
+}
+
+impl Reply<'_> {
+    /// The body of an answer that is not a stream.
+    pub(crate) fn whole(&self, endpoint: Endpoint) -> Bytes {
+        Bytes::from(match endpoint {
+            Endpoint::Chat => openai::chat(self),
+            Endpoint::Completions => openai::completion(self),
+            Endpoint::Responses => responses::response(self),
+            Endpoint::Embeddings => embeddings::embeddings(self),
+            Endpoint::Messages => anthropic::message(self),
+            Endpoint::CountTokens => anthropic::count(self),
+        })
+    }
+
+    /// The events of a stream.
+    pub(crate) fn script(&self, endpoint: Endpoint) -> Script {
+        match endpoint {
+            Endpoint::Completions => openai::completion_stream(self),
+            Endpoint::Responses => responses::stream(self),
+            Endpoint::Messages => anthropic::stream(self),
+            Endpoint::Chat | Endpoint::Embeddings | Endpoint::CountTokens => {
+                openai::chat_stream(self)
+            }
+        }
+    }
+
+    /// The text of one token, as it stands inside a JSON string.
+    fn token_text(&self) -> String {
+        let bytes = self.behaviour.token_text_bytes as usize;
+        if self.behaviour.unicode {
+            let text: String = UNICODE.chars().cycle().take(bytes.div_ceil(2)).collect();
+            let quoted = json_string(&text);
+            return quoted[1..quoted.len() - 1].to_owned();
+        }
+        ASCII.chars().cycle().take(bytes).collect()
+    }
+
+    /// The text of one choice, as it stands inside a JSON string.
+    fn text(&self) -> String {
+        self.token_text().repeat((self.tokens.content / u64::from(self.call.choices)) as usize)
+    }
+
+    fn event(&self, name: Option<&str>, data: &str) -> Bytes {
+        event(self.behaviour.line_ending, name, data)
+    }
+}
+
+/// No character that JSON would escape.
+const ASCII: &str = "token stream gateway window ledger ";
+
+/// Two, three and four bytes long characters, and what JSON has to escape.
+const UNICODE: &str = "é\"日\\\n𝄞ß\t😀";
+
+/// `text` with quotes, escaped.
+pub(crate) fn json_string(text: &str) -> String {
+    // A string always has a JSON form.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// One server-sent event.
+fn event(ending: LineEnding, name: Option<&str>, data: &str) -> Bytes {
+    let eol = ending.as_str();
+    Bytes::from(match name {
+        Some(name) => format!("event: {name}{eol}data: {data}{eol}{eol}"),
+        None => format!("data: {data}{eol}{eol}"),
+    })
+}

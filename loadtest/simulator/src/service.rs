@@ -1,0 +1,503 @@
+//! From a request to its answer.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER},
+    request::Parts,
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::{
+    Behaviour, Fault, Options, Recorded,
+    directives::looks_like_directives,
+    entry::{Entry, Tokens},
+    errors::{Dialect, Refusal},
+    ledger::Books,
+    play::{Answer, Op, Play},
+    replies::{Reply, json_string},
+    request::{Call, Endpoint, parse},
+    server::ResetSwitch,
+};
+
+/// The simulated provider: all that its connections share.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    options: Options,
+    books: Arc<Books>,
+    serial: AtomicU64,
+}
+
+const MAX_BODY: usize = 64 << 20;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const DIRECTIVES: HeaderName = HeaderName::from_static("x-sim");
+const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+impl Provider {
+    pub(crate) fn new(options: Options, books: Arc<Books>) -> Self {
+        Self { options, books, serial: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn books(&self) -> &Arc<Books> {
+        &self.books
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// When the connection is to be closed without an answer, or broke while the body was read.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        reset: ResetSwitch,
+    ) -> io::Result<Response<Answer>> {
+        let (parts, body) = request.into_parts();
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let Some(body) = read(body).await? else {
+            let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
+            return Ok(refuse(&refusal, Dialect::OpenAi, serial));
+        };
+        if self.options.record_requests && parts.uri.path().starts_with("/v1") {
+            self.record(&parts, &body);
+        }
+        let path = parts.uri.path();
+        let Some(endpoint) = Endpoint::from_path(path) else {
+            return Ok(self.side_door(&parts, serial));
+        };
+        if parts.method != Method::POST {
+            let message = format!("Not allowed to {} on {path}.", parts.method);
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message);
+            return Ok(refuse(&refusal, endpoint.dialect(), serial));
+        }
+        self.call(endpoint, &parts.headers, &body, serial, reset).await
+    }
+
+    /// A call of a model.
+    async fn call(
+        &self,
+        endpoint: Endpoint,
+        headers: &HeaderMap,
+        body: &Bytes,
+        serial: u64,
+        reset: ResetSwitch,
+    ) -> io::Result<Response<Answer>> {
+        let dialect = endpoint.dialect();
+        let checked =
+            self.check(dialect, headers).and_then(|()| content_type(headers)).and_then(|()| {
+                let call = parse(endpoint, body)?;
+                let behaviour = self.behaviour(&call, headers)?;
+                Ok((call, behaviour))
+            });
+        let (call, behaviour) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                self.books.arrived("");
+                self.books.refused("");
+                return Ok(refuse(&refusal, dialect, serial));
+            }
+        };
+        let model = call.model.split(';').next().unwrap_or_default().trim();
+        let before = self.books.arrived(model);
+        let (tokens, limited) = tokens(endpoint, &call, &behaviour, body.len());
+        let mut entry = Entry::open(self.books.clone(), model, call.stream, tokens);
+        if let Some(Fault::DelayHead(delay)) = behaviour.fault {
+            tokio::time::sleep(delay).await;
+        }
+        if let Some(instead) = instead_of_answer(&behaviour, dialect, before, serial) {
+            entry.failed_empty();
+            return instead;
+        }
+        let reply = Reply {
+            call: &call,
+            behaviour: &behaviour,
+            model: json_string(model),
+            serial,
+            created: unix_seconds(),
+            tokens,
+            limited,
+        };
+        let mut response = if call.stream {
+            stream(&reply, endpoint, entry, reset)
+        } else {
+            pace(&behaviour, &mut entry, tokens.content).await;
+            whole(&reply, endpoint, entry, reset)
+        };
+        identify(response.headers_mut(), dialect, serial);
+        Ok(response)
+    }
+
+    /// Credentials and version.
+    fn check(&self, dialect: Dialect, headers: &HeaderMap) -> Result<(), Refusal> {
+        let unauthorized = |message| Refusal::new(StatusCode::UNAUTHORIZED, message);
+        let (key, absent, wrong) = match dialect {
+            Dialect::OpenAi => {
+                let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+                    let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+                    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+                });
+                let wrong = unauthorized("Incorrect API key provided.").code("invalid_api_key");
+                (bearer, unauthorized("You didn't provide an API key."), wrong)
+            }
+            Dialect::Anthropic => {
+                let key = headers.get(API_KEY).and_then(|value| value.to_str().ok());
+                let absent = unauthorized("x-api-key header is required");
+                (key, absent, unauthorized("invalid x-api-key"))
+            }
+        };
+        match (key.filter(|key| !key.is_empty()), &self.options.require_key) {
+            (None, _) => return Err(absent),
+            (Some(key), Some(required)) if key != required => return Err(wrong),
+            _ => {}
+        }
+        if dialect == Dialect::Anthropic && !headers.contains_key(VERSION) {
+            return Err(Refusal::bad_request("anthropic-version: header is required"));
+        }
+        Ok(())
+    }
+
+    /// The defaults, changed by what the request says.
+    fn behaviour(&self, call: &Call<'_>, headers: &HeaderMap) -> Result<Behaviour, Refusal> {
+        let mut behaviour = self.options.defaults;
+        let header = headers.get(DIRECTIVES).map(|value| value.to_str().unwrap_or("?"));
+        let suffix = call.model.split_once(';').map(|(_, suffix)| suffix);
+        let user = call.user.as_deref().filter(|user| looks_like_directives(user));
+        for directives in [suffix, user, header].into_iter().flatten() {
+            behaviour.apply(directives).map_err(|error| {
+                Refusal::bad_request(format!("simulator directives: {error}"))
+                    .code("invalid_directives")
+            })?;
+        }
+        Ok(behaviour)
+    }
+
+    /// Everything that is not a call of a model.
+    fn side_door(&self, parts: &Parts, serial: u64) -> Response<Answer> {
+        let (method, path) = (&parts.method, parts.uri.path());
+        match (method.as_str(), path) {
+            ("GET", "/health") => plain(StatusCode::OK, JSON, r#"{"status":"ok"}"#),
+            ("GET", "/ledger") => serialized(&self.books.ledger()),
+            ("POST", "/ledger/reset") => {
+                self.books.reset();
+                serialized(&self.books.ledger())
+            }
+            ("GET", "/requests") => {
+                let seen: Vec<_> = self.books.recorded().iter().map(recorded_json).collect();
+                serialized(&seen)
+            }
+            ("GET", path) if path == "/v1/models" || path.starts_with("/v1/models/") => {
+                let anthropic = parts.headers.contains_key(VERSION);
+                let dialect = if anthropic { Dialect::Anthropic } else { Dialect::OpenAi };
+                let name = path.strip_prefix("/v1/models/");
+                let answer = self.check(dialect, &parts.headers);
+                match answer.and_then(|()| self.models(dialect, name)) {
+                    Ok(body) => {
+                        let mut response = plain(StatusCode::OK, JSON, body);
+                        identify(response.headers_mut(), dialect, serial);
+                        response
+                    }
+                    Err(refusal) => refuse(&refusal, dialect, serial),
+                }
+            }
+            _ => {
+                let message = format!("Invalid URL ({method} {path})");
+                refuse(&Refusal::new(StatusCode::NOT_FOUND, message), Dialect::OpenAi, serial)
+            }
+        }
+    }
+
+    fn models(&self, dialect: Dialect, name: Option<&str>) -> Result<String, Refusal> {
+        let one = |model: &String| {
+            let name = json_string(model);
+            match dialect {
+                Dialect::OpenAi => format!(
+                    r#"{{"id":{name},"object":"model","created":1700000000,"owned_by":"simulator"}}"#
+                ),
+                Dialect::Anthropic => format!(
+                    r#"{{"type":"model","id":{name},"display_name":{name},"created_at":"2023-11-14T22:13:20Z"}}"#
+                ),
+            }
+        };
+        let models = &self.options.models;
+        if let Some(name) = name {
+            let known = models.iter().find(|model| *model == name);
+            return known.map(one).ok_or_else(|| {
+                let message = format!("The model '{name}' does not exist");
+                Refusal::new(StatusCode::NOT_FOUND, message).code("model_not_found")
+            });
+        }
+        let data = models.iter().map(one).collect::<Vec<_>>().join(",");
+        Ok(match dialect {
+            Dialect::OpenAi => format!(r#"{{"object":"list","data":[{data}]}}"#),
+            Dialect::Anthropic => {
+                let end = |model: Option<&String>| {
+                    model.map_or_else(|| "null".to_owned(), |model| json_string(model))
+                };
+                let (first, last) = (end(models.first()), end(models.last()));
+                format!(
+                    r#"{{"data":[{data}],"has_more":false,"first_id":{first},"last_id":{last}}}"#
+                )
+            }
+        })
+    }
+
+    fn record(&self, parts: &Parts, body: &Bytes) {
+        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        self.books.record(Recorded {
+            method: parts.method.clone(),
+            path: path.to_owned(),
+            headers: parts.headers.clone(),
+            body: body.clone(),
+        });
+    }
+}
+
+/// The body, or `None` when it is too large. A body that arrives in one piece is not copied.
+async fn read(mut body: Incoming) -> io::Result<Option<Bytes>> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(io::Error::other)?.into_data() else {
+            continue;
+        };
+        if first.len() + rest.len() + data.len() > MAX_BODY {
+            return Ok(None);
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(Some(first));
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(Some(whole.freeze()))
+}
+
+fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let media = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = "Unsupported content type. This API method only accepts 'application/json'.";
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_content_type"))
+}
+
+/// What the answer costs, and whether the request's limit cuts it.
+fn tokens(
+    endpoint: Endpoint,
+    call: &Call<'_>,
+    behaviour: &Behaviour,
+    body: usize,
+) -> (Tokens, bool) {
+    let estimate = (body as u64 / 4).max(1);
+    let (cached, mut cache_write) = (u64::from(behaviour.cached_tokens), 0);
+    let mut tokens = Tokens::default();
+    let mut limited = false;
+    match endpoint {
+        Endpoint::Embeddings | Endpoint::CountTokens => {}
+        Endpoint::Messages => cache_write = u64::from(behaviour.cache_write_tokens),
+        _ => tokens.reasoning = u64::from(behaviour.reasoning_tokens),
+    }
+    if !matches!(endpoint, Endpoint::Embeddings | Endpoint::CountTokens) {
+        let each = u64::from(behaviour.tokens);
+        let limit = call.max_tokens.unwrap_or(u64::MAX);
+        limited = limit < each;
+        tokens.content = each.min(limit) * u64::from(call.choices);
+    }
+    tokens.prompt = behaviour.prompt_tokens.map_or(estimate, u64::from).max(cached + cache_write);
+    (Tokens { cached, cache_write, ..tokens }, limited)
+}
+
+/// The faults that take the place of the whole answer.
+fn instead_of_answer(
+    behaviour: &Behaviour,
+    dialect: Dialect,
+    before: u64,
+    serial: u64,
+) -> Option<io::Result<Response<Answer>>> {
+    let error = |status: u16| {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        refuse(&Refusal::new(status, "simulated fault"), dialect, serial)
+    };
+    Some(match behaviour.fault? {
+        Fault::Status(status) => Ok(error(status)),
+        Fault::RetryAfter { status, seconds } => {
+            let mut response = error(status);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            Ok(response)
+        }
+        Fault::NotJson => Ok(plain(
+            StatusCode::OK,
+            HTML,
+            "<!doctype html><title>Not what you asked for</title><p>An intermediary speaks.",
+        )),
+        Fault::EmptyReply => Err(io::Error::other("closed by a fault")),
+        Fault::RefuseFirst(count) if before < u64::from(count) => Ok(error(503)),
+        _ => return None,
+    })
+}
+
+/// An answer that is not a stream is generated before its head is sent.
+async fn pace(behaviour: &Behaviour, entry: &mut Entry, tokens: u64) {
+    let time = behaviour.time_until(tokens);
+    if !time.is_zero() && tokens > 0 {
+        entry.generate_unseen(behaviour);
+        tokio::time::sleep(time).await;
+    }
+    entry.generated_all();
+}
+
+fn whole(
+    reply: &Reply<'_>,
+    endpoint: Endpoint,
+    mut entry: Entry,
+    reset: ResetSwitch,
+) -> Response<Answer> {
+    let body = reply.whole(endpoint);
+    let half = body.slice(..body.len() / 2);
+    let length = HeaderValue::from(body.len());
+    let (ops, length) = match reply.behaviour.fault {
+        Some(Fault::Stall { .. }) => (vec![Op::Write(half), Op::Stall], Some(length)),
+        Some(Fault::Truncate { .. } | Fault::TruncateMidEvent { .. }) => {
+            (vec![Op::Write(half), Op::EndFailed], None)
+        }
+        Some(Fault::Reset { .. }) => (vec![Op::Write(half), Op::Reset], Some(length)),
+        Some(Fault::CloseMidBody) => (vec![Op::Write(half), Op::Close], Some(length)),
+        Some(Fault::MalformedSse { .. }) => {
+            let length = HeaderValue::from(half.len());
+            (vec![Op::Write(half), Op::EndFailed], Some(length))
+        }
+        Some(Fault::ErrorEvent { .. }) => {
+            entry.failed();
+            let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "simulated fault");
+            return refuse(&refusal, endpoint.dialect(), reply.serial);
+        }
+        _ if matches!(reply.behaviour.chunking, crate::Chunking::Bytes(_)) => {
+            (vec![Op::Write(body), Op::End], Some(length))
+        }
+        _ => {
+            let mut response = Response::new(Answer::Whole { body, entry: Some(entry) });
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            return response;
+        }
+    };
+    let play = Play::fixed(ops, *reply.behaviour, entry, reset);
+    let mut response = Response::new(Answer::Play(Box::new(play)));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    response
+}
+
+fn stream(
+    reply: &Reply<'_>,
+    endpoint: Endpoint,
+    entry: Entry,
+    reset: ResetSwitch,
+) -> Response<Answer> {
+    let script = reply.script(endpoint);
+    let mut length = None;
+    let play = if reply.behaviour.fault == Some(Fault::CloseMidBody) {
+        let mut entry = entry;
+        let body = script.joined();
+        length = Some(HeaderValue::from(body.len()));
+        entry.generated_all();
+        let ops = vec![Op::Write(body.slice(..body.len() / 2)), Op::Close];
+        Play::fixed(ops, *reply.behaviour, entry, reset)
+    } else {
+        Play::stream(script, *reply.behaviour, entry, reset)
+    };
+    let mut response = Response::new(Answer::Play(Box::new(play)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, EVENT_STREAM);
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    response
+}
+
+fn refuse(refusal: &Refusal, dialect: Dialect, serial: u64) -> Response<Answer> {
+    let body = refusal.body(dialect, &request_id(serial));
+    let mut response = plain(refusal.status, JSON, body);
+    identify(response.headers_mut(), dialect, serial);
+    response
+}
+
+fn plain(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Answer> {
+    let mut response = Response::new(Answer::plain(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn serialized(value: &impl serde::Serialize) -> Response<Answer> {
+    match serde_json::to_vec(value) {
+        Ok(body) => plain(StatusCode::OK, JSON, body),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, JSON, "{}"),
+    }
+}
+
+/// Header values and bodies need not be UTF-8; what is not is replaced.
+fn recorded_json(request: &Recorded) -> serde_json::Value {
+    let headers: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    serde_json::json!({
+        "method": request.method.as_str(),
+        "path": request.path,
+        "headers": headers,
+        "body": String::from_utf8_lossy(&request.body),
+    })
+}
+
+fn identify(headers: &mut HeaderMap, dialect: Dialect, serial: u64) {
+    let name = match dialect {
+        Dialect::OpenAi => OPENAI_REQUEST_ID,
+        Dialect::Anthropic => ANTHROPIC_REQUEST_ID,
+    };
+    if let Ok(value) = HeaderValue::try_from(request_id(serial)) {
+        headers.insert(name, value);
+    }
+}
+
+fn request_id(serial: u64) -> String {
+    format!("req_sim{serial:016x}")
+}
+
+fn unix_seconds() -> u64 {
+    // A clock before 1970 is not worth an error here.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

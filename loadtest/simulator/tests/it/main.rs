@@ -1,0 +1,10 @@
+//! The simulator on real sockets: every endpoint, every refusal, every fault.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod client;
+mod endpoints;
+mod faults;
+mod http2;
+mod ledger;
+mod refusals;
