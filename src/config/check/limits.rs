@@ -1,0 +1,140 @@
+//! `limits`, `shutdown` and `workers`: how much and how long.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{section, value};
+use crate::config::reader::{Cursor, Keys, Reader};
+use crate::config::report;
+use crate::config::valid::{Limits, RouteLimits, Shutdown, Workers};
+use crate::dialects::Endpoint;
+
+pub(in crate::config) const LIMITS: Keys = Keys {
+    known: &[
+        "request_size",
+        "header_timeout",
+        "body_timeout",
+        "keepalive_timeout",
+        "write_timeout",
+        "connections_per_ip",
+        "connections",
+        "header_size",
+        "routes",
+    ],
+    renamed: &[
+        ("max_request_size", "request_size"),
+        ("max_request_size_mb", "request_size"),
+        ("max_request_size_bytes", "request_size"),
+        ("body_size", "request_size"),
+        ("max_body_size", "request_size"),
+        ("request_timeout", "body_timeout"),
+        ("idle_timeout", "keepalive_timeout"),
+        ("keepalive", "keepalive_timeout"),
+        ("keep_alive_timeout", "keepalive_timeout"),
+        ("send_timeout", "write_timeout"),
+        ("max_connections", "connections"),
+        ("max_connections_per_ip", "connections_per_ip"),
+        ("max_header_size", "header_size"),
+        ("endpoints", "routes"),
+    ],
+    later: &[],
+};
+
+pub(in crate::config) const ROUTE: Keys = Keys {
+    known: &["request_size"],
+    renamed: &[("max_request_size", "request_size"), ("body_size", "request_size")],
+    later: &[],
+};
+
+pub(in crate::config) const SHUTDOWN: Keys = Keys {
+    known: &["timeout"],
+    renamed: &[("grace_period", "timeout"), ("drain", "timeout"), ("timeout_seconds", "timeout")],
+    later: &[],
+};
+
+pub(in crate::config) const WORKERS: Keys = Keys {
+    known: &["threads"],
+    renamed: &[("count", "threads"), ("num_workers", "threads")],
+    later: &[],
+};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const REQUEST_SIZES: RangeInclusive<u64> = 1..=GIB;
+
+/// Any wait of a connection: long enough to be met, short enough to end.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+
+/// Reads `limits`.
+pub(super) fn limits(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Limits {
+    let fields = section(reader, at.as_ref(), &LIMITS);
+    let fields = fields.as_ref();
+    let mut timeout = |key, default| {
+        value(reader, fields, key, |reader, at| reader.duration(at, TIMEOUTS))
+            .unwrap_or(Duration::from_secs(default))
+    };
+    let header_timeout = timeout("header_timeout", 10);
+    let body_timeout = timeout("body_timeout", 30);
+    let keepalive_timeout = timeout("keepalive_timeout", 60);
+    let write_timeout = timeout("write_timeout", 30);
+    let mut count = |key, most, default| {
+        value(reader, fields, key, |reader, at| reader.integer(at, 1..=most))
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(default)
+    };
+    let connections_per_ip = count("connections_per_ip", 1_000_000, 1_000);
+    let connections = count("connections", 1_000_000, 20_000);
+    let header_size = value(reader, fields, "header_size", |r, at| r.size(at, KIB..=MIB));
+    Limits {
+        request_size: value(reader, fields, "request_size", |r, at| r.size(at, REQUEST_SIZES))
+            .unwrap_or(MIB),
+        header_timeout,
+        body_timeout,
+        keepalive_timeout,
+        write_timeout,
+        connections_per_ip,
+        connections,
+        header_size: header_size.and_then(|size| size.try_into().ok()).unwrap_or(64 * 1024),
+        routes: value(reader, fields, "routes", routes).unwrap_or_default(),
+    }
+}
+
+fn routes(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<BTreeMap<String, RouteLimits>> {
+    let mut routes = BTreeMap::new();
+    for (path, at) in reader.map(at).all() {
+        if Endpoint::from_path(path).is_none() {
+            let paths = || Endpoint::ALL.into_iter().map(Endpoint::path);
+            let hint = match report::nearest(path, paths()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", report::list(paths())),
+            };
+            reader.report.error(at.key, &at.path, "not an endpoint that takes requests", hint);
+            continue;
+        }
+        let fields = reader.fields(&at, &ROUTE);
+        let size = value(reader, Some(&fields), "request_size", |r, at| r.size(at, REQUEST_SIZES));
+        if let Some(request_size) = size {
+            routes.insert(path.to_owned(), RouteLimits { request_size });
+        }
+    }
+    Some(routes)
+}
+
+/// Reads `shutdown`.
+pub(super) fn shutdown(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Shutdown {
+    let fields = section(reader, at.as_ref(), &SHUTDOWN);
+    let range = Duration::ZERO..=Duration::from_secs(3600);
+    let timeout = value(reader, fields.as_ref(), "timeout", |r, at| r.duration(at, range));
+    Shutdown { timeout: timeout.unwrap_or(Duration::from_secs(30)) }
+}
+
+/// Reads `workers`.
+pub(super) fn workers(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Workers {
+    let fields = section(reader, at.as_ref(), &WORKERS);
+    let threads = value(reader, fields.as_ref(), "threads", |r, at| r.integer(at, 1..=1024));
+    let threads = threads.and_then(|threads| usize::try_from(threads).ok());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Workers { threads: threads.unwrap_or_else(cores) }
+}

@@ -1,0 +1,127 @@
+//! From the tree to [`Config`]: each section's keys, defaults and rules stand in one file.
+//!
+//! Sections are read in the order of the documentation. Rules between sections come after both have
+//! been read, and are reported at the place of the one that should change.
+
+use super::node::Node;
+use super::reader::{Cursor, Fields, Keys, Reader};
+use super::report::Report;
+use super::secrets::Resolver;
+use super::valid::{Config, Environment};
+
+pub(super) mod access;
+pub(super) mod cors;
+pub(super) mod limits;
+pub(super) mod listeners;
+pub(super) mod models;
+pub(super) mod providers;
+
+/// The keys of the file.
+pub(super) const KEYS: Keys = Keys {
+    known: &[
+        "environment",
+        "listeners",
+        "shutdown",
+        "workers",
+        "limits",
+        "cors",
+        "request_headers",
+        "auth",
+        "admin",
+        "providers",
+        "models",
+    ],
+    renamed: &[
+        ("env", "environment"),
+        ("server", "listeners"),
+        ("listener", "listeners"),
+        ("listen", "listeners.proxy.address"),
+        ("bind", "listeners.proxy.address"),
+        ("address", "listeners.proxy.address"),
+        ("host", "listeners.proxy.address"),
+        ("port", "listeners.proxy.address"),
+        ("tls", "listeners.proxy.tls"),
+        ("metrics", "listeners.metrics"),
+        ("grace_period", "shutdown.timeout"),
+        ("shutdown_timeout", "shutdown.timeout"),
+        ("shutdown_timeout_seconds", "shutdown.timeout"),
+        ("threads", "workers.threads"),
+        ("max_request_size", "limits.request_size"),
+        ("max_request_size_bytes", "limits.request_size"),
+        ("cors_origins", "cors.origins"),
+        ("headers", "request_headers"),
+        ("authentication", "auth"),
+        ("master_key", "admin.master_key"),
+        ("general_settings", "admin"),
+        ("router_settings", "models.<name>.retries"),
+        ("provider", "providers"),
+        ("upstreams", "providers"),
+        ("model", "models"),
+        ("model_list", "models"),
+        ("database", "store"),
+        ("database_url", "store"),
+        ("redis", "quota_store"),
+        ("policy", "policies"),
+        ("vault", "secrets"),
+    ],
+    later: &["store", "quota_store", "policies", "secrets"],
+};
+
+const ENVIRONMENTS: [(&str, Environment); 3] = [
+    ("development", Environment::Development),
+    ("staging", Environment::Staging),
+    ("production", Environment::Production),
+];
+
+/// Reads a whole configuration. What it gives is only good if `report` has no errors.
+pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -> Option<Config> {
+    let mut reader = Reader { report, resolver, production: false };
+    let root = Cursor::root(root);
+    let fields = reader.fields(&root, &KEYS);
+    let environment = fields.get("environment").and_then(|at| reader.choice(&at, &ENVIRONMENTS));
+    let environment = environment.unwrap_or(Environment::Development);
+    reader.production = environment == Environment::Production;
+
+    let listeners = listeners::listeners(&mut reader, fields.get("listeners"));
+    let shutdown = limits::shutdown(&mut reader, fields.get("shutdown"));
+    let workers = limits::workers(&mut reader, fields.get("workers"));
+    let limits = limits::limits(&mut reader, fields.get("limits"));
+    let cors = cors::cors(&mut reader, fields.get("cors"));
+    let request_headers = access::request_headers(&mut reader, fields.get("request_headers"));
+    let (auth, admin) = access::access(&mut reader, &root, &fields);
+    let providers = providers::providers(&mut reader, fields.get("providers"));
+    let models = models::models(&mut reader, fields.get("models"), &providers);
+    Some(Config {
+        environment,
+        listeners: listeners?,
+        shutdown,
+        workers,
+        limits,
+        cors,
+        request_headers,
+        auth,
+        admin,
+        providers: providers.valid,
+        models,
+    })
+}
+
+/// The keys of the section at `at`; of an absent one, none.
+fn section<'n>(
+    reader: &mut Reader<'_>,
+    at: Option<&Cursor<'n>>,
+    keys: &Keys,
+) -> Option<Fields<'n>> {
+    at.map(|at| reader.fields(at, keys))
+}
+
+/// The value of `key` as `read` reads it.
+fn value<'n, T>(
+    reader: &mut Reader<'_>,
+    fields: Option<&Fields<'n>>,
+    key: &str,
+    read: impl FnOnce(&mut Reader<'_>, &Cursor<'n>) -> Option<T>,
+) -> Option<T> {
+    let at = fields?.get(key)?;
+    read(reader, &at)
+}

@@ -1,0 +1,224 @@
+//! `models`: the names that callers use, and what they lead to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::providers::Providers;
+use super::{section, value};
+use crate::config::reader::{Cursor, Keys, Reader};
+use crate::config::report::{self, Place};
+use crate::config::valid::{Model, ModelTimeouts, Retries, RetryOn, Target};
+use crate::dialects::Dialect;
+
+pub(in crate::config) const KEYS: Keys = Keys {
+    known: &["targets", "retries", "timeouts"],
+    renamed: &[
+        ("target", "targets"),
+        ("litellm_params", "targets"),
+        ("deployments", "targets"),
+        ("provider", "targets[0].provider"),
+        ("providers", "targets"),
+        ("model", "targets[0].model"),
+        ("retry", "retries"),
+        ("num_retries", "retries.attempts"),
+        ("max_retries", "retries.attempts"),
+        ("timeout", "timeouts.total"),
+        ("stream_timeout", "timeouts.idle"),
+        ("fallbacks", "fallback"),
+        ("pricing", "price"),
+        ("model_info", "price"),
+        ("input_cost_per_token", "price"),
+        ("output_cost_per_token", "price"),
+    ],
+    later: &["fallback", "price"],
+};
+
+pub(in crate::config) const TARGET: Keys = Keys {
+    known: &["provider", "model", "weight"],
+    renamed: &[("name", "model"), ("model_name", "model"), ("upstream", "provider")],
+    later: &[],
+};
+
+pub(in crate::config) const RETRIES: Keys = Keys {
+    known: &["attempts", "on"],
+    renamed: &[("count", "attempts"), ("max", "attempts"), ("num_retries", "attempts")],
+    later: &[],
+};
+
+pub(in crate::config) const TIMEOUTS: Keys = Keys {
+    known: &["connect", "first_byte", "idle", "total"],
+    renamed: &[
+        ("request", "total"),
+        ("timeout", "total"),
+        ("read", "idle"),
+        ("stream", "idle"),
+        ("ttfb", "first_byte"),
+        ("first_token", "first_byte"),
+    ],
+    later: &[],
+};
+
+/// The failures with their names.
+pub(in crate::config) const RETRY_ON: [(&str, RetryOn); 4] = [
+    ("connect", RetryOn::Connect),
+    ("timeout", RetryOn::Timeout),
+    ("429", RetryOn::TooManyRequests),
+    ("5xx", RetryOn::ServerError),
+];
+
+/// A model may think for long; more than a day is a mistake.
+const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+const MAX_NAME: usize = 256;
+
+/// Reads `models`.
+pub(super) fn models(
+    reader: &mut Reader<'_>,
+    at: Option<Cursor<'_>>,
+    providers: &Providers,
+) -> BTreeMap<String, Model> {
+    let mut models = BTreeMap::new();
+    let mut named = 0;
+    if let Some(at) = &at {
+        for (name, at) in reader.map(at).named() {
+            named += 1;
+            if let Some(model) = model(reader, name, &at, providers) {
+                models.insert(name.to_owned(), model);
+            }
+        }
+    }
+    if named == 0 {
+        let (place, path) = at.map_or((Place::START, String::new()), |at| (at.key, at.path));
+        let hint = "name at least one in `models`";
+        reader.report.warning(place, &path, "no models, so no call can be served", hint);
+    }
+    models
+}
+
+fn model(
+    reader: &mut Reader<'_>,
+    name: &str,
+    at: &Cursor<'_>,
+    providers: &Providers,
+) -> Option<Model> {
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(|b| b.is_ascii_graphic()) {
+        let hint = format!("use up to {MAX_NAME} printable ASCII characters without spaces");
+        reader.report.error(at.key, &at.path, "not a model's name", hint);
+    }
+    let fields = reader.fields(at, &KEYS);
+    let mut dialect = None;
+    let targets = match fields.get("targets") {
+        Some(at) => {
+            let targets =
+                reader.list(&at, |reader, at| target(reader, name, at, providers, &mut dialect))?;
+            if at.is_empty_list() {
+                reader.wrong(&at, "no targets", "name at least one provider");
+            }
+            targets
+        }
+        None => {
+            let hint = "write `targets: [{ provider: <name>, model: <its name there> }]`";
+            reader.report.error(at.key, &at.path, "`targets` is missing", hint);
+            return None;
+        }
+    };
+    let retries_at = fields.get("retries");
+    let timeouts_at = fields.get("timeouts");
+    let retries = retries(reader, retries_at.as_ref());
+    let timeouts = timeouts(reader, timeouts_at.as_ref());
+    Some(Model { name: name.to_owned(), dialect: dialect?, targets, retries, timeouts })
+}
+
+/// Reads one target. `dialect` is that of the targets before it.
+fn target(
+    reader: &mut Reader<'_>,
+    alias: &str,
+    at: &Cursor<'_>,
+    providers: &Providers,
+    dialect: &mut Option<Dialect>,
+) -> Option<Target> {
+    let fields = reader.fields(at, &TARGET);
+    let model = match fields.get("model") {
+        Some(at) => reader.text(&at).map(str::to_owned),
+        None => Some(alias.to_owned()),
+    };
+    let weight = value(reader, Some(&fields), "weight", |r, at| r.integer(at, 1..=1000));
+    let Some(provider_at) = fields.get("provider") else {
+        if !at.is_broken() {
+            let hint = "write the name of one of `providers`";
+            reader.report.error(at.key, &at.path, "`provider` is missing", hint);
+        }
+        return None;
+    };
+    let provider = reader.text(&provider_at)?;
+    if !providers.named.contains(provider) {
+        let names = || providers.named.iter().map(String::as_str);
+        let hint = match report::nearest(provider, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if providers.named.is_empty() => "add it to `providers`".to_owned(),
+            None => format!("add it to `providers`, which has {}", report::list(names())),
+        };
+        let message = format!("no provider is called {}", report::shorten(provider));
+        reader.wrong(&provider_at, message, hint);
+        return None;
+    }
+    if let Some(found) = providers.valid.get(provider) {
+        let first = *dialect.get_or_insert(found.dialect);
+        if first != found.dialect {
+            let message = format!(
+                "`{provider}` speaks {}, the targets before it speak {}",
+                found.dialect.name(),
+                first.name()
+            );
+            let hint = "this version does not translate between dialects: make two models of it";
+            reader.wrong(&provider_at, message, hint);
+        }
+    }
+    Some(Target {
+        provider: provider.to_owned(),
+        model: model?,
+        weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+    })
+}
+
+fn retries(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Retries {
+    let fields = section(reader, at, &RETRIES);
+    let attempts = value(reader, fields.as_ref(), "attempts", |r, at| r.integer(at, 1..=5));
+    let on = value(reader, fields.as_ref(), "on", |reader, at| {
+        let on = reader.list(at, |reader, at| reader.choice(at, &RETRY_ON))?;
+        Some(on.into_iter().collect::<BTreeSet<_>>())
+    });
+    Retries {
+        attempts: attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(2),
+        on: on.unwrap_or_else(|| RETRY_ON.iter().map(|(_, on)| *on).collect()),
+    }
+}
+
+fn timeouts(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> ModelTimeouts {
+    let fields = section(reader, at, &TIMEOUTS);
+    let fields = fields.as_ref();
+    let mut wait = |key, default| {
+        value(reader, fields, key, |reader, at| reader.duration(at, WAITS))
+            .unwrap_or(Duration::from_secs(default))
+    };
+    let timeouts = ModelTimeouts {
+        connect: wait("connect", 2),
+        first_byte: wait("first_byte", 60),
+        idle: wait("idle", 30),
+        total: wait("total", 600),
+    };
+    for (key, wait) in [
+        ("connect", timeouts.connect),
+        ("first_byte", timeouts.first_byte),
+        ("idle", timeouts.idle),
+    ] {
+        if wait > timeouts.total
+            && let Some(at) = fields.and_then(|fields| fields.get(key).or(fields.get("total")))
+        {
+            let message = format!("`{key}` is longer than `total`, so it never applies");
+            reader.report.warning(at.place(), &at.path, message, "make it shorter");
+        }
+    }
+    timeouts
+}

@@ -1,0 +1,288 @@
+//! `providers`: who serves models, and with which credential.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::HeaderName;
+
+use super::{access, value};
+use crate::config::node::Scalar;
+use crate::config::reader::{Cursor, Fields, Keys, Reader};
+use crate::config::report;
+use crate::config::secrets::SecretRef;
+use crate::config::url;
+use crate::config::valid::{AuthStyle, BaseUrl, HttpVersion, Provider, Secret};
+use crate::dialects::Dialect;
+use crate::providers::catalogue::{self, Auth, Entry, Key, StreamUsage};
+
+pub(in crate::config) const KEYS: Keys = Keys {
+    known: &[
+        "dialect",
+        "base_url",
+        "api_key",
+        "auth",
+        "headers",
+        "http_version",
+        "ca",
+        "stream_usage",
+    ],
+    renamed: &[
+        ("type", "dialect"),
+        ("kind", "dialect"),
+        ("format", "dialect"),
+        ("api_type", "dialect"),
+        ("custom_llm_provider", "dialect"),
+        ("api_base", "base_url"),
+        ("base", "base_url"),
+        ("url", "base_url"),
+        ("endpoint", "base_url"),
+        ("address", "base_url"),
+        ("key", "api_key"),
+        ("apikey", "api_key"),
+        ("token", "api_key"),
+        ("secret", "api_key"),
+        ("extra_headers", "headers"),
+        ("default_headers", "headers"),
+        ("http", "http_version"),
+        ("ca_file", "ca"),
+        ("ssl_verify", "ca"),
+        ("timeout", "models.<name>.timeouts"),
+        ("models", "models.<name>.targets"),
+    ],
+    later: &[],
+};
+
+pub(in crate::config) const AUTH: Keys =
+    Keys { known: &["header"], renamed: &[("name", "header")], later: &[] };
+
+/// The dialects with their names.
+const DIALECTS: [(&str, Dialect); 2] =
+    [("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic)];
+
+const HTTP_VERSIONS: [(&str, HttpVersion); 3] =
+    [("auto", HttpVersion::Auto), ("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
+
+const MAX_NAME: usize = 64;
+
+/// Parts of a header's name that tell of a secret in its value.
+const SECRET_WORDS: [&str; 8] =
+    ["key", "token", "secret", "auth", "password", "cookie", "credential", "signature"];
+
+/// What was read of `providers`.
+pub(super) struct Providers {
+    /// Those without a mistake.
+    pub(super) valid: BTreeMap<String, Provider>,
+    /// All names, so that a mistake in a provider is not a mistake in every model, too.
+    pub(super) named: BTreeSet<String>,
+}
+
+/// Reads `providers`.
+pub(super) fn providers(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Providers {
+    let mut providers = Providers { valid: BTreeMap::new(), named: BTreeSet::new() };
+    let Some(at) = at else { return providers };
+    for (name, at) in reader.map(&at).named() {
+        providers.named.insert(name.to_owned());
+        if let Some(provider) = provider(reader, name, &at) {
+            providers.valid.insert(name.to_owned(), provider);
+        }
+    }
+    providers
+}
+
+fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Provider> {
+    let simple = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(simple) {
+        let hint = format!("use up to {MAX_NAME} letters, digits, `.`, `_` and `-`");
+        reader.report.error(at.key, &at.path, "not a provider's name", hint);
+    }
+    let known = catalogue::find(name);
+    let fields = reader.fields(at, &KEYS);
+    let dialect = dialect(reader, &fields, at, name, known);
+    let base_url = base_url(reader, &fields, at, known);
+    let auth = value(reader, Some(&fields), "auth", auth_style);
+    let auth = auth.or_else(|| default_auth(known, dialect?));
+    let key_at = fields.get("api_key");
+    let api_key = key_at.as_ref().and_then(|at| reader.secret(at));
+    let headers = value(reader, Some(&fields), "headers", |reader, at| {
+        headers(reader, at, auth.as_ref().filter(|_| key_at.is_some()))
+    });
+    let http_version = value(reader, Some(&fields), "http_version", |reader, at| {
+        reader.choice(at, &HTTP_VERSIONS)
+    });
+    let ca = value(reader, Some(&fields), "ca", |reader, at| {
+        if base_url.as_ref().is_some_and(|base| !base.tls) {
+            reader.wrong(at, "`ca` without TLS", "use an https:// `base_url`, or take it out");
+        }
+        reader.file(at)
+    });
+    let stream_usage = value(reader, Some(&fields), "stream_usage", |r, at| r.boolean(at));
+
+    let base_url = base_url?;
+    let wants_key = known.is_some_and(|entry| entry.key == Key::Required);
+    let authorized = headers
+        .as_ref()
+        .is_some_and(|headers| headers.iter().any(|(name, _)| access::is_credential(name)));
+    if key_at.is_none() && wants_key && !authorized && !url::is_loopback(&base_url.host) {
+        let variable = known.map_or("", |entry| entry.key_env);
+        let hint = format!("set `api_key: env:{variable}`");
+        reader.report.error(at.key, &at.path, "`api_key` is missing", hint);
+    }
+    Some(Provider {
+        name: name.to_owned(),
+        dialect: dialect?,
+        base_url,
+        api_key,
+        auth: auth?,
+        headers: headers.unwrap_or_default(),
+        http_version: http_version.unwrap_or(HttpVersion::Auto),
+        ca,
+        stream_usage: stream_usage.unwrap_or_else(|| {
+            known.is_none_or(|entry| entry.quirks.stream_usage == StreamUsage::OnRequest)
+        }),
+    })
+}
+
+fn dialect(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    at: &Cursor<'_>,
+    name: &str,
+    known: Option<&Entry>,
+) -> Option<Dialect> {
+    if let Some(at) = fields.get("dialect") {
+        let dialect = reader.choice(&at, &DIALECTS)?;
+        if let Some(entry) = known
+            && entry.dialect != dialect
+            && fields.get("base_url").is_none()
+        {
+            let message = format!("{} speaks {} at {}", name, entry.dialect.name(), entry.base_url);
+            reader.wrong(&at, message, "take it out, or give the `base_url` that speaks this");
+        }
+        return Some(dialect);
+    }
+    if known.is_none() {
+        let hint = match report::nearest(name, catalogue::CATALOGUE.iter().map(|e| e.name)) {
+            Some(near) => format!("did you mean `{near}`, or is it `openai` or `anthropic`?"),
+            None => "it can be `openai` or `anthropic`".to_owned(),
+        };
+        reader.report.error(at.key, &at.path, "`dialect` is missing", hint);
+    }
+    known.map(|entry| entry.dialect)
+}
+
+fn base_url(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    at: &Cursor<'_>,
+    known: Option<&Entry>,
+) -> Option<BaseUrl> {
+    let Some(at) = fields.get("base_url") else {
+        let Some(entry) = known else {
+            let hint = "write it as in https://api.example.com/v1";
+            reader.report.error(at.key, &at.path, "`base_url` is missing", hint);
+            return None;
+        };
+        return url::parse_base(entry.base_url).ok();
+    };
+    let text = reader.text(&at)?;
+    match url::parse_base(text) {
+        Ok(base) => {
+            if reader.production && !base.tls && !url::is_loopback(&base.host) {
+                let message = "plain http to another host is refused in production";
+                reader.wrong(&at, message, "use https://");
+            }
+            Some(base)
+        }
+        Err(error) => {
+            // A password in it must not get into a log.
+            let shown = match &error {
+                url::UrlError::UserInfo | url::UrlError::Query => "the URL".to_owned(),
+                _ => at.scalar().map(Scalar::shown).unwrap_or_default(),
+            };
+            reader.wrong(&at, format!("{shown} {error}"), error.hint());
+            None
+        }
+    }
+}
+
+fn default_auth(known: Option<&Entry>, dialect: Dialect) -> Option<AuthStyle> {
+    let auth = known.filter(|entry| entry.dialect == dialect).map(|entry| entry.auth);
+    let auth = auth.unwrap_or(match dialect {
+        Dialect::OpenAi => Auth::Bearer,
+        Dialect::Anthropic => Auth::Header("x-api-key"),
+    });
+    Some(match auth {
+        Auth::Bearer => AuthStyle::Bearer,
+        Auth::Header(name) => AuthStyle::Header(HeaderName::from_static(name)),
+    })
+}
+
+fn auth_style(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<AuthStyle> {
+    if at.scalar().is_some() {
+        return reader.choice(at, &[("bearer", ())]).map(|()| AuthStyle::Bearer);
+    }
+    let fields = reader.fields(at, &AUTH);
+    let Some(header) = fields.get("header") else {
+        let hint = "write `bearer`, or `{ header: x-api-key }`";
+        reader.report.error(at.key, &at.path, "`header` is missing", hint);
+        return None;
+    };
+    let name = reader.header_name(&header)?;
+    if access::is_own(&name) {
+        let message = format!("`{name}` is set by the gateway");
+        reader.wrong(&header, message, "name another header");
+        return None;
+    }
+    Some(AuthStyle::Header(name))
+}
+
+fn headers(
+    reader: &mut Reader<'_>,
+    at: &Cursor<'_>,
+    key_header: Option<&AuthStyle>,
+) -> Option<Vec<(HeaderName, Secret)>> {
+    let mut headers: Vec<(HeaderName, Secret)> = Vec::new();
+    for (text, at) in reader.map(at).all() {
+        let Ok(name) = text.parse::<HeaderName>() else {
+            let hint = "a name has letters, digits and `-`";
+            reader.report.error(at.key, &at.path, "not a valid header name", hint);
+            continue;
+        };
+        let taken = match key_header {
+            Some(AuthStyle::Bearer) => name == http::header::AUTHORIZATION,
+            Some(AuthStyle::Header(header)) => name == *header,
+            None => false,
+        };
+        let problem = if taken {
+            Some("carries `api_key` already")
+        } else if access::is_own(&name) {
+            Some("is set by the gateway")
+        } else if headers.iter().any(|(other, _)| *other == name) {
+            Some("stands here already, in other case")
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            let message = format!("`{name}` {problem}");
+            reader.report.error(at.key, &at.path, message, "take it out");
+        } else if let Some(value) = header_value(reader, &name, &at) {
+            headers.push((name, value));
+        }
+    }
+    headers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    Some(headers)
+}
+
+/// A header's value: a reference, or text. Text where a secret is to be expected counts as one.
+fn header_value(reader: &mut Reader<'_>, name: &HeaderName, at: &Cursor<'_>) -> Option<Secret> {
+    let name = name.as_str();
+    let text = at.scalar().filter(|scalar| scalar.source.is_none()).map(|scalar| &scalar.text);
+    match text {
+        Some(text)
+            if !SECRET_WORDS.iter().any(|word| name.contains(word))
+                && matches!(SecretRef::parse(text), Ok(SecretRef::Literal(_))) =>
+        {
+            reader.resolved(at, SecretRef::Public(text.clone()))
+        }
+        _ => reader.secret(at),
+    }
+}

@@ -1,0 +1,125 @@
+//! What a reload would change, and whether a reload is enough.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::effective;
+use super::report::join;
+use super::valid::{Config, Secret};
+
+/// Keys that only a new process takes up, with everything below them. Sockets are bound and threads
+/// started once; a certificate is read again at every reload.
+const RESTART: [&str; 6] = [
+    "listeners.proxy.address",
+    "listeners.proxy.h2c",
+    "listeners.proxy.tls.client_ca",
+    "listeners.admin.address",
+    "listeners.metrics.address",
+    "workers.threads",
+];
+
+/// One key whose effective value differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The key.
+    pub path: String,
+    /// Its value before, as JSON; `None` where it was absent. Secrets are shown as references.
+    pub from: Option<String>,
+    /// Its value after, as JSON; `None` where it is absent.
+    pub to: Option<String>,
+    /// What it takes.
+    pub effect: Effect,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+        write!(f, "{}: {} -> {}", self.path, shown(&self.from), shown(&self.to))?;
+        match self.effect {
+            Effect::Live => Ok(()),
+            Effect::Restart => f.write_str(" (needs a restart)"),
+        }
+    }
+}
+
+/// When a change takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// On reload.
+    Live,
+    /// When the process starts again.
+    Restart,
+}
+
+/// What going from `a` to `b` would change, in the order of the paths. A secret whose value differs
+/// behind the same reference counts as a change, and shows neither value.
+pub fn diff(a: &Config, b: &Config) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let value = |config| serde_json::to_value(effective::raw(config)).unwrap_or_default();
+    compare("", Some(&value(a)), Some(&value(b)), &mut changes);
+    let known: BTreeSet<String> = changes.iter().map(|change| change.path.clone()).collect();
+    let before = secrets(a);
+    for (path, secret) in secrets(b) {
+        let old = before.iter().find(|(other, _)| *other == path).map(|(_, old)| old);
+        if !known.contains(&path)
+            && let Some(old) = old
+            && old.value.expose_secret() != secret.value.expose_secret()
+        {
+            let shown = format!("\"{}\"", secret.reference);
+            let (from, to) = (Some(shown.clone()), Some(format!("{shown} (another value)")));
+            changes.push(Change { path, from, to, effect: Effect::Live });
+        }
+    }
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    changes
+}
+
+fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, changes: &mut Vec<Change>) {
+    if from == to {
+        return;
+    }
+    if let (Some(Value::Object(from)), Some(Value::Object(to))) = (from, to) {
+        let keys: BTreeSet<_> = from.keys().chain(to.keys()).collect();
+        for key in keys {
+            compare(&join(path, key), from.get(key), to.get(key), changes);
+        }
+        return;
+    }
+    let shown = |value: Option<&Value>| value.map(ToString::to_string);
+    let effect = effect(path);
+    changes.push(Change { path: path.to_owned(), from: shown(from), to: shown(to), effect });
+}
+
+fn effect(path: &str) -> Effect {
+    // TLS as a whole coming or going changes what the socket speaks.
+    let restart = path == "listeners.proxy.tls" || RESTART.contains(&path);
+    if restart { Effect::Restart } else { Effect::Live }
+}
+
+/// Every secret with its path.
+fn secrets(config: &Config) -> Vec<(String, &Secret)> {
+    let mut secrets = Vec::new();
+    let mut add = |path: String, secret| secrets.push((path, secret));
+    if let Some(token) = &config.listeners.metrics.bearer_token {
+        add("listeners.metrics.bearer_token".to_owned(), token);
+    }
+    if let Some(key) = &config.admin.master_key {
+        add("admin.master_key".to_owned(), key);
+    }
+    for (name, provider) in &config.providers {
+        let path = join("providers", name);
+        if let Some(key) = &provider.api_key {
+            add(join(&path, "api_key"), key);
+        }
+        let headers = join(&path, "headers");
+        for (name, value) in &provider.headers {
+            add(join(&headers, name.as_str()), value);
+        }
+    }
+    secrets
+}

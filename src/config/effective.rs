@@ -1,0 +1,154 @@
+//! The effective configuration in the file's shape: every default filled in, every secret as its
+//! reference.
+
+use std::path::Path;
+
+use http::HeaderName;
+
+use super::raw;
+use super::valid;
+
+/// `config` as a file that would load to it, where its secrets are references.
+pub(super) fn raw(config: &valid::Config) -> raw::Config {
+    raw::Config {
+        environment: Some(match config.environment {
+            valid::Environment::Development => raw::Environment::Development,
+            valid::Environment::Staging => raw::Environment::Staging,
+            valid::Environment::Production => raw::Environment::Production,
+        }),
+        listeners: Some(listeners(&config.listeners)),
+        shutdown: Some(raw::Shutdown { timeout: Some(raw::Wait(config.shutdown.timeout)) }),
+        workers: Some(raw::Workers { threads: Some(config.workers.threads) }),
+        limits: Some(limits(&config.limits)),
+        cors: Some(cors(&config.cors)),
+        request_headers: Some(raw::RequestHeaders {
+            allow: Some(names(&config.request_headers.allow)),
+        }),
+        auth: Some(raw::Auth { anonymous: Some(config.auth.anonymous) }),
+        admin: Some(raw::Admin { master_key: reference(config.admin.master_key.as_ref()) }),
+        providers: Some(map(&config.providers, |value| Some(provider(value)))),
+        models: Some(map(&config.models, model)),
+    }
+}
+
+fn listeners(listeners: &valid::Listeners) -> raw::Listeners {
+    let valid::Listeners { proxy, admin, metrics } = listeners;
+    raw::Listeners {
+        proxy: Some(raw::ProxyListener {
+            address: Some(proxy.address.to_string()),
+            tls: proxy.tls.as_ref().map(|tls| raw::Tls {
+                certificate: path(&tls.certificate),
+                key: path(&tls.key),
+                client_ca: tls.client_ca.as_deref().map(path),
+            }),
+            h2c: Some(proxy.h2c),
+        }),
+        admin: Some(raw::AdminListener {
+            address: Some(admin.address.to_string()),
+            allow: Some(admin.allow.iter().map(ToString::to_string).collect()),
+        }),
+        metrics: Some(raw::MetricsListener {
+            address: Some(metrics.address.to_string()),
+            allow: Some(metrics.allow.iter().map(ToString::to_string).collect()),
+            bearer_token: reference(metrics.bearer_token.as_ref()),
+        }),
+    }
+}
+
+fn limits(limits: &valid::Limits) -> raw::Limits {
+    raw::Limits {
+        request_size: Some(raw::Size(limits.request_size)),
+        header_timeout: Some(raw::Wait(limits.header_timeout)),
+        body_timeout: Some(raw::Wait(limits.body_timeout)),
+        keepalive_timeout: Some(raw::Wait(limits.keepalive_timeout)),
+        write_timeout: Some(raw::Wait(limits.write_timeout)),
+        connections_per_ip: Some(limits.connections_per_ip),
+        connections: Some(limits.connections),
+        header_size: Some(raw::Size(limits.header_size as u64)),
+        routes: Some(map(&limits.routes, |route| raw::RouteLimits {
+            request_size: Some(raw::Size(route.request_size)),
+        })),
+    }
+}
+
+fn cors(cors: &valid::Cors) -> raw::Cors {
+    raw::Cors {
+        origins: Some(cors.origins.clone()),
+        allow_headers: Some(names(&cors.allow_headers)),
+        expose_headers: Some(names(&cors.expose_headers)),
+        max_age: Some(raw::Wait(cors.max_age)),
+        credentials: Some(cors.credentials),
+    }
+}
+
+fn provider(provider: &valid::Provider) -> raw::Provider {
+    let headers = provider.headers.iter();
+    raw::Provider {
+        dialect: Some(match provider.dialect {
+            crate::dialects::Dialect::OpenAi => raw::Dialect::OpenAi,
+            crate::dialects::Dialect::Anthropic => raw::Dialect::Anthropic,
+        }),
+        base_url: Some(provider.base_url.to_string()),
+        api_key: reference(provider.api_key.as_ref()),
+        auth: Some(match &provider.auth {
+            valid::AuthStyle::Bearer => raw::AuthStyle::Bearer(raw::Bearer::Bearer),
+            valid::AuthStyle::Header(name) => {
+                raw::AuthStyle::Header(raw::HeaderAuth { header: name.to_string() })
+            }
+        }),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), value.reference.to_string()))
+            .collect(),
+        http_version: Some(match provider.http_version {
+            valid::HttpVersion::Auto => raw::HttpVersion::Auto,
+            valid::HttpVersion::H1 => raw::HttpVersion::H1,
+            valid::HttpVersion::H2 => raw::HttpVersion::H2,
+        }),
+        ca: provider.ca.as_deref().map(path),
+        stream_usage: Some(provider.stream_usage),
+    }
+}
+
+fn model(model: &valid::Model) -> raw::Model {
+    let valid::ModelTimeouts { connect, first_byte, idle, total } = model.timeouts;
+    raw::Model {
+        targets: model
+            .targets
+            .iter()
+            .map(|target| raw::Target {
+                provider: target.provider.clone(),
+                model: Some(target.model.clone()),
+                weight: Some(target.weight),
+            })
+            .collect(),
+        retries: Some(raw::Retries {
+            attempts: Some(model.retries.attempts),
+            on: Some(model.retries.on.iter().copied().map(raw::RetryOn).collect()),
+        }),
+        timeouts: Some(raw::Timeouts {
+            connect: Some(raw::Wait(connect)),
+            first_byte: Some(raw::Wait(first_byte)),
+            idle: Some(raw::Wait(idle)),
+            total: Some(raw::Wait(total)),
+        }),
+    }
+}
+
+fn map<V, R>(
+    values: &std::collections::BTreeMap<String, V>,
+    convert: impl Fn(&V) -> R,
+) -> std::collections::BTreeMap<String, R> {
+    values.iter().map(|(name, value)| (name.clone(), convert(value))).collect()
+}
+
+fn reference(secret: Option<&valid::Secret>) -> Option<String> {
+    secret.map(|secret| secret.reference.to_string())
+}
+
+fn names(names: &[HeaderName]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,441 @@
+//! The file's shape as types: source of the JSON Schema, of the dump and of comparisons.
+//!
+//! Loading does not go through these types, for serde stops at the first mistake; a test sees that
+//! they have the same keys as what loads.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::check::models::RETRY_ON;
+use super::units;
+use super::valid;
+
+/// Sluicegate's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where this process runs; `production` turns on the strict rules. The variable `ENVIRONMENT`
+    /// wins. Default: development.
+    pub environment: Option<Environment>,
+    /// Where the process listens.
+    pub listeners: Option<Listeners>,
+    /// How the process stops.
+    pub shutdown: Option<Shutdown>,
+    /// Threads that carry requests.
+    pub workers: Option<Workers>,
+    /// What one client, one connection and one request may take.
+    pub limits: Option<Limits>,
+    /// Which web pages may call the gateway.
+    pub cors: Option<Cors>,
+    /// Which headers of a request go on to a provider.
+    pub request_headers: Option<RequestHeaders>,
+    /// Who may call.
+    pub auth: Option<Auth>,
+    /// The administrator's credential.
+    pub admin: Option<Admin>,
+    /// The providers, by name. A well-known one needs only its key.
+    pub providers: Option<BTreeMap<String, Option<Provider>>>,
+    /// The models, by the name that callers use.
+    pub models: Option<BTreeMap<String, Model>>,
+}
+
+/// Where the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum Environment {
+    Development,
+    Staging,
+    Production,
+}
+
+/// The three listeners.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listeners {
+    /// For callers.
+    pub proxy: Option<ProxyListener>,
+    /// For the administrator.
+    pub admin: Option<AdminListener>,
+    /// For Prometheus.
+    pub metrics: Option<MetricsListener>,
+}
+
+/// The listener that callers use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyListener {
+    /// IP address and port. Default: 127.0.0.1:8080.
+    pub address: Option<String>,
+    /// TLS. Default: none, plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 without TLS is understood; only for trusted networks. Default: false.
+    pub h2c: Option<bool>,
+}
+
+/// PEM files of a TLS listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and its chain.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+    /// With it, clients must show a certificate that one of these authorities signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
+}
+
+/// The listener of the admin API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminListener {
+    /// IP address and port. Default: 127.0.0.1:8081.
+    pub address: Option<String>,
+    /// Networks that may connect. Default: this machine, [127.0.0.0/8, "::1/128"].
+    pub allow: Option<Vec<String>>,
+}
+
+/// The listener of `/metrics`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsListener {
+    /// IP address and port. Default: 127.0.0.1:9464.
+    pub address: Option<String>,
+    /// Networks that may connect. Default: this machine, [127.0.0.0/8, "::1/128"].
+    pub allow: Option<Vec<String>>,
+    /// With it, a scrape must present this bearer token. A reference, `env:NAME` or `file:/path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<String>,
+}
+
+/// How the process stops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// The longest that requests in flight are waited for, up to 1h. The variable
+    /// `SHUTDOWN_TIMEOUT_SECONDS` wins. Default: 30s.
+    pub timeout: Option<Wait>,
+}
+
+/// Threads that carry requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Workers {
+    /// Their number. Default: the number of cores.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<usize>,
+}
+
+/// What one client, one connection and one request may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Largest request body, up to 1GiB. The variable `MAX_REQUEST_SIZE_BYTES` wins. Default: 1MiB.
+    pub request_size: Option<Size>,
+    /// From a request's first byte to the end of its head. Default: 10s.
+    pub header_timeout: Option<Wait>,
+    /// From the end of the head to the end of the body. Default: 30s.
+    pub body_timeout: Option<Wait>,
+    /// How long a connection may be idle between requests. Default: 60s.
+    pub keepalive_timeout: Option<Wait>,
+    /// How long one write to a client may make no progress. Default: 30s.
+    pub write_timeout: Option<Wait>,
+    /// Open connections from one address. Default: 1000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections_per_ip: Option<usize>,
+    /// Open connections in all. Default: 20000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections: Option<usize>,
+    /// Largest request head, 1KiB to 1MiB. Default: 64KiB.
+    pub header_size: Option<Size>,
+    /// Endpoints with limits of their own, by path, as in `/v1/responses`. Default: none.
+    pub routes: Option<BTreeMap<String, RouteLimits>>,
+}
+
+/// Limits of one endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteLimits {
+    /// Largest request body, up to 1GiB. Default: that of all endpoints.
+    pub request_size: Option<Size>,
+}
+
+/// Which web pages may call the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins as `scheme://host[:port]`, or `*` alone. Production refuses `*` and `http://`. The
+    /// variable `CORS_ORIGINS` (comma separated) wins. Default: none.
+    pub origins: Option<Vec<String>>,
+    /// Request headers that a page may set. Default: those of the providers' own clients.
+    pub allow_headers: Option<Vec<String>>,
+    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*.
+    pub expose_headers: Option<Vec<String>>,
+    /// How long a browser may remember the answer to a preflight, up to 24h. Default: 10m.
+    pub max_age: Option<Wait>,
+    /// Whether a page may send cookies and the like; never with `*`. Default: false.
+    pub credentials: Option<bool>,
+}
+
+/// Which headers of a request go on to a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestHeaders {
+    /// Names beside those that always do. Default: none.
+    pub allow: Option<Vec<String>>,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Whether calls without a credential are served. Production refuses it. Default: false.
+    pub anonymous: Option<bool>,
+}
+
+/// The administrator's credential.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// A reference, `env:NAME` or `file:/path`. Needed unless `auth.anonymous`, and always in
+    /// production, where it must hold 256 bits of entropy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<String>,
+}
+
+/// Somewhere that serves models.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// What it speaks. Default: the catalogue's.
+    pub dialect: Option<Dialect>,
+    /// Where it is; OpenAI's dialect usually with `/v1`, Anthropic's without. Default: the
+    /// catalogue's.
+    pub base_url: Option<String>,
+    /// Its key, as a reference: `env:NAME` or `file:/path`. Production refuses anything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// How calls carry the key. Default: the catalogue's, else the dialect's.
+    pub auth: Option<AuthStyle>,
+    /// Headers sent with every call. Values may be references.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Which HTTP to speak. Default: auto, agreed on by TLS, HTTP/1.1 without it.
+    pub http_version: Option<HttpVersion>,
+    /// Authorities to trust instead of the public ones, as a PEM file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Whether it understands `stream_options.include_usage`. Default: the catalogue's, else true.
+    pub stream_usage: Option<bool>,
+}
+
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+/// How a call carries the provider's key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AuthStyle {
+    /// `authorization: Bearer <key>`.
+    Bearer(Bearer),
+    /// The key alone in a header.
+    Header(HeaderAuth),
+}
+
+/// The one word for a bearer token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum Bearer {
+    Bearer,
+}
+
+/// A header that carries a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderAuth {
+    /// Its name.
+    pub header: String,
+}
+
+/// Which HTTP to speak to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum HttpVersion {
+    Auto,
+    H1,
+    H2,
+}
+
+/// A model that callers can name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Where it is served, in one dialect.
+    #[schemars(length(min = 1))]
+    pub targets: Vec<Target>,
+    /// When a failed call is tried again.
+    pub retries: Option<Retries>,
+    /// How long to wait for what.
+    pub timeouts: Option<Timeouts>,
+}
+
+/// One place where a model is served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The name of one of `providers`.
+    pub provider: String,
+    /// The model's name there. Default: the name that callers use.
+    pub model: Option<String>,
+    /// Its share of calls relative to the other targets. Default: 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: Option<u32>,
+}
+
+/// When a failed call is tried again; never after the first byte of an answer has been sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retries {
+    /// Calls in all, the first included. Default: 2.
+    #[schemars(range(min = 1, max = 5))]
+    pub attempts: Option<u8>,
+    /// Failures worth another attempt. Default: all of them.
+    pub on: Option<Vec<RetryOn>>,
+}
+
+/// A failure that may be worth another attempt: `connect`, `timeout`, `429` or `5xx`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryOn(pub valid::RetryOn);
+
+/// How long to wait for a model's provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// For a connection, TLS included. Default: 2s.
+    pub connect: Option<Wait>,
+    /// From the request's end to the answer's first byte. Default: 60s.
+    pub first_byte: Option<Wait>,
+    /// Between two chunks of an answer. Default: 30s.
+    pub idle: Option<Wait>,
+    /// For one call with all its attempts. Default: 10m.
+    pub total: Option<Wait>,
+}
+
+/// A size, written `1MiB`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Size(pub u64);
+
+/// A duration, written `30s`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wait(pub Duration);
+
+/// A YAML value that a person would write as a number or as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl NumberOrText {
+    fn into_text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&units::format_size(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = NumberOrText::deserialize(deserializer)?.into_text();
+        units::parse_size(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A whole number of bytes, or one with a unit: 512KiB, 1MiB, 10MB.",
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": "^([0-9]+ ?(B|KiB|MiB|GiB|kB|MB|GB)?|.*\\$\\{.+\\}.*)$",
+        })
+    }
+}
+
+impl Serialize for Wait {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&units::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Wait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        units::parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Wait {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A whole number with its unit: 500ms, 30s, 10m, 1h.",
+            "type": "string",
+            "pattern": "^([0-9]+ ?(ms|s|m|h|d)|.*\\$\\{.+\\}.*)$",
+        })
+    }
+}
+
+impl Serialize for RetryOn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = RETRY_ON.iter().find(|(_, on)| *on == self.0).map_or("", |(name, _)| name);
+        serializer.serialize_str(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for RetryOn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = NumberOrText::deserialize(deserializer)?.into_text();
+        let found = RETRY_ON.iter().find(|(name, _)| *name == text);
+        found.map(|(_, on)| Self(*on)).ok_or_else(|| serde::de::Error::custom("unknown failure"))
+    }
+}
+
+impl JsonSchema for RetryOn {
+    fn schema_name() -> Cow<'static, str> {
+        "RetryOn".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["connect", "timeout", 429, "429", "5xx"] })
+    }
+}

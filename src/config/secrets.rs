@@ -1,0 +1,280 @@
+//! Secrets: a reference in the configuration, a value in memory.
+//!
+//! A reference is written `env:NAME` or `file:/path`. Nothing here ever shows a value: not `Debug`,
+//! not `Display`, not an error.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::env::Env;
+
+/// What a literal secret is shown as; refused as a value, so that it can't come back as one.
+pub const REDACTED: &str = "<redacted>";
+
+/// A secret longer than this is a wrong file.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Where a secret comes from.
+#[derive(Clone)]
+pub enum SecretRef {
+    /// An environment variable.
+    Env(String),
+    /// A file; one line end at its end does not count.
+    File(PathBuf),
+    /// Written in the configuration itself. Refused in production.
+    Literal(SecretString),
+    /// Written in the configuration, and no secret: a plain header, shown as it is.
+    Public(String),
+}
+
+impl SecretRef {
+    /// Reads a reference. Text without a known prefix is a [`Literal`](Self::Literal).
+    ///
+    /// # Errors
+    /// A prefix with nothing usable behind it, or a store that this version does not know.
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        if let Some(name) = text.strip_prefix("env:") {
+            let name = name.trim();
+            return if is_variable_name(name) {
+                Ok(Self::Env(name.to_owned()))
+            } else {
+                Err(SecretError::BadVariableName)
+            };
+        }
+        if let Some(path) = text.strip_prefix("file:") {
+            // `file:///run/secrets/key` is common, and means the same.
+            let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+            return if path.trim().is_empty() {
+                Err(SecretError::NoPath)
+            } else {
+                Ok(Self::File(PathBuf::from(path)))
+            };
+        }
+        for store in ["vault", "aws", "gcp", "azure", "k8s"] {
+            if text.strip_prefix(store).is_some_and(|rest| rest.starts_with(':')) {
+                return Err(SecretError::UnsupportedStore(store));
+            }
+        }
+        Ok(Self::Literal(SecretString::from(text)))
+    }
+
+    /// Whether the value stands in the configuration itself.
+    pub fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+}
+
+impl FromStr for SecretRef {
+    type Err = SecretError;
+
+    fn from_str(text: &str) -> Result<Self, SecretError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Literal(_) => f.write_str(REDACTED),
+            Self::Public(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretRef({self})")
+    }
+}
+
+impl PartialEq for SecretRef {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Env(a), Self::Env(b)) => a == b,
+            (Self::File(a), Self::File(b)) => a == b,
+            (Self::Literal(a), Self::Literal(b)) => a.expose_secret() == b.expose_secret(),
+            (Self::Public(a), Self::Public(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for SecretRef {}
+
+/// Why a secret has no value. Never holds a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// `env:` without a usable name.
+    #[error("`env:` needs the name of an environment variable behind it")]
+    BadVariableName,
+    /// `file:` without a path.
+    #[error("`file:` needs a path behind it")]
+    NoPath,
+    /// A secret store that this version can't ask.
+    #[error("`{0}:` references are not supported in this version")]
+    UnsupportedStore(&'static str),
+    /// The variable is not set.
+    #[error("environment variable {0} is not set")]
+    NotSet(String),
+    /// The file can't be read.
+    #[error("{path}: {reason}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system, or we, have against it.
+        reason: String,
+    },
+    /// Nothing there.
+    #[error("the secret is empty")]
+    Empty,
+    /// A line end within, or a character outside printable ASCII.
+    #[error("the secret has a line end, a space at an end, or a character outside printable ASCII")]
+    Unprintable,
+    /// The text that stands for a redacted literal.
+    #[error("this is the mark of a secret that was left out")]
+    Redacted,
+}
+
+/// Turns references into values.
+pub trait Resolver {
+    /// The value behind `reference`.
+    ///
+    /// # Errors
+    /// The value is absent, empty, or can't stand in a header.
+    fn resolve(&self, reference: &SecretRef) -> Result<SecretString, SecretError>;
+}
+
+/// Resolves what this machine has: variables and files.
+#[derive(Clone, Debug)]
+pub struct LocalResolver {
+    env: Env,
+}
+
+impl LocalResolver {
+    /// A resolver that sees these variables.
+    pub fn new(env: Env) -> Self {
+        Self { env }
+    }
+}
+
+impl Resolver for LocalResolver {
+    fn resolve(&self, reference: &SecretRef) -> Result<SecretString, SecretError> {
+        let value = match reference {
+            SecretRef::Env(name) => match self.env.get(name) {
+                Some(value) => SecretString::from(value),
+                None => return Err(SecretError::NotSet(name.clone())),
+            },
+            SecretRef::File(path) => read_file(path)?,
+            SecretRef::Literal(value) => value.clone(),
+            SecretRef::Public(text) => SecretString::from(text.as_str()),
+        };
+        check(value.expose_secret())?;
+        Ok(value)
+    }
+}
+
+fn check(value: &str) -> Result<(), SecretError> {
+    if value.is_empty() {
+        return Err(SecretError::Empty);
+    }
+    if value == REDACTED {
+        return Err(SecretError::Redacted);
+    }
+    let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !printable || value.starts_with(' ') || value.ends_with(' ') {
+        return Err(SecretError::Unprintable);
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+    let unreadable = |reason: String| SecretError::Unreadable { path: path.to_owned(), reason };
+    let io = |error: std::io::Error| unreadable(error.to_string());
+    // Opening a pipe that nobody writes to would wait for ever, so ask first what it is.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(unreadable("is not a regular file".to_owned()));
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(io)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(io)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(unreadable(format!("is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    let secret = SecretString::from(text.trim_end_matches(['\r', '\n']));
+    secrecy::zeroize::Zeroize::zeroize(&mut text);
+    Ok(secret)
+}
+
+/// Whether `name` can name an environment variable in a shell (POSIX, 8.1).
+pub(super) fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> Result<String, SecretError> {
+        let env = Env::from_iter([("KEY", "from-env"), ("EMPTY", ""), ("LINES", "a\nb")]);
+        let value = LocalResolver::new(env).resolve(&SecretRef::parse(text)?)?;
+        Ok(value.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn variables_resolve() {
+        assert_eq!(resolve("env:KEY").unwrap(), "from-env");
+        assert_eq!(resolve("env:NONE"), Err(SecretError::NotSet("NONE".to_owned())));
+        assert_eq!(resolve("env:EMPTY"), Err(SecretError::Empty));
+        assert_eq!(resolve("env:LINES"), Err(SecretError::Unprintable));
+        assert_eq!(resolve("env:"), Err(SecretError::BadVariableName));
+        assert_eq!(resolve("env:A-B"), Err(SecretError::BadVariableName));
+    }
+
+    #[test]
+    fn files_resolve_without_their_last_line_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let reference = format!("file:{}", path.display());
+        assert!(matches!(resolve(&reference), Err(SecretError::Unreadable { .. })));
+        for (content, expected) in [
+            ("sk-1\n", Ok("sk-1".to_owned())),
+            ("sk-1\r\n", Ok("sk-1".to_owned())),
+            ("sk-1", Ok("sk-1".to_owned())),
+            ("\n", Err(SecretError::Empty)),
+            ("sk\n1\n", Err(SecretError::Unprintable)),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(resolve(&reference), expected, "{content:?}");
+        }
+        std::fs::write(&path, "sk-1").unwrap();
+        assert_eq!(resolve(&format!("file://{}", path.display())).unwrap(), "sk-1");
+        std::fs::write(&path, "x".repeat(70_000)).unwrap();
+        assert!(matches!(resolve(&reference), Err(SecretError::Unreadable { .. })));
+        let directory = format!("file:{}", directory.path().display());
+        assert!(matches!(resolve(&directory), Err(SecretError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn stores_of_later_versions_are_refused_by_name() {
+        let error = resolve("vault:secret/data/xai#api_key").unwrap_err();
+        assert_eq!(error.to_string(), "`vault:` references are not supported in this version");
+    }
+
+    #[test]
+    fn nothing_shows_a_literal() {
+        let reference = SecretRef::parse("sk-hidden-1").unwrap();
+        assert!(reference.is_literal());
+        assert_eq!(resolve("sk-hidden-1").unwrap(), "sk-hidden-1");
+        assert!(!format!("{reference} {reference:?}").contains("hidden"));
+        assert_eq!(resolve(REDACTED), Err(SecretError::Redacted));
+    }
+}

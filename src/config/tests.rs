@@ -1,0 +1,901 @@
+//! The whole way from a file to a configuration.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::reader::Keys;
+use super::valid::{AuthStyle, Environment, RetryOn};
+use super::*;
+use crate::dialects::Dialect;
+
+const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
+const PRODUCTION: &str = include_str!("../../conf/production.yaml");
+const DEMO: &str = include_str!("../../conf/demo.yaml");
+const SCHEMA: &str = include_str!("../../docs/config.schema.json");
+const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
+
+/// 64 hexadecimal digits, as a good master key has.
+const STRONG: &str = "5d1c0a9be7f24836a1b93cd0e85f7264909af1c37be2d4865036ca71fd98e42b";
+
+fn env() -> Env {
+    Env::from_iter([
+        ("SLUICEGATE_MASTER_KEY", STRONG),
+        ("WEAK_KEY", "sk-1234"),
+        ("OPENAI_API_KEY", "sk-hidden-openai"),
+        ("ANTHROPIC_API_KEY", "sk-hidden-anthropic"),
+        ("XAI_API_KEY", "sk-hidden-xai"),
+        ("METRICS_TOKEN", "hidden-metrics-token"),
+        ("OPENAI_PROJECT", "hidden-project"),
+        ("SIMULATOR_URL", "http://127.0.0.1:4000"),
+    ])
+}
+
+fn env_with(name: &str, value: &str) -> Env {
+    let env = env();
+    let set: Vec<_> = env.names().map(|name| (name, env.get(name).unwrap())).collect();
+    set.into_iter().chain([(name, value)]).collect()
+}
+
+fn loaded(text: &str) -> Loaded {
+    load_str("c.yaml", text, &env()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn problems_with(text: &str, env: &Env) -> Vec<String> {
+    match load_str("c.yaml", text, env) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn problems(text: &str) -> Vec<String> {
+    problems_with(text, &env())
+}
+
+/// Asserts that `text` in an otherwise good file has exactly this problem. Lines count from the
+/// first of `text`.
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let rest = if text.contains("auth:") { "" } else { "\nauth: { anonymous: true }\n" };
+    assert_eq!(problems(&format!("{text}{rest}")), [expected], "{text}");
+}
+
+/// As [`refused`], in production.
+#[track_caller]
+fn refused_in_production(text: &str, expected: &str) {
+    let key = "\nadmin: { master_key: \"env:SLUICEGATE_MASTER_KEY\" }\n";
+    let rest = if text.contains("admin:") { "" } else { key };
+    let text = format!("{text}{rest}environment: production\n");
+    assert_eq!(problems(&text), [expected], "{text}");
+    // The same file passes elsewhere: it is the environment that refuses it.
+    let elsewhere = text.replace("environment: production", "environment: staging");
+    assert_eq!(problems(&elsewhere), [""; 0], "{elsewhere}");
+}
+
+#[test]
+fn the_examples_load() {
+    for (name, text) in [("sluicegate", DEVELOPMENT), ("production", PRODUCTION), ("demo", DEMO)] {
+        let first = text.lines().next().unwrap();
+        assert_eq!(first, "# yaml-language-server: $schema=../docs/config.schema.json", "{name}");
+        let loaded = loaded(text);
+        assert_eq!(loaded.warnings, [], "{name}");
+    }
+    let config = loaded(PRODUCTION).config;
+    assert_eq!(config.environment, Environment::Production);
+    assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["anthropic", "openai", "xai"]);
+    assert_eq!(config.limits.request_size_of("/v1/responses"), 8 << 20);
+    assert_eq!(config.limits.request_size_of("/v1/embeddings"), 1 << 20);
+    let demo = loaded(DEMO).config;
+    assert!(demo.auth.anonymous);
+    assert_eq!(demo.providers["simulator-openai"].base_url.port, 4000);
+    let names: Vec<_> = demo.models.keys().map(String::as_str).collect();
+    assert_eq!(names, ["claude-sim", "claude-sonnet-4-5", "gpt-4o-mini", "sim-1"]);
+}
+
+#[test]
+fn the_production_example_spells_out_every_key_that_has_no_file_behind_it() {
+    let written: Value = serde_saphyr::from_str(PRODUCTION).unwrap();
+    let effective = serde_json::to_value(effective::raw(&loaded(PRODUCTION).config)).unwrap();
+    for section in effective.as_object().unwrap().keys().filter(|key| *key != "workers") {
+        assert!(written.get(section).is_some(), "{section}");
+    }
+    for key in effective["limits"].as_object().unwrap().keys() {
+        assert!(written["limits"].get(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = loaded("auth: { anonymous: true }\n").config;
+    assert_eq!(config.environment, Environment::Development);
+    assert_eq!(config.listeners.proxy.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.listeners.admin.address.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.listeners.metrics.address.to_string(), "127.0.0.1:9464");
+    let loopback: Vec<_> = config.listeners.admin.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(loopback, ["127.0.0.0/8", "::1/128"]);
+    assert_eq!(config.listeners.metrics.allow, config.listeners.admin.allow);
+    assert!(!config.listeners.proxy.h2c && config.listeners.proxy.tls.is_none());
+    assert_eq!(config.shutdown.timeout, Duration::from_secs(30));
+    assert!(config.workers.threads >= 1);
+    let limits = &config.limits;
+    assert_eq!((limits.request_size, limits.header_size), (1 << 20, 64 << 10));
+    assert_eq!((limits.connections_per_ip, limits.connections), (1_000, 20_000));
+    assert_eq!(limits.header_timeout, Duration::from_secs(10));
+    assert_eq!(limits.body_timeout, Duration::from_secs(30));
+    assert_eq!(limits.keepalive_timeout, Duration::from_secs(60));
+    assert_eq!(limits.write_timeout, Duration::from_secs(30));
+    assert!(config.cors.origins.is_empty() && !config.cors.credentials);
+    assert_eq!(config.cors.max_age, Duration::from_secs(600));
+    assert!(config.request_headers.allow.is_empty());
+}
+
+#[test]
+fn a_well_known_provider_needs_only_its_key() {
+    let text = "
+auth: { anonymous: true }
+providers:
+  anthropic: { api_key: \"env:ANTHROPIC_API_KEY\" }
+  mistral: { api_key: \"env:OPENAI_API_KEY\" }
+  ollama:
+models:
+  claude: { targets: [{ provider: anthropic, model: claude-sonnet-4-5 }] }
+  llama3: { targets: [{ provider: ollama }] }
+";
+    let config = loaded(text).config;
+    let anthropic = &config.providers["anthropic"];
+    assert_eq!(anthropic.dialect, Dialect::Anthropic);
+    assert_eq!(anthropic.base_url.authority, "api.anthropic.com");
+    assert_eq!(anthropic.auth, AuthStyle::Header(http::HeaderName::from_static("x-api-key")));
+    let key = anthropic.api_key.as_ref().unwrap();
+    assert_eq!(key.value.expose_secret(), "sk-hidden-anthropic");
+    assert!(!config.providers["mistral"].stream_usage);
+    assert!(config.providers["ollama"].api_key.is_none());
+    let model = &config.models["claude"];
+    assert_eq!((model.dialect, model.targets[0].weight), (Dialect::Anthropic, 1));
+    assert_eq!((model.retries.attempts, model.retries.on.len()), (2, 4));
+    assert_eq!(model.timeouts.total, Duration::from_secs(600));
+    assert_eq!(config.models["llama3"].targets[0].model, "llama3");
+}
+
+#[test]
+fn every_entry_of_the_catalogue_loads() {
+    for entry in crate::providers::catalogue::CATALOGUE {
+        let name = entry.name;
+        let key = "{ api_key: \"env:OPENAI_API_KEY\" }";
+        let text = format!("auth: {{ anonymous: true }}\nproviders:\n  {name}: {key}\n");
+        let config = loaded(&text).config;
+        assert_eq!(config.providers[name].base_url.to_string(), entry.base_url);
+    }
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once() {
+    let text = "\
+listeners:
+  proxy: { address: localhost:8080, adress: x }
+limits:
+  request_size: 1.5MB
+  header_timeout: 10
+  connections: many
+providers:
+  openai: { api_base: https://api.openai.com, api_key: env:NONE }
+models:
+  gpt-4o:
+    targets: [{ provider: opneai, weight: 0 }]
+    fallback: [x]
+colour: red
+";
+    let text = text.replace("env:NONE", "\"env:NONE\"");
+    assert_eq!(
+        problems(&text),
+        [
+            "c.yaml:1:1: nobody could call the gateway; set `admin.master_key: env:SLUICEGATE_MASTER_KEY`, or `auth.anonymous: true`",
+            "c.yaml:2:21: listeners.proxy.address: `localhost:8080` is not a valid address; write an IP address with a port, as in 127.0.0.1:8080 or \"[::1]:8080\"",
+            "c.yaml:2:37: listeners.proxy.adress: unknown key; did you mean `address`?",
+            "c.yaml:4:17: limits.request_size: size `1.5MB` is not a whole number with a unit; write a whole number with B, KiB, MiB, GiB, kB, MB or GB, as in 1MiB",
+            "c.yaml:5:19: limits.header_timeout: duration `10` has no unit; write `10s` for 10 seconds",
+            "c.yaml:6:16: limits.connections: expected a whole number, found `many`",
+            "c.yaml:8:13: providers.openai.api_base: unknown key; it is called `base_url` here",
+            "c.yaml:8:56: providers.openai.api_key: environment variable NONE is not set; set it before the start",
+            "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
+            "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
+            "c.yaml:12:5: models.gpt-4o.fallback: not available in this version; take it out; it would have no effect",
+            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `auth`, `admin`, `providers`, `models`",
+        ]
+    );
+}
+
+#[test]
+fn keys_of_later_versions_and_of_others() {
+    const LATER: &str = "not available in this version; take it out; it would have no effect";
+    for (text, place) in [
+        ("store: { sqlite: { path: x } }", "1:1: store"),
+        ("quota_store: { redis: { url: x } }", "1:1: quota_store"),
+        ("policies: { directory: x }", "1:1: policies"),
+        ("secrets: { vault: { address: x } }", "1:1: secrets"),
+        ("database_url: postgres://", "1:1: database_url"),
+        ("auth: { anonymous: true, jwt: [] }", "1:26: auth.jwt"),
+    ] {
+        refused(text, &format!("c.yaml:{place}: {LATER}"));
+    }
+    let model = "providers: { ollama: }\nmodels:\n  m:\n    targets: [{ provider: ollama }]\n    ";
+    refused(
+        &format!("{model}price: {{ input: 1 }}"),
+        &format!("c.yaml:5:5: models.m.price: {LATER}"),
+    );
+    refused(&format!("{model}fallbacks: [a]"), &format!("c.yaml:5:5: models.m.fallbacks: {LATER}"));
+    for (text, expected) in [
+        ("model_list: []", "1:1: model_list: unknown key; it is called `models` here"),
+        ("Limits: {}", "1:1: Limits: unknown key; did you mean `limits`?"),
+        ("master_key: x", "1:1: master_key: unknown key; it is called `admin.master_key` here"),
+        (
+            "cors: { allow_origins: [] }",
+            "1:9: cors.allow_origins: unknown key; it is called `origins` here",
+        ),
+        (
+            "limits: { max-request-size: 1 }",
+            "1:11: limits.max-request-size: unknown key; it is called `request_size` here",
+        ),
+    ] {
+        refused(text, &format!("c.yaml:{expected}"));
+    }
+}
+
+#[test]
+fn wrong_types() {
+    for (text, expected) in [
+        (
+            "limits: 5",
+            "1:9: limits: expected a mapping, found `5`; indent its keys below it, or write `{ key: value }`",
+        ),
+        (
+            "limits: [a]",
+            "1:9: limits: expected a mapping, found a list; indent its keys below it, or write `{ key: value }`",
+        ),
+        (
+            "cors: { origins: a }",
+            "1:18: cors.origins: expected a list, found `a`; write `[a, b]`, or one `- item` a line",
+        ),
+        (
+            "auth: { anonymous: \"true\" }",
+            "1:20: auth.anonymous: expected true or false, found `true`; leave the quotes out",
+        ),
+        (
+            "auth: { anonymous: yes }",
+            "1:20: auth.anonymous: expected true or false, found `yes`; write true or false",
+        ),
+        (
+            "workers: { threads: \"4\" }",
+            "1:21: workers.threads: expected a whole number, found `4`; leave the quotes out",
+        ),
+        ("workers: { threads: -1 }", "1:21: workers.threads: expected a whole number, found `-1`"),
+        (
+            "workers: { threads: 99999999999999999999 }",
+            "1:21: workers.threads: `99999999999999999999` is out of range; it can be 1 to 1024",
+        ),
+        (
+            "limits: { header_timeout: 0s }",
+            "1:27: limits.header_timeout: `0s` is out of range; it can be 1ms to 1h",
+        ),
+        (
+            "limits: { header_size: 2MiB }",
+            "1:24: limits.header_size: `2MiB` is out of range; it can be 1KiB to 1MiB",
+        ),
+        ("cors: { max_age: {} }", "1:18: cors.max_age: expected a single value, found a mapping"),
+        (
+            "environment: prod",
+            "1:14: environment: unknown value `prod`; it can be `development`, `staging`, `production`",
+        ),
+        (
+            "environment: Production",
+            "1:14: environment: unknown value `Production`; did you mean `production`? It can be `development`, `staging`, `production`",
+        ),
+        (
+            "providers: { ollama: { ca: 5 } }",
+            "1:28: providers.ollama.ca: `ca` without TLS; use an https:// `base_url`, or take it out",
+        ),
+        (
+            "request_headers: { allow: [1] }",
+            "1:28: request_headers.allow[0]: expected text, found `1`; put it in quotes: \"1\"",
+        ),
+    ] {
+        let problems = problems(&format!(
+            "{text}\n{}",
+            if text.starts_with("auth") { "" } else { "auth: { anonymous: true }" }
+        ));
+        let expected = format!("c.yaml:{expected}");
+        assert!(problems.contains(&expected), "{expected}\n{problems:#?}");
+    }
+}
+
+#[test]
+fn listeners() {
+    refused(
+        "listeners:\n  admin: { address: 127.0.0.1:8080 }",
+        "c.yaml:2:10: listeners.admin: 127.0.0.1:8080 is the address of `proxy` already; give each listener an address of its own",
+    );
+    refused(
+        "listeners: { admin: { allow: [] } }",
+        "c.yaml:1:30: listeners.admin.allow: an empty list lets nobody in; leave it out for this machine only, or write [0.0.0.0/0, \"::/0\"] for everyone",
+    );
+    refused(
+        "listeners: { metrics: { allow: [10.0.0.0/40] } }",
+        "c.yaml:1:33: listeners.metrics.allow[0]: `10.0.0.0/40` is not a valid network; write it as in 10.0.0.0/8 or \"fd00::/8\"",
+    );
+    let text = "auth: { anonymous: true }\nlisteners: { admin: { allow: [10.1.2.3/8, 192.0.2.7, \"::1\"] } }";
+    let loaded = loaded(text);
+    let allow: Vec<_> = loaded.config.listeners.admin.allow.iter().map(|n| n.to_string()).collect();
+    assert_eq!(allow, ["10.0.0.0/8", "192.0.2.7/32", "::1/128"]);
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings[1],
+        "c.yaml:2:31: listeners.admin.allow[0]: network `10.1.2.3/8` has bits beyond its prefix; write 10.0.0.0/8"
+    );
+    refused_in_production(
+        "listeners: { proxy: { address: 0.0.0.0:8080, h2c: true } }",
+        "c.yaml:1:51: listeners.proxy.h2c: h2c on an address that others can reach: a client that sends nothing would be waited for without a limit; use `tls`, or listen on 127.0.0.1",
+    );
+}
+
+#[test]
+fn tls_files_must_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = directory.path().join("tls.crt");
+    std::fs::write(&certificate, "x").unwrap();
+    let path = certificate.display();
+    let text =
+        format!("listeners:\n  proxy:\n    tls: {{ certificate: {path}, key: /nowhere/tls.key }}");
+    let column = text.lines().last().unwrap().find("/nowhere").unwrap() + 1;
+    refused(
+        &text,
+        &format!(
+            "c.yaml:3:{column}: listeners.proxy.tls.key: `/nowhere/tls.key` can't be read: No such file or directory (os error 2)"
+        ),
+    );
+    refused(
+        &format!("listeners: {{ proxy: {{ tls: {{ certificate: {path} }} }} }}"),
+        "c.yaml:1:23: listeners.proxy.tls: `key` is missing; give the path of a PEM file",
+    );
+    refused(
+        &format!(
+            "listeners: {{ proxy: {{ h2c: true, tls: {{ certificate: {path}, key: {path} }} }} }}"
+        ),
+        "c.yaml:1:28: listeners.proxy.h2c: h2c is HTTP/2 without TLS, and there is `tls`; leave `h2c` out: TLS agrees on HTTP/2 by itself",
+    );
+    let text = format!(
+        "auth: {{ anonymous: true }}\nlisteners: {{ proxy: {{ tls: {{ certificate: {path}, key: {path} }} }} }}"
+    );
+    assert_eq!(loaded(&text).config.listeners.proxy.tls.unwrap().key, certificate);
+}
+
+#[test]
+fn cors() {
+    for (text, expected) in [
+        (
+            "[\"*\", https://a]",
+            "1:18: cors.origins: `*` beside other origins; keep either `*` or the list",
+        ),
+        (
+            "[\"*\"], credentials: true",
+            "1:38: cors.credentials: credentials for every origin (`*`); list the origins, or set it to false",
+        ),
+        (
+            "[https://a/]",
+            "1:19: cors.origins[0]: origin `https://a/` has a path; an origin is scheme://host or scheme://host:port, nothing behind",
+        ),
+        (
+            "[https://*.a]",
+            "1:19: cors.origins[0]: origin `https://*.a` has a wildcard in it; list each origin by itself",
+        ),
+        (
+            "[a.example.com]",
+            "1:19: cors.origins[0]: origin `a.example.com` does not begin with http:// or https://; write it as in https://api.example.com/v1",
+        ),
+    ] {
+        refused(&format!("cors: {{ origins: {text} }}"), &format!("c.yaml:{expected}"));
+    }
+    refused_in_production(
+        "cors:\n  origins:\n    - \"*\"",
+        "c.yaml:3:7: cors.origins[0]: every origin (`*`) is refused in production; list the origins of your web pages",
+    );
+    refused_in_production(
+        "cors:\n  origins:\n    - https://a\n    - http://localhost:3000",
+        "c.yaml:4:7: cors.origins[1]: origin `http://localhost:3000` without TLS is refused in production; use its https:// origin",
+    );
+    let text = "auth: { anonymous: true }\ncors: { origins: [\"HTTPS://A:443\", https://a] }";
+    assert_eq!(loaded(text).config.cors.origins, ["https://a"]);
+}
+
+#[test]
+fn who_may_call() {
+    const HINT: &str =
+        "set `admin.master_key: env:SLUICEGATE_MASTER_KEY`, or `auth.anonymous: true`";
+    for (text, place) in
+        [("", "1:1:"), ("auth: { anonymous: false }", "1:1: auth:"), ("\nadmin: {}", "2:1: admin:")]
+    {
+        let expected = format!("c.yaml:{place} nobody could call the gateway; {HINT}");
+        assert_eq!(problems(text), [expected], "{text}");
+    }
+    assert_eq!(
+        problems("environment: production\nauth: { anonymous: true }"),
+        [
+            "c.yaml:1:1: production needs a master key; set `admin.master_key: env:SLUICEGATE_MASTER_KEY`",
+            "c.yaml:2:20: auth.anonymous: calls without a credential are refused in production; take it out, and give callers a key",
+        ]
+    );
+    refused_in_production(
+        "admin:\n  master_key: env:WEAK_KEY",
+        "c.yaml:2:15: admin.master_key: the master key is a known placeholder, which production refuses; make one with `sluicegate keys generate-master`",
+    );
+    for name in ["authorization", "Cookie", "x-api-key", "host", "x-forwarded-for", "te"] {
+        let lower = name.to_lowercase();
+        refused(
+            &format!("request_headers: {{ allow: [{name}] }}"),
+            &format!(
+                "c.yaml:1:28: request_headers.allow[0]: `{lower}` never goes on to a provider; take it out; `providers.<name>.headers` sets a header of yours"
+            ),
+        );
+    }
+}
+
+#[test]
+fn providers() {
+    let provider = |text: &str| format!("providers:\n  p: {{ dialect: openai, {text} }}");
+    for (text, expected) in [
+        (
+            "base_url: \"https://user:hunter2@a\"",
+            "2:35: providers.p.base_url: the URL has a user name or password in it; leave them out; credentials go to `api_key`",
+        ),
+        (
+            "base_url: \"https://a?key=hunter2\"",
+            "2:35: providers.p.base_url: the URL has a query or a fragment; leave out what begins with `?` or `#`",
+        ),
+        (
+            "base_url: ftp://a",
+            "2:35: providers.p.base_url: `ftp://a` does not begin with http:// or https://; write it as in https://api.example.com/v1",
+        ),
+        (
+            "api_key: \"env:OPENAI_API_KEY\"",
+            "2:3: providers.p: `base_url` is missing; write it as in https://api.example.com/v1",
+        ),
+        (
+            "base_url: http://a, api_key: \"vault:secret/x#y\"",
+            "2:54: providers.p.api_key: `vault:` references are not supported in this version; write `env:NAME` or `file:/path`",
+        ),
+        (
+            "base_url: http://a, api_key: \"${OPENAI_API_KEY}\"",
+            "2:54: providers.p.api_key: a secret is one reference, not part of a text; write `env:NAME` or `file:/path`",
+        ),
+        (
+            "base_url: http://a, api_key: <redacted>",
+            "2:54: providers.p.api_key: this is the mark of a secret that was left out; write `env:NAME` or `file:/path`",
+        ),
+        (
+            "base_url: http://a, auth: basic",
+            "2:51: providers.p.auth: unknown value `basic`; it can be `bearer`",
+        ),
+        (
+            "base_url: http://a, auth: { header: host }",
+            "2:61: providers.p.auth.header: `host` is set by the gateway; name another header",
+        ),
+        (
+            "base_url: http://a, headers: { Host: x }",
+            "2:56: providers.p.headers.Host: `host` is set by the gateway; take it out",
+        ),
+        (
+            "base_url: http://a, api_key: \"env:OPENAI_API_KEY\", headers: { Authorization: x }",
+            "2:87: providers.p.headers.Authorization: `authorization` carries `api_key` already; take it out",
+        ),
+        (
+            "base_url: http://a, headers: { x-a: \"1\", X-A: \"2\" }",
+            "2:66: providers.p.headers.X-A: `x-a` stands here already, in other case; take it out",
+        ),
+        (
+            "base_url: http://a, ca: /nowhere",
+            "2:49: providers.p.ca: `ca` without TLS; use an https:// `base_url`, or take it out",
+        ),
+    ] {
+        let problems = problems(&format!("{}\nauth: {{ anonymous: true }}", provider(text)));
+        assert_eq!(problems.first(), Some(&format!("c.yaml:{expected}")), "{text}");
+        assert!(!problems.concat().contains("hunter2"));
+    }
+    refused(
+        "providers:\n  groq:\n    http_version: h1",
+        "c.yaml:2:3: providers.groq: `api_key` is missing; set `api_key: env:GROQ_API_KEY`",
+    );
+    refused(
+        "providers:\n  groqq: { base_url: https://a }",
+        "c.yaml:2:3: providers.groqq: `dialect` is missing; did you mean `groq`, or is it `openai` or `anthropic`?",
+    );
+    refused(
+        "providers:\n  openai: { dialect: anthropic, api_key: \"env:OPENAI_API_KEY\" }",
+        "c.yaml:2:22: providers.openai.dialect: openai speaks openai at https://api.openai.com/v1; take it out, or give the `base_url` that speaks this",
+    );
+    refused(
+        "providers:\n  a b: { dialect: openai, base_url: http://a }",
+        "c.yaml:2:3: providers.\"a b\": not a provider's name; use up to 64 letters, digits, `.`, `_` and `-`",
+    );
+    refused_in_production(
+        &provider("base_url: http://10.0.0.1/v1"),
+        "c.yaml:2:35: providers.p.base_url: plain http to another host is refused in production; use https://",
+    );
+    refused_in_production(
+        &provider("base_url: https://a, api_key: sk-hidden-literal"),
+        "c.yaml:2:55: providers.p.api_key: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`",
+    );
+    refused_in_production(
+        &provider("base_url: https://a, headers: { x-my-token: hidden-literal }"),
+        "c.yaml:2:69: providers.p.headers.x-my-token: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`",
+    );
+    let text = provider("base_url: http://127.0.0.1:1/v1")
+        + "\nenvironment: production\nadmin: { master_key: \"env:SLUICEGATE_MASTER_KEY\" }";
+    assert!(problems(&text).is_empty());
+}
+
+#[test]
+fn a_literal_secret_is_a_warning_outside_production() {
+    let text = "auth: { anonymous: true }\nproviders:\n  groq: { api_key: sk-hidden-literal }";
+    let loaded = loaded(text);
+    assert_eq!(
+        loaded.warnings[1].to_string(),
+        "c.yaml:3:20: providers.groq.api_key: a secret in the file itself; production refuses it; write `env:NAME` or `file:/path`"
+    );
+    assert!(!format!("{:?}{}", loaded, dump(&loaded.config)).contains("hidden"));
+}
+
+#[test]
+fn models() {
+    let with = |model: &str| {
+        format!(
+            "providers: {{ ollama: , vllm: , a: {{ dialect: anthropic, base_url: http://a }} }}\nmodels:\n  m: {model}"
+        )
+    };
+    for (text, expected) in [
+        (
+            "{}",
+            "3:3: models.m: `targets` is missing; write `targets: [{ provider: <name>, model: <its name there> }]`",
+        ),
+        ("{ targets: [] }", "3:17: models.m.targets: no targets; name at least one provider"),
+        (
+            "{ targets: [{ model: x }] }",
+            "3:18: models.m.targets[0]: `provider` is missing; write the name of one of `providers`",
+        ),
+        (
+            "{ targets: [{ provider: nobody }] }",
+            "3:30: models.m.targets[0].provider: no provider is called `nobody`; add it to `providers`, which has `a`, `ollama`, `vllm`",
+        ),
+        (
+            "{ targets: [{ provider: ollama }, { provider: a }] }",
+            "3:52: models.m.targets[1].provider: `a` speaks anthropic, the targets before it speak openai; this version does not translate between dialects: make two models of it",
+        ),
+        (
+            "{ targets: [{ provider: vllm, weight: 1001 }] }",
+            "3:44: models.m.targets[0].weight: `1001` is out of range; it can be 1 to 1000",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], retries: { attempts: 6 } }",
+            "3:60: models.m.retries.attempts: `6` is out of range; it can be 1 to 5",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], retries: { on: [404] } }",
+            "3:55: models.m.retries.on[0]: unknown value `404`; it can be `connect`, `timeout`, `429`, `5xx`",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], timeouts: { total: 2d } }",
+            "3:58: models.m.timeouts.total: `2d` is out of range; it can be 1ms to 24h",
+        ),
+    ] {
+        let problems = problems(&format!("{}\nauth: {{ anonymous: true }}", with(text)));
+        assert!(problems.contains(&format!("c.yaml:{expected}")), "{expected}\n{problems:#?}");
+    }
+    let text = with(
+        "{ targets: [{ provider: vllm }], retries: { attempts: 1, on: [429, 5xx] }, timeouts: { total: 10s } }",
+    );
+    let loaded = loaded(&format!("{text}\nauth: {{ anonymous: true }}"));
+    let on: Vec<_> = loaded.config.models["m"].retries.on.iter().copied().collect();
+    assert_eq!(on, [RetryOn::TooManyRequests, RetryOn::ServerError]);
+    let warnings: Vec<_> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(
+        warnings,
+        [
+            "`first_byte` is longer than `total`, so it never applies",
+            "`idle` is longer than `total`, so it never applies"
+        ]
+    );
+}
+
+#[test]
+fn a_mistake_in_a_provider_is_no_mistake_of_its_models() {
+    refused(
+        "providers:\n  vllm: { base_url: x }\nmodels: { m: { targets: [{ provider: vllm }] } }",
+        "c.yaml:2:21: providers.vllm.base_url: `x` does not begin with http:// or https://; write it as in https://api.example.com/v1",
+    );
+}
+
+#[test]
+fn variables_take_the_type_that_is_asked_for() {
+    let text = "
+auth:
+  anonymous: ${ANONYMOUS:-true}
+workers:
+  threads: ${THREADS}
+limits:
+  request_size: ${SIZE:-2MiB}
+cors:
+  origins:
+    - ${ORIGIN:-https://a}
+providers:
+  groq:
+    api_key: ${OPENAI_API_KEY}
+  mistral:
+    api_key: ${REFERENCE:-env:XAI_API_KEY}
+models:
+  m:
+    targets:
+      - provider: ${PROVIDER:-groq}
+        model: ${MODEL:-405}
+";
+    let config = load_str("c.yaml", text, &env_with("THREADS", "3")).unwrap().config;
+    assert!(config.auth.anonymous);
+    assert_eq!((config.workers.threads, config.limits.request_size), (3, 2 << 20));
+    assert_eq!(config.cors.origins, ["https://a"]);
+    assert_eq!(config.models["m"].targets[0].model, "405");
+    let key = |name: &str| config.providers[name].api_key.clone().unwrap().reference.to_string();
+    assert_eq!(
+        (key("groq"), key("mistral")),
+        ("env:OPENAI_API_KEY".into(), "env:XAI_API_KEY".into())
+    );
+    assert_eq!(
+        problems("auth:\n  anonymous: ${A}\nworkers:\n  threads: ${OPENAI_API_KEY}\n"),
+        [
+            "c.yaml:2:14: auth.anonymous: environment variable A is not set or empty; set it, or write ${A:-default}",
+            // The value may be a secret, so the variable is shown.
+            "c.yaml:4:12: workers.threads: expected a whole number, found `${OPENAI_API_KEY}`",
+        ]
+    );
+}
+
+#[test]
+fn environment_variables_win_over_the_file() {
+    let text =
+        "environment: development\nauth: { anonymous: true }\ncors: { origins: [https://a] }\n";
+    let config = |name, value| load_str("c.yaml", text, &env_with(name, value)).unwrap().config;
+    assert_eq!(config("ENVIRONMENT", "staging").environment, Environment::Staging);
+    let origins = config("CORS_ORIGINS", "https://B , http://localhost:3000,").cors.origins;
+    assert_eq!(origins, ["https://b", "http://localhost:3000"]);
+    assert!(config("CORS_ORIGINS", "").cors.origins.is_empty());
+    assert_eq!(config("MAX_REQUEST_SIZE_BYTES", "2048").limits.request_size, 2048);
+    let timeout = config("SHUTDOWN_TIMEOUT_SECONDS", "5").shutdown.timeout;
+    assert_eq!(timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn a_bad_environment_variable_is_named() {
+    let text = "auth: { anonymous: true }\n";
+    for (name, value, expected) in [
+        (
+            "ENVIRONMENT",
+            "prod",
+            "environment: unknown value `prod`; it can be `development`, `staging`, `production`",
+        ),
+        (
+            "ENVIRONMENT",
+            "",
+            "environment: expected development, staging or production, found ``; put it right, or unset it",
+        ),
+        (
+            "CORS_ORIGINS",
+            "https://a,b",
+            "cors.origins[1]: origin `b` does not begin with http:// or https://; write it as in https://api.example.com/v1",
+        ),
+        (
+            "MAX_REQUEST_SIZE_BYTES",
+            "1MiB",
+            "limits.request_size: expected a whole number of bytes, found `1MiB`; put it right, or unset it",
+        ),
+        (
+            "MAX_REQUEST_SIZE_BYTES",
+            "0",
+            "limits.request_size: `0` is out of range; it can be 1 to 1GiB",
+        ),
+        (
+            "SHUTDOWN_TIMEOUT_SECONDS",
+            "-1",
+            "shutdown.timeout: expected a whole number of seconds, found `-1`; put it right, or unset it",
+        ),
+        (
+            "SHUTDOWN_TIMEOUT_SECONDS",
+            "7200",
+            "shutdown.timeout: `7200s` is out of range; it can be 0s to 1h",
+        ),
+    ] {
+        let expected = format!("environment variable {name}: {expected}");
+        assert_eq!(problems_with(text, &env_with(name, value)), [expected], "{name}={value}");
+    }
+    // The strict rules reach what variables bring, and a variable brings the strict rules.
+    let production = format!(
+        "{text}environment: production\nadmin: {{ master_key: \"env:SLUICEGATE_MASTER_KEY\" }}"
+    );
+    let found = problems_with(&production.replace("true", "false"), &env_with("CORS_ORIGINS", "*"));
+    assert_eq!(
+        found,
+        [
+            "environment variable CORS_ORIGINS: cors.origins[0]: every origin (`*`) is refused in production; list the origins of your web pages"
+        ]
+    );
+    let found = problems_with(text, &env_with("ENVIRONMENT", "production"));
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.yaml");
+    let failed = |path: &Path| load_file(path, &env()).unwrap_err().to_string();
+    let name = path.display().to_string();
+    assert_eq!(failed(&path), format!("{name}: No such file or directory (os error 2)"));
+    std::fs::write(&path, b"auth:\n  \xc3\xa4 \xff").unwrap();
+    assert_eq!(failed(&path), format!("{name}:2:5: not UTF-8"));
+    std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(failed(&path), format!("{name}: larger than 1MiB"));
+    std::fs::write(&path, "é".repeat(1 << 20)).unwrap();
+    assert_eq!(failed(&path), format!("{name}: larger than 1MiB"));
+    std::fs::write(&path, "\u{feff}auth: { anonymous: true }\n").unwrap();
+    assert!(load_file(&path, &env()).unwrap().config.auth.anonymous);
+    let problems = load_str("c", "a: 1\na: 2", &env()).unwrap_err();
+    let json = serde_json::to_value(&problems).unwrap();
+    let duplicate = json.as_array().unwrap().last().unwrap();
+    assert_eq!((&duplicate["line"], &duplicate["path"]), (&Value::from(2), &Value::from("a")));
+}
+
+#[test]
+fn a_dump_loads_to_the_same_and_shows_no_secret() {
+    for text in [DEVELOPMENT, PRODUCTION, DEMO] {
+        let first = loaded(text);
+        let dump = dump(&first.config);
+        let second = loaded(&dump);
+        assert_eq!(effective::raw(&first.config), effective::raw(&second.config), "{dump}");
+        assert_eq!((first.hash.len(), &first.hash), (64, &second.hash));
+        assert_eq!(diff(&first.config, &second.config), []);
+        let mirrored: raw::Config = serde_saphyr::from_str(&dump).unwrap();
+        assert_eq!(mirrored, effective::raw(&first.config));
+        let shown = format!("{dump}{first:?}{}", schema());
+        assert!(!shown.contains("hidden") && !shown.contains(STRONG), "{shown}");
+        assert!(!dump.contains("api_key") || dump.contains("env:"), "{dump}");
+    }
+}
+
+#[test]
+fn the_hash_is_of_what_is_effective() {
+    let base = loaded("auth: { anonymous: true }\n").hash;
+    assert_eq!(
+        loaded("# why\nshutdown: { timeout: 30000ms }\nauth: { anonymous: true }").hash,
+        base
+    );
+    assert_ne!(loaded("shutdown: { timeout: 31s }\nauth: { anonymous: true }").hash, base);
+}
+
+#[test]
+fn differences() {
+    let a = loaded(PRODUCTION).config;
+    let changed = PRODUCTION
+        .replace("header_timeout: 10s", "header_timeout: 11s")
+        .replace("address: 0.0.0.0:9464", "address: 0.0.0.0:9465")
+        .replace("  grok-4:\n    targets: [{ provider: xai, model: grok-4 }]\n", "");
+    let b = load_str("c.yaml", &changed, &env_with("XAI_API_KEY", "sk-hidden-other")).unwrap();
+    let changes = diff(&a, &b.config);
+    let shown: Vec<_> =
+        changes.iter().map(|change| (change.path.as_str(), change.effect)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("limits.header_timeout", Effect::Live),
+            ("listeners.metrics.address", Effect::Restart),
+            ("models.grok-4", Effect::Live),
+            ("providers.xai.api_key", Effect::Live),
+        ]
+    );
+    assert_eq!(changes[0].to_string(), "limits.header_timeout: \"10s\" -> \"11s\"");
+    assert!(changes[1].to_string().ends_with("\"0.0.0.0:9465\" (needs a restart)"));
+    assert_eq!((changes[2].from.is_some(), &changes[2].to), (true, &None));
+    assert_eq!(changes[3].to.as_deref(), Some("\"env:XAI_API_KEY\" (another value)"));
+    assert_eq!(diff(&a, &a), []);
+}
+
+/// Every mapping of the file: its schema's name, and the keys that loading knows.
+fn mappings() -> Vec<(&'static str, Keys)> {
+    use check::{access, cors, limits, listeners, models, providers};
+    vec![
+        ("", check::KEYS),
+        ("Listeners", listeners::KEYS),
+        ("ProxyListener", listeners::PROXY),
+        ("AdminListener", listeners::ADMIN),
+        ("MetricsListener", listeners::METRICS),
+        ("Tls", listeners::TLS),
+        ("Shutdown", limits::SHUTDOWN),
+        ("Workers", limits::WORKERS),
+        ("Limits", limits::LIMITS),
+        ("RouteLimits", limits::ROUTE),
+        ("Cors", cors::KEYS),
+        ("RequestHeaders", access::REQUEST_HEADERS),
+        ("Auth", access::AUTH),
+        ("Admin", access::ADMIN),
+        ("Provider", providers::KEYS),
+        ("HeaderAuth", providers::AUTH),
+        ("Model", models::KEYS),
+        ("Target", models::TARGET),
+        ("Retries", models::RETRIES),
+        ("Timeouts", models::TIMEOUTS),
+    ]
+}
+
+#[test]
+fn schema_loading_and_documentation_know_the_same_keys() {
+    let schema = schema();
+    let mut described = BTreeSet::new();
+    for (name, keys) in mappings() {
+        let object = if name.is_empty() { &schema } else { &schema["$defs"][name] };
+        let properties = object["properties"].as_object().unwrap();
+        let properties: BTreeSet<_> = properties.keys().map(String::as_str).collect();
+        assert_eq!(properties, keys.known.iter().copied().collect(), "{name}");
+        assert_eq!(object["additionalProperties"], Value::Bool(false), "{name}");
+        for key in keys.known {
+            assert!(object["properties"][key].get("description").is_some(), "{name}.{key}");
+            assert!(
+                DOCUMENTATION.contains(&format!("{key}`")),
+                "{name}.{key} in the documentation"
+            );
+        }
+        for old in keys.renamed.iter().map(|(old, _)| old).chain(keys.later) {
+            assert!(!keys.known.contains(old), "{name}.{old} is both known and not");
+        }
+        described.insert(name);
+    }
+    let objects = schema["$defs"].as_object().unwrap().iter();
+    for (name, _) in objects.filter(|(_, object)| object.get("properties").is_some()) {
+        assert!(described.contains(name.as_str()), "{name} is not compared");
+    }
+}
+
+#[test]
+fn the_schema_file_is_current() {
+    let written: Value = serde_json::from_str(SCHEMA).unwrap();
+    let hint = "run `sluicegate config schema > docs/config.schema.json`";
+    assert!(written == schema(), "{hint}:\n{:#}", schema());
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(text in "([a-z_]{1,12}: ?|[-\\[\\]{}&*!|>'\"%@`#:,?~$]|\\n *|\\PC){0,60}") {
+        let _ = load_str("c.yaml", &text, &env());
+    }
+
+    #[test]
+    fn no_mutation_of_an_example_panics_or_shows_a_secret(
+        at in 0..PRODUCTION.len(),
+        length in 0..40_usize,
+        with in "\\PC{0,8}",
+    ) {
+        let (start, end) = (floor(at), floor((at + length).min(PRODUCTION.len())));
+        let text = format!("{}{with}{}", &PRODUCTION[..start], &PRODUCTION[end..]);
+        let shown = match load_str("c.yaml", &text, &env()) {
+            Ok(loaded) => format!("{loaded:?}{}", dump(&loaded.config)),
+            Err(problems) => {
+                prop_assert!(!problems.0.is_empty());
+                prop_assert!(problems.0.is_sorted_by_key(|p| (p.line, p.column)));
+                problems.to_string()
+            }
+        };
+        prop_assert!(!shown.contains("hidden") && !shown.contains(STRONG));
+    }
+}
+
+/// The character boundary at or before `at`.
+fn floor(at: usize) -> usize {
+    (0..=at).rev().find(|at| PRODUCTION.is_char_boundary(*at)).unwrap_or(0)
+}

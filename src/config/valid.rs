@@ -1,0 +1,355 @@
+//! The configuration after checking: what the rest of the program reads.
+//!
+//! Values of these types come only from [`load_file`](super::load_file) and
+//! [`load_str`](super::load_str), which have checked everything that the comments here promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use super::secrets::SecretRef;
+use crate::dialects::Dialect;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where this process runs; decides how strict the checks were.
+    pub environment: Environment,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// How it stops.
+    pub shutdown: Shutdown,
+    /// Threads that carry requests.
+    pub workers: Workers,
+    /// What one client, one connection and one request may take.
+    pub limits: Limits,
+    /// Which web pages may call the gateway.
+    pub cors: Cors,
+    /// Which headers of a request go on to a provider.
+    pub request_headers: RequestHeaders,
+    /// Who may call without a credential.
+    pub auth: Auth,
+    /// The administrator's credential.
+    pub admin: Admin,
+    /// The providers, by name.
+    pub providers: BTreeMap<String, Provider>,
+    /// The models, by the name that callers use. Each one's targets name providers that exist.
+    pub models: BTreeMap<String, Model>,
+}
+
+/// Where the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// A person's machine.
+    Development,
+    /// Like production, without its strict rules.
+    Staging,
+    /// The strict rules hold.
+    Production,
+}
+
+impl Environment {
+    /// The name used in configuration, logs and `ENVIRONMENT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// The three listeners.
+#[derive(Clone, Debug)]
+pub struct Listeners {
+    /// For callers.
+    pub proxy: ProxyListener,
+    /// For the administrator.
+    pub admin: AdminListener,
+    /// For Prometheus.
+    pub metrics: MetricsListener,
+}
+
+/// The listener that callers use.
+#[derive(Clone, Debug)]
+pub struct ProxyListener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Without it, plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whether HTTP/2 without TLS is understood. Never with `tls`.
+    pub h2c: bool,
+}
+
+/// PEM files of a TLS listener. They existed when the configuration was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// With it, clients must show a certificate that one of these authorities signed.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The listener of the admin API.
+#[derive(Clone, Debug)]
+pub struct AdminListener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Networks that may connect; loopback unless configured.
+    pub allow: Vec<IpNet>,
+}
+
+/// The listener of `/metrics`.
+#[derive(Clone, Debug)]
+pub struct MetricsListener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Networks that may connect; empty means every network.
+    pub allow: Vec<IpNet>,
+    /// With it, a scrape must present this bearer token.
+    pub bearer_token: Option<Secret>,
+}
+
+/// How the process stops.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// The longest that requests in flight are waited for.
+    pub timeout: Duration,
+}
+
+/// Threads that carry requests.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    /// 1 to 1024; the number of cores unless configured.
+    pub threads: usize,
+}
+
+/// What one client, one connection and one request may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request body, in bytes.
+    pub request_size: u64,
+    /// From the first byte of a connection, or of a later request on it, to the end of the head.
+    pub header_timeout: Duration,
+    /// From the end of the head to the end of the body.
+    pub body_timeout: Duration,
+    /// How long a connection may be idle between requests.
+    pub keepalive_timeout: Duration,
+    /// How long one write to a client may make no progress.
+    pub write_timeout: Duration,
+    /// Open connections from one address.
+    pub connections_per_ip: usize,
+    /// Open connections in all.
+    pub connections: usize,
+    /// Largest request head, in bytes.
+    pub header_size: usize,
+    /// Endpoints with limits of their own, by path.
+    pub routes: BTreeMap<String, RouteLimits>,
+}
+
+impl Limits {
+    /// The largest request body of the endpoint at `path`, in bytes.
+    pub fn request_size_of(&self, path: &str) -> u64 {
+        self.routes.get(path).map_or(self.request_size, |route| route.request_size)
+    }
+}
+
+/// Limits of one endpoint.
+#[derive(Clone, Debug)]
+pub struct RouteLimits {
+    /// Largest request body, in bytes.
+    pub request_size: u64,
+}
+
+/// Which web pages may call the gateway.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// Origins as browsers send them: `scheme://host`, with a port only where it is not the
+    /// scheme's own, in lower case. Or a single `*`. Empty: none.
+    pub origins: Vec<String>,
+    /// Request headers that a page may set.
+    pub allow_headers: Vec<HeaderName>,
+    /// Answer headers that a page may read.
+    pub expose_headers: Vec<HeaderName>,
+    /// How long a browser may remember the answer to a preflight.
+    pub max_age: Duration,
+    /// Whether a page may send cookies and the like. Never with `*`.
+    pub credentials: bool,
+}
+
+impl Cors {
+    /// Whether every origin is allowed.
+    pub fn any_origin(&self) -> bool {
+        self.origins.iter().any(|origin| origin == "*")
+    }
+}
+
+/// Which headers of a request go on to a provider.
+#[derive(Clone, Debug)]
+pub struct RequestHeaders {
+    /// Names beside those that always do.
+    pub allow: Vec<HeaderName>,
+}
+
+/// Who may call.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Whether calls without a credential are served. Never in production.
+    pub anonymous: bool,
+}
+
+/// The administrator's credential.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Present unless `auth.anonymous`; always in production.
+    pub master_key: Option<Secret>,
+}
+
+/// Somewhere that serves models.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// The credential that calls carry. A legal header value.
+    pub api_key: Option<Secret>,
+    /// How calls carry it.
+    pub auth: AuthStyle,
+    /// Headers sent with every call. Legal header values.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// Which HTTP to speak.
+    pub http_version: HttpVersion,
+    /// Authorities to trust instead of the public ones, as a PEM file. Only with TLS.
+    pub ca: Option<PathBuf>,
+    /// Whether it understands `stream_options.include_usage`.
+    pub stream_usage: bool,
+}
+
+/// Where a provider is, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// `https` rather than `http`.
+    pub tls: bool,
+    /// Name or address, in lower case; an IPv6 address without its brackets.
+    pub host: String,
+    /// Port, the scheme's own where the URL names none.
+    pub port: u16,
+    /// Path before every endpoint's, beginning with `/` and not ending with it; empty for none.
+    pub path_prefix: String,
+    /// For the `Host` header: host with brackets, and the port where it is not the scheme's own.
+    pub authority: String,
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path_prefix)
+    }
+}
+
+/// How a call carries the provider's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthStyle {
+    /// `authorization: Bearer <key>`.
+    Bearer,
+    /// The key alone in this header.
+    Header(HeaderName),
+}
+
+/// Which HTTP to speak to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// Agreed on during the TLS handshake; HTTP/1.1 without TLS.
+    Auto,
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2, without TLS by prior knowledge.
+    H2,
+}
+
+/// A model that callers can name.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The name that callers use.
+    pub name: String,
+    /// What all its targets speak.
+    pub dialect: Dialect,
+    /// Where it is served; at least one.
+    pub targets: Vec<Target>,
+    /// When to try again.
+    pub retries: Retries,
+    /// How long to wait for what.
+    pub timeouts: ModelTimeouts,
+}
+
+/// One place where a model is served.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// A provider's name; it exists.
+    pub provider: String,
+    /// The model's name there.
+    pub model: String,
+    /// Its share of calls relative to the other targets, 1 to 1000.
+    pub weight: u32,
+}
+
+/// When a failed call is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Calls in all, the first included: 1 to 5.
+    pub attempts: u8,
+    /// Failures worth another attempt.
+    pub on: BTreeSet<RetryOn>,
+}
+
+/// A failure that may be worth another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RetryOn {
+    /// No connection, or one lost before the answer began.
+    Connect,
+    /// No first byte in time.
+    Timeout,
+    /// Status 429.
+    TooManyRequests,
+    /// A status from 500 to 599.
+    ServerError,
+}
+
+/// How long to wait for a model's provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelTimeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// From the request's end to the answer's first byte.
+    pub first_byte: Duration,
+    /// Between two chunks of an answer.
+    pub idle: Duration,
+    /// For one call with all its attempts.
+    pub total: Duration,
+}
+
+/// A secret's value with where it came from. `Debug` shows only the latter.
+#[derive(Clone)]
+pub struct Secret {
+    /// Where it came from.
+    pub reference: SecretRef,
+    /// Never empty; printable ASCII, so that it can stand in a header.
+    pub value: SecretString,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.reference)
+    }
+}

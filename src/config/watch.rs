@@ -1,0 +1,237 @@
+//! Notices when the configuration file changes.
+//!
+//! What is watched is the file's directory: editors save by renaming, and Kubernetes swaps the
+//! symlink `..data` beside the file, so that the file's own inode never changes. Whatever happens
+//! there only leads to a look at the file's content; nothing is told unless that differs.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+/// How long it must have been quiet before the file is looked at: a save is several events.
+const QUIET: Duration = Duration::from_millis(100);
+/// The longest that a directory which is never quiet can put that off.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often to look where the system can't tell of changes.
+const POLL: Duration = Duration::from_secs(5);
+/// How often to look where it can: network file systems do not always.
+const SAFETY_NET: Duration = Duration::from_secs(60);
+
+/// Keeps watching until dropped.
+pub struct Watcher {
+    _system: Option<RecommendedWatcher>,
+    // Dropping it ends the thread.
+    _stop: Sender<Event>,
+}
+
+/// Watches the file at `path`. The receiver gets one message after each change of content, a burst
+/// of changes counting once; it says nothing of whether the file is valid. The file need not exist
+/// yet. Works with or without a tokio runtime.
+pub fn watch(path: impl Into<PathBuf>) -> (Watcher, mpsc::Receiver<()>) {
+    let path = path.into();
+    let (changed, receiver) = mpsc::channel(1);
+    let (events, stop) = channel();
+    // The content is noted before the watch begins to be late for nothing in between.
+    let content = Content::new(path.clone());
+    let system = system_watcher(&path, events.clone());
+    let interval = if system.is_some() { SAFETY_NET } else { POLL };
+    let started = std::thread::Builder::new()
+        .name("config-watch".to_owned())
+        .spawn(move || run(content, &stop, &changed, interval));
+    if let Err(error) = started {
+        tracing::error!(%error, "the configuration file is not watched");
+    }
+    (Watcher { _system: system, _stop: events }, receiver)
+}
+
+enum Event {
+    /// Something happened in the directory.
+    Touched,
+}
+
+fn system_watcher(path: &Path, events: Sender<Event>) -> Option<RecommendedWatcher> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading the file, as this module itself does, is an event as well.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            let _ = events.send(Event::Touched);
+        }
+    });
+    let watching = watcher.and_then(|mut watcher| {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watching
+        .inspect_err(|error| {
+            let directory = directory.display();
+            tracing::warn!(%error, %directory, "looking for changes every {POLL:?} instead");
+        })
+        .ok()
+}
+
+fn run(
+    mut content: Content,
+    events: &Receiver<Event>,
+    changed: &mpsc::Sender<()>,
+    interval: Duration,
+) {
+    loop {
+        match events.recv_timeout(interval) {
+            Ok(Event::Touched) => {
+                if settle(events).is_err() {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if content.changed() {
+            // A message that has not been taken yet tells of this change, too.
+            if let Err(mpsc::error::TrySendError::Closed(())) = changed.try_send(()) {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until nothing has happened for a while.
+fn settle(events: &Receiver<Event>) -> Result<(), Stopped> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match events.recv_timeout(QUIET) {
+            Ok(Event::Touched) => {}
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
+        }
+    }
+    Ok(())
+}
+
+struct Stopped;
+
+/// What the file held when it was last looked at.
+struct Content {
+    path: PathBuf,
+    hash: Option<[u8; 32]>,
+}
+
+impl Content {
+    fn new(path: PathBuf) -> Self {
+        let hash = hash(&path);
+        Self { path, hash }
+    }
+
+    /// Whether it holds something else now. A file that is gone, as one is for a moment while it is
+    /// replaced, has not changed.
+    fn changed(&mut self) -> bool {
+        let now = hash(&self.path);
+        let changed = now.is_some() && now != self.hash;
+        if changed {
+            self.hash = now;
+        }
+        changed
+    }
+}
+
+/// SHA-256 of the file, as far as a configuration may be long.
+fn hash(path: &Path) -> Option<[u8; 32]> {
+    use std::io::Read as _;
+
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(super::node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
+    Some(Sha256::digest(&bytes).into())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Far longer than any change takes; only a failing test waits for it.
+    const LONG: Duration = Duration::from_secs(30);
+
+    async fn next(changes: &mut mpsc::Receiver<()>) {
+        tokio::time::timeout(LONG, changes.recv()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_save_in_place_and_one_by_renaming_are_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.yaml");
+        fs::write(&path, "a: 1").unwrap();
+        let (_watcher, mut changes) = watch(&path);
+        fs::write(&path, "a: 2").unwrap();
+        next(&mut changes).await;
+        fs::write(directory.path().join("new"), "a: 3").unwrap();
+        fs::rename(directory.path().join("new"), &path).unwrap();
+        next(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn a_swap_of_the_data_symlink_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (version, text) in [("v1", "a: 1"), ("v2", "a: 2")] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("c.yaml"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/c.yaml", at("c.yaml")).unwrap();
+        let (_watcher, mut changes) = watch(at("c.yaml"));
+        std::os::unix::fs::symlink("v2", at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        next(&mut changes).await;
+    }
+
+    #[test]
+    fn only_other_content_is_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.yaml");
+        let mut content = Content::new(path.clone());
+        assert!(!content.changed());
+        fs::write(&path, "a: 1").unwrap();
+        assert!(content.changed());
+        assert!(!content.changed());
+        fs::write(&path, "a: 1").unwrap();
+        assert!(!content.changed());
+        fs::remove_file(&path).unwrap();
+        assert!(!content.changed());
+        fs::write(&path, "a: 1").unwrap();
+        assert!(!content.changed());
+    }
+
+    #[tokio::test]
+    async fn where_the_system_tells_nothing_the_file_is_polled() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.yaml");
+        fs::write(&path, "a: 1").unwrap();
+        let content = Content::new(path.clone());
+        let (changed, mut changes) = mpsc::channel(1);
+        let (events, stop) = channel();
+        let thread =
+            std::thread::spawn(move || run(content, &stop, &changed, Duration::from_millis(1)));
+        fs::write(&path, "a: 2").unwrap();
+        next(&mut changes).await;
+        drop(events);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dropped_watcher_ends_its_thread() {
+        let directory = tempfile::tempdir().unwrap();
+        let (watcher, mut changes) = watch(directory.path().join("c.yaml"));
+        drop(watcher);
+        let end = tokio::time::timeout(LONG, changes.recv()).await.unwrap();
+        assert_eq!(end, None);
+    }
+}
