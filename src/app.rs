@@ -1,0 +1,338 @@
+//! The only place that wires: a valid [`Config`] becomes a [`Runtime`], an immutable snapshot that
+//! requests share; the [`Gateway`] holds the present one and what outlives it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::StatusCode;
+use secrecy::ExposeSecret;
+use sluicegate_filters::Pipeline;
+use sluicegate_filters::identify::Identify;
+use sluicegate_filters::screen::{
+    Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
+};
+
+use crate::config::valid::Config;
+use crate::config::{self, Env, Loaded, Problems};
+use crate::dialects::{Dialect, models};
+use crate::edge::ConnectionLimits;
+use crate::edge::tls::Acceptor;
+use crate::providers::resolve::Resolvers;
+use crate::routing::Routes;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// One generation of the configuration, ready to serve. A request keeps the one it began with.
+pub struct Runtime {
+    /// 1 for the configuration at start, one more for each reload.
+    pub generation: u64,
+    /// SHA-256 of the effective configuration, in hex.
+    pub hash: String,
+    /// The configuration itself.
+    pub config: Config,
+    /// The filters, in their order.
+    pub pipeline: Pipeline,
+    /// Which model goes where.
+    pub routes: Routes,
+    /// The answers of `GET /v1/models`, by dialect.
+    pub model_lists: ModelLists,
+}
+
+/// Prebuilt model lists.
+pub struct ModelLists {
+    openai: Bytes,
+    anthropic: Bytes,
+}
+
+impl ModelLists {
+    /// The list in `dialect`'s shape.
+    pub fn get(&self, dialect: Dialect) -> &Bytes {
+        match dialect {
+            Dialect::OpenAi => &self.openai,
+            Dialect::Anthropic => &self.anthropic,
+        }
+    }
+}
+
+/// A configuration that is not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is wrong in itself.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+    /// A filter refused its part.
+    #[error("{path}: {message}")]
+    Filter {
+        /// The config key.
+        path: &'static str,
+        /// What the filter says.
+        message: String,
+    },
+    /// A provider can't be made ready.
+    #[error(transparent)]
+    Provider(#[from] crate::providers::upstream::UpstreamError),
+    /// The listener's certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] crate::edge::tls::TlsError),
+}
+
+impl Runtime {
+    /// Builds a generation. `resolvers` keep known addresses over reloads.
+    fn build(loaded: Loaded, generation: u64, resolvers: &Resolvers) -> Result<Self, LoadError> {
+        let Loaded { config, hash, .. } = loaded;
+        let pipeline = pipeline(&config)?;
+        let routes = Routes::build(&config, resolvers)?;
+        let infos: Vec<_> = config.models.keys().map(|id| model_info(id)).collect();
+        let model_lists = ModelLists {
+            openai: models::list(Dialect::OpenAi, &infos),
+            anthropic: models::list(Dialect::Anthropic, &infos),
+        };
+        Ok(Self { generation, hash, config, pipeline, routes, model_lists })
+    }
+}
+
+/// A configured model as callers see it. When it was made is the provider's to know; both APIs
+/// take the epoch for "unknown".
+pub fn model_info(id: &str) -> models::ModelInfo<'_> {
+    models::ModelInfo { id, created: 0, owned_by: "sluicegate", display_name: id }
+}
+
+fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
+    let refused = |path, error: &dyn ToString| LoadError::Filter { path, message: error.to_string() };
+    let cors = &config.cors;
+    let origins =
+        if cors.any_origin() { Origins::Any } else { Origins::List(cors.origins.clone()) };
+    let options = CorsConfig {
+        origins,
+        allow_headers: cors.allow_headers.clone(),
+        expose_headers: cors.expose_headers.clone(),
+        max_age: cors.max_age,
+        credentials: cors.credentials,
+    };
+    let sizes = config.limits.routes.iter().map(|(path, limits)| (path, limits.request_size));
+    let key = config.admin.master_key.as_ref().map(|key| key.value.expose_secret());
+    Ok(Pipeline {
+        framing: Framing::new(config.limits.header_size),
+        methods: Methods,
+        cors: Cors::new(options).map_err(|error| refused("cors", &error))?,
+        size: RequestSize::new(config.limits.request_size, sizes)
+            .map_err(|error| refused("limits.routes", &error))?,
+        headers: HeaderPolicy::new(config.request_headers.allow.iter().cloned())
+            .map_err(|error| refused("request_headers.allow", &error))?,
+        identify: Identify::new(config.auth.anonymous, key)
+            .map_err(|error| refused("admin.master_key", &error))?,
+    })
+}
+
+/// Where the configuration comes from, at start and at each reload.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Text in the binary, with variables of its own: a demonstration.
+    Embedded {
+        /// Stands for the file in errors.
+        name: &'static str,
+        /// The YAML.
+        text: &'static str,
+        /// The variables.
+        env: Env,
+    },
+}
+
+impl Source {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        match self {
+            Self::File(path) => config::load_file(path, &Env::from_process()),
+            Self::Embedded { name, text, env } => config::load_str(name, text, env),
+        }
+    }
+}
+
+/// The process: the present generation and what outlives all generations.
+pub struct Gateway {
+    source: Source,
+    current: ArcSwap<Runtime>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    /// The listener's certificate, where it has one.
+    pub tls: Option<Arc<Acceptor>>,
+    /// Names and addresses of providers.
+    pub resolvers: Resolvers,
+    /// Everything that `/metrics` shows.
+    pub metrics: Metrics,
+    /// One line a request.
+    pub access_log: AccessLog,
+    /// Places for connections.
+    pub connections: Arc<ConnectionLimits>,
+    /// Connections with a request, or part of one, on them.
+    pub busy: Arc<AtomicUsize>,
+    /// Requests that are not settled yet.
+    pub in_flight: Arc<AtomicUsize>,
+    draining: AtomicBool,
+    /// Tells every exchange under way to end now: the process can't wait any longer.
+    pub leaving: Arc<tokio::sync::Notify>,
+    /// Answers of the health routes: ready, not ready.
+    health: OnceLock<[Bytes; 2]>,
+}
+
+impl Gateway {
+    /// Puts the first configuration in force.
+    ///
+    /// # Errors
+    /// What keeps it from being served.
+    pub fn new(
+        source: Source,
+        loaded: Loaded,
+        metrics: Metrics,
+        access_log: AccessLog,
+    ) -> Result<Arc<Self>, LoadError> {
+        let resolvers = Resolvers::default();
+        let tls = loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+        let runtime = Runtime::build(loaded, 1, &resolvers)?;
+        metrics.config_in_force(runtime.generation, &runtime.hash);
+        Ok(Arc::new(Self {
+            source,
+            current: ArcSwap::from_pointee(runtime),
+            reloading: tokio::sync::Mutex::new(()),
+            tls,
+            resolvers,
+            metrics,
+            access_log,
+            connections: ConnectionLimits::new(),
+            busy: Arc::default(),
+            in_flight: Arc::default(),
+            draining: AtomicBool::new(false),
+            leaving: Arc::default(),
+            health: OnceLock::new(),
+        }))
+    }
+
+    /// The generation for a request that begins now.
+    pub fn current(&self) -> Arc<Runtime> {
+        self.current.load_full()
+    }
+
+    /// Where the configuration comes from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Reads the configuration again and puts it in force, all of it or nothing. Returns the
+    /// generation in force and whether it is a new one.
+    ///
+    /// # Errors
+    /// What is wrong with the new one; the old one goes on serving.
+    pub async fn reload(&self) -> Result<(u64, bool), LoadError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let result = self.load_next().await;
+        match &result {
+            Ok((generation, true)) => {
+                let runtime = self.current();
+                self.metrics.config_in_force(*generation, &runtime.hash);
+                tracing::info!(generation, hash = %runtime.hash, "configuration in force");
+            }
+            Ok((generation, false)) => tracing::info!(generation, "configuration is unchanged"),
+            Err(error) => {
+                self.metrics.config_refused();
+                tracing::error!(
+                    generation = self.current().generation,
+                    "configuration refused, the one before stays in force:\n{error}"
+                );
+            }
+        }
+        result
+    }
+
+    async fn load_next(&self) -> Result<(u64, bool), LoadError> {
+        let source = self.source.clone();
+        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
+        let loaded = loaded.map_err(|error| LoadError::Filter {
+            path: "config",
+            message: error.to_string(),
+        })??;
+        let before = self.current();
+        // Certificates and secrets change behind unchanged references, so they are read anew even
+        // where the file is the same.
+        if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.listeners.proxy.tls) {
+            acceptor.reload(files)?;
+        }
+        for change in config::diff(&before.config, &loaded.config) {
+            if change.effect == config::Effect::Restart {
+                tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
+            }
+        }
+        let unchanged = loaded.hash == before.hash && !secrets_differ(&before.config, &loaded.config);
+        if unchanged {
+            return Ok((before.generation, false));
+        }
+        let next = Runtime::build(loaded, before.generation + 1, &self.resolvers)?;
+        // New names get their addresses before the first request needs them.
+        self.resolvers.refresh(true).await;
+        let generation = next.generation;
+        self.current.store(Arc::new(next));
+        Ok((generation, true))
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Fails readiness from now on.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.metrics.draining.set(1);
+    }
+
+    /// Whether no request is being served or sent to us.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0 && self.busy.load(Ordering::Relaxed) == 0
+    }
+
+    /// The answer of a health route.
+    pub fn health(&self, ready: bool) -> (StatusCode, Bytes) {
+        let [yes, no] = self.health.get_or_init(|| {
+            let version = env!("CARGO_PKG_VERSION");
+            ["ok", "draining"].map(|status| {
+                format!("{{\"status\":\"{status}\",\"version\":\"{version}\"}}\n").into()
+            })
+        });
+        if ready {
+            (StatusCode::OK, yes.clone())
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, no.clone())
+        }
+    }
+
+    /// The text of `/metrics`.
+    pub fn render_metrics(&self) -> Vec<u8> {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.in_flight.set(count(self.in_flight.load(Ordering::Relaxed)));
+        self.metrics.connections.set(count(self.connections.open()));
+        let dropped = self.access_log.dropped();
+        self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
+        self.metrics.render()
+    }
+}
+
+/// Whether a secret has another value behind the same reference.
+fn secrets_differ(a: &Config, b: &Config) -> bool {
+    let secrets = |config: &Config| -> Vec<config::Secret> {
+        let providers = config.providers.values().flat_map(|provider| {
+            provider.api_key.iter().chain(provider.headers.iter().map(|(_, secret)| secret))
+        });
+        let own = [&config.admin.master_key, &config.listeners.metrics.bearer_token];
+        providers.chain(own.into_iter().flatten()).cloned().collect()
+    };
+    let (a, b) = (secrets(a), secrets(b));
+    a.len() != b.len()
+        || a.iter().zip(&b).any(|(a, b)| a.value.expose_secret() != b.value.expose_secret())
+}

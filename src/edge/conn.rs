@@ -1,0 +1,107 @@
+//! What is known about one downstream connection, shared by its stream and its requests.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use pingora_core::protocols::http::ServerSession;
+
+use super::ConnectionPermit;
+
+/// Where a connection stands between two requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// No byte of a next request has arrived.
+    Idle = 0,
+    /// Some bytes of a header have arrived; the header deadline runs.
+    Header = 1,
+    /// A request is being served.
+    Serving = 2,
+}
+
+/// One accepted connection. Holds its place in the connection limits until it is dropped.
+#[derive(Debug)]
+pub struct Conn {
+    peer: Option<IpAddr>,
+    phase: AtomicU8,
+    /// Bytes read since the last request ended; tells a pipelined request from a fresh one.
+    read_since_request: AtomicU64,
+    /// Connections that are not idle, process-wide: a drain waits for them.
+    busy: Arc<AtomicUsize>,
+    _permit: ConnectionPermit,
+}
+
+impl Conn {
+    pub(super) fn new(
+        peer: Option<IpAddr>,
+        permit: ConnectionPermit,
+        busy: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            peer,
+            phase: AtomicU8::new(Phase::Idle as u8),
+            read_since_request: AtomicU64::new(0),
+            busy,
+            _permit: permit,
+        }
+    }
+
+    /// The connection that `session` runs on; `None` for sessions without an [`Edge`](super::Edge).
+    pub fn of(session: &ServerSession) -> Option<&Arc<Conn>> {
+        let digest = session.digest()?.proxy_digest.as_deref()?;
+        digest.user_data.as_deref()?.downcast_ref::<Arc<Conn>>()
+    }
+
+    /// The client's address; `None` on Unix sockets.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Header,
+            _ => Phase::Serving,
+        }
+    }
+
+    /// Bytes read from the socket since the last request on it ended.
+    pub fn read_since_request(&self) -> u64 {
+        self.read_since_request.load(Ordering::Relaxed)
+    }
+
+    /// A header is complete: the header deadline ends.
+    pub fn request_begins(&self) {
+        self.enter(Phase::Serving);
+    }
+
+    /// A request has ended: what is read from now on belongs to the next.
+    pub fn request_ends(&self) {
+        self.read_since_request.store(0, Ordering::Relaxed);
+        self.enter(Phase::Idle);
+    }
+
+    pub(super) fn bytes_read(&self, n: u64) {
+        self.read_since_request.fetch_add(n, Ordering::Relaxed);
+        if self.phase() == Phase::Idle {
+            self.enter(Phase::Header);
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        let before = self.phase.swap(phase as u8, Ordering::Relaxed);
+        match (before == Phase::Idle as u8, phase == Phase::Idle) {
+            (true, false) => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
+            (false, true) => drop(self.busy.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.enter(Phase::Idle);
+    }
+}

@@ -1,0 +1,199 @@
+//! A stream with deadlines: one for a header, one for silence between requests.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::{ALPN, SslDigest, TlsRef};
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use pingora_http::ResponseHeader;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::{Conn, Phase};
+
+/// Wraps a downstream stream so that no client can hold it by being slow.
+///
+/// * The first byte of a request must come within the idle timeout.
+/// * From that byte on, the whole header must come within the header timeout, however the bytes
+///   are spread: a byte now and then does not extend it.
+///
+/// The bodies' deadline belongs to whoever reads the body.
+#[derive(Debug)]
+pub struct GuardedStream {
+    inner: Stream,
+    conn: Arc<Conn>,
+    digest: Arc<ProxyDigest>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    /// Armed only when a read has to wait: a request that arrives whole never makes a timer.
+    timer: Option<(Phase, Pin<Box<Sleep>>)>,
+}
+
+impl GuardedStream {
+    /// Guards `inner`, whose first header is due at once.
+    pub fn new(
+        inner: Stream,
+        conn: Arc<Conn>,
+        header_timeout: Duration,
+        idle_timeout: Duration,
+    ) -> Self {
+        // Pingora hands this digest to every request of the connection, over HTTP/1 and HTTP/2
+        // alike; it is the one place where a connection can carry something of ours.
+        let user_data: Box<dyn std::any::Any + Send + Sync> = Box::new(conn.clone());
+        let empty = ResponseHeader::build_no_case(200, Some(0));
+        let response = Box::new(empty.unwrap_or_else(|_| unreachable!("200 is a valid status")));
+        let digest = Arc::new(ProxyDigest::new(response, Some(user_data)));
+        let first = Box::pin(tokio::time::sleep(header_timeout));
+        let timer = Some((Phase::Idle, first));
+        Self { inner, conn, digest, header_timeout, idle_timeout, timer }
+    }
+
+    /// Arms, keeps or drops the timer for the present phase; ready when the client was too slow.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let phase = self.conn.phase();
+        if phase == Phase::Serving {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let timeout = if phase == Phase::Header { self.header_timeout } else { self.idle_timeout };
+        match &mut self.timer {
+            Some((armed_in, timer)) => {
+                if *armed_in != phase {
+                    *armed_in = phase;
+                    timer.as_mut().reset(Instant::now() + timeout);
+                }
+            }
+            None => self.timer = Some((phase, Box::pin(tokio::time::sleep(timeout)))),
+        }
+        match &mut self.timer {
+            Some((_, timer)) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client was too slow to send a request header")
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if Pin::new(&mut this.inner).poll_read(cx, buf)?.is_ready() {
+            let n = buf.filled().len() - before;
+            if n > 0 {
+                this.conn.bytes_read(n as u64);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        ready!(this.poll_deadline(cx));
+        Poll::Ready(Err(too_slow()))
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for GuardedStream {
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(&mut *self.inner).await;
+    }
+}
+
+impl UniqueID for GuardedStream {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for GuardedStream {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+#[async_trait]
+impl Peek for GuardedStream {
+    /// Pingora's look for an HTTP/2 preface waits for 24 bytes without a deadline of its own.
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        match tokio::time::timeout(self.header_timeout, self.inner.try_peek(buf)).await {
+            Ok(result) => result,
+            Err(_) => Err(too_slow()),
+        }
+    }
+}
+
+impl GetTimingDigest for GuardedStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for GuardedStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+impl GetSocketDigest for GuardedStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}

@@ -1,0 +1,31 @@
+//! Sluicegate: an AI gateway on Pingora. The modules, in the order of a request's way:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | the command line: what a person types |
+//! | [`server`] | runs the process: listeners, signals, reloads, the way out |
+//! | [`app`] | the only place that wires: a configuration becomes a snapshot that requests share |
+//! | [`edge`] | a connection before Pingora sees it: caps, deadlines, TLS |
+//! | [`proxy`] | the page: a request's life, phase by phase |
+//! | [`routing`] | from a model's name to a target |
+//! | [`providers`] | providers made ready to be called; the catalogue; their addresses |
+//! | [`dialects`] | wire formats: peek, rewrite, event streams, usage, errors. Pure |
+//! | [`chat`] | what all dialects have in common. Pure |
+//! | [`config`] | from YAML to checked values |
+//! | [`admin`] | the administrator's and Prometheus's listeners |
+//! | [`telemetry`] | metrics and the access log |
+//!
+//! What is allowed is decided in the crate `sluicegate-filters`, which knows no socket.
+
+pub mod admin;
+pub mod app;
+pub mod chat;
+pub mod cli;
+pub mod config;
+pub mod dialects;
+pub mod edge;
+pub mod providers;
+pub mod proxy;
+pub mod routing;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,5 @@
+//! Who speaks what, and where.
+
+pub mod catalogue;
+pub mod resolve;
+pub mod upstream;

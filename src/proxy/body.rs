@@ -1,0 +1,67 @@
+//! Reads a request's body, once, whole and bounded.
+
+use std::time::Duration;
+
+use http::header::EXPECT;
+use pingora_proxy::Session;
+use sluicegate_filters::screen::BodyLimit;
+use sluicegate_filters::{Denial, DenialKind};
+use tokio::time::Instant;
+
+use crate::dialects::rewrite::BodyBuffer;
+
+/// What is set aside for a body before any of it has come. A declared length is only a claim, so
+/// beyond this the buffer grows with what really arrives.
+const MAX_UPFRONT: usize = 256 * 1024;
+/// How long and how much is read on after a refusal, so that the client can finish writing and
+/// read the answer instead of a reset.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why there is no body.
+pub enum NoBody {
+    /// The body breaks a rule.
+    Denied(Denial),
+    /// The client left or broke its connection: nobody to answer.
+    Gone(Box<pingora_core::Error>),
+}
+
+/// Reads all of the body within `limit` bytes and `timeout` in all (not for each read: a byte now
+/// and then does not extend it).
+pub async fn read(
+    session: &mut Session,
+    limit: &BodyLimit,
+    timeout: Duration,
+) -> Result<BodyBuffer, NoBody> {
+    if session.req_header().headers.contains_key(EXPECT) && limit.declared() != Some(0) {
+        session.write_continue_response().await.map_err(NoBody::Gone)?;
+    }
+    let declared = usize::try_from(limit.declared().unwrap_or(0)).unwrap_or(MAX_UPFRONT);
+    let mut body = BodyBuffer::with_capacity(declared.min(MAX_UPFRONT));
+    let whole = async {
+        while let Some(chunk) = session.read_request_body().await.map_err(NoBody::Gone)? {
+            limit.admit((body.len() + chunk.len()) as u64).map_err(NoBody::Denied)?;
+            body.extend_from_slice(&chunk);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(timeout, whole).await {
+        Ok(result) => result.map(|()| body),
+        Err(_) => Err(NoBody::Denied(Denial::new(
+            DenialKind::RequestTimeout,
+            format!("The request body did not arrive within {} s.", timeout.as_secs_f32()),
+        ))),
+    }
+}
+
+/// Reads on after an answer that did not wait for the body, bounded in time and bytes.
+pub async fn linger(session: &mut Session) {
+    let deadline = Instant::now() + LINGER_TIME;
+    let mut seen = 0;
+    while seen < LINGER_BYTES {
+        match tokio::time::timeout_at(deadline, session.read_request_body()).await {
+            Ok(Ok(Some(chunk))) => seen += chunk.len(),
+            _ => return,
+        }
+    }
+}

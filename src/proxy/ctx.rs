@@ -1,0 +1,195 @@
+//! What is remembered of one request from its first phase to its last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use sluicegate_filters::screen::CorsGrant;
+use sluicegate_filters::{Caller, DenialKind};
+use uuid::Uuid;
+
+use super::held::Held;
+use super::reply::Reply;
+use super::watchdog::Deadlines;
+use crate::app::{Gateway, Runtime};
+use crate::dialects::peek::Peek;
+use crate::dialects::{Dialect, Endpoint};
+use crate::edge::Conn;
+use crate::routing::{Model, Target};
+
+/// One request.
+pub struct Ctx {
+    /// The generation that the request began with and keeps.
+    pub runtime: Arc<Runtime>,
+    /// When its header was complete.
+    pub started: Instant,
+    /// Unique; in every answer, log line and error.
+    pub id: Uuid,
+    /// The id as a header value, made once.
+    pub id_header: HeaderValue,
+    /// The connection it came on.
+    pub conn: Option<Arc<Conn>>,
+    /// The shape of errors: known from the path, before anything else is.
+    pub dialect: Dialect,
+    /// What CORS lets a browser read; on every answer, refusals included.
+    pub cors: Option<CorsGrant>,
+    /// Who asks.
+    pub caller: Option<Caller>,
+    /// A short name of what was asked for, for metrics and logs.
+    pub route: &'static str,
+    /// Set once the request is on its way to a provider.
+    pub exchange: Option<Box<Exchange>>,
+    /// The way back to the real session.
+    pub held: Held,
+    /// Time spent waiting for the client's body: not our overhead.
+    pub body_wait: Duration,
+    /// Why we refused, where we did.
+    pub denied: Option<DenialKind>,
+    /// More about a refusal or failure, for the log only.
+    pub detail: Option<String>,
+    /// How it ended.
+    pub end: Option<End>,
+    /// Held for its drop: the request counts as in flight until it is settled.
+    _in_flight: InFlight,
+}
+
+/// A request that is being served by a provider.
+pub struct Exchange {
+    /// Which API.
+    pub endpoint: Endpoint,
+    /// The model asked for.
+    pub model: Arc<Model>,
+    /// What we know of the body.
+    pub peek: Peek,
+    /// The length of the body as it is sent.
+    pub body_len: usize,
+    /// The targets tried so far, the present one last.
+    pub tried: Vec<usize>,
+    /// When to give up.
+    pub deadlines: Arc<Deadlines>,
+    /// Whether the usage chunk is ours and must be taken out of the stream.
+    pub hide_usage: bool,
+    /// The answer, once its header has come.
+    pub reply: Reply,
+    /// The present attempt's times.
+    pub times: Times,
+    /// The provider's status.
+    pub upstream_status: Option<u16>,
+    /// Bytes of the answer's body as forwarded.
+    pub bytes_out: u64,
+}
+
+/// When what happened, for overhead and latencies.
+#[derive(Default)]
+pub struct Times {
+    /// The peer was chosen.
+    pub chosen: Option<Instant>,
+    /// The connection stood.
+    pub connected: Option<Instant>,
+    /// Whether it came from the pool.
+    pub reused: bool,
+    /// The request's head was written.
+    pub sent: Option<Instant>,
+    /// The answer's head came.
+    pub head: Option<Instant>,
+    /// The first byte of the answer's content came.
+    pub first_content: Option<Instant>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Answered in full.
+    Complete,
+    /// Refused by us.
+    Refused,
+    /// The provider answered with an error, which was passed on.
+    UpstreamError,
+    /// The provider broke off, or sent what is not its dialect.
+    UpstreamBroke,
+    /// The provider could not be reached.
+    Unreachable,
+    /// A deadline passed.
+    TimedOut,
+    /// The client left before the end.
+    ClientGone,
+    /// The process left before the end.
+    Abandoned,
+}
+
+impl End {
+    /// The metric's label and the log's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Refused => "refused",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamBroke => "upstream_broke",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::ClientGone => "client_gone",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl Ctx {
+    /// A request whose header is complete.
+    pub fn new(gateway: &Gateway) -> Self {
+        let id = Uuid::now_v7();
+        let mut text = Uuid::encode_buffer();
+        let id_header = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
+        Self {
+            runtime: gateway.current(),
+            started: Instant::now(),
+            id,
+            id_header: id_header.unwrap_or_else(|_| unreachable!("a UUID is ASCII")),
+            conn: None,
+            dialect: Dialect::OpenAi,
+            cors: None,
+            caller: None,
+            route: "other",
+            exchange: None,
+            held: Held::default(),
+            body_wait: Duration::ZERO,
+            denied: None,
+            detail: None,
+            end: None,
+            _in_flight: InFlight::enter(&gateway.in_flight),
+        }
+    }
+
+    /// The id as text.
+    pub fn id_str(&self) -> &str {
+        self.id_header.to_str().unwrap_or_default()
+    }
+}
+
+impl Exchange {
+    /// The target of the present attempt.
+    pub fn target(&self) -> &Target {
+        self.model.target(self.tried.last().copied().unwrap_or(0))
+    }
+
+    /// Whether another attempt is allowed.
+    pub fn may_retry(&self) -> bool {
+        self.tried.len() < usize::from(self.model.retries.attempts)
+    }
+}
+
+/// Counts a request for as long as it lives, so that a drain can wait for it.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn enter(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,182 @@
+//! What is done when something breaks: try again where nothing has been sent yet, and else an
+//! error that the caller can read.
+
+use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+use sluicegate_filters::{Denial, DenialKind};
+
+use super::ctx::{Ctx, End, Times};
+use super::reply::Reply;
+use super::respond;
+use super::stream::interrupted;
+use super::watchdog::Expiry;
+use crate::config::valid::RetryOn;
+
+/// The status of a request whose client did not wait; never on the wire, as in nginx's logs.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// No connection could be made: nothing has been sent to anyone.
+pub fn while_connecting(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    error.set_retry(may_retry(ctx, RetryOn::Connect));
+    error
+}
+
+/// The exchange broke.
+pub fn while_proxying(
+    session: &Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+    client_reused: bool,
+) -> Box<Error> {
+    if session.response_written().is_some_and(|head| !head.status.is_informational()) {
+        error.set_retry(false);
+        return error;
+    }
+    // Our own decision, made with the answer's head in hand.
+    if matches!(error.etype(), ErrorType::HTTPStatus(_)) {
+        return error;
+    }
+    let Some(exchange) = &mut ctx.exchange else { return error };
+    let expired = exchange.deadlines.expired();
+    if *error.esource() == ErrorSource::Upstream {
+        error.retry.decide_reuse(client_reused);
+        if error.retry() {
+            // The pooled connection was dead before our request: the same target again, and not
+            // one of the attempts.
+            exchange.times = Times::default();
+            return error;
+        }
+        error.set_retry(may_retry(ctx, RetryOn::ServerError));
+    } else {
+        error.set_retry(
+            expired == Some(Expiry::FirstByte) && may_retry(ctx, RetryOn::Timeout),
+        );
+    }
+    error
+}
+
+fn may_retry(ctx: &Ctx, cause: RetryOn) -> bool {
+    ctx.exchange
+        .as_ref()
+        .is_some_and(|exchange| exchange.may_retry() && exchange.model.retries.on.contains(&cause))
+}
+
+/// The last word on a request that failed.
+pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    ctx.held.release(session);
+    let failure = Failure::of(error, ctx);
+    ctx.end.get_or_insert(failure.end);
+    ctx.detail.get_or_insert_with(|| error.to_string());
+    // The connection is closed: Pingora does not use one again after an error.
+    session.set_keepalive(None);
+    let written = session.response_written().map(|head| head.status);
+    let code = match written {
+        Some(status) if !status.is_informational() => {
+            end_stream(session, ctx, &failure).await;
+            status.as_u16()
+        }
+        _ if failure.end == End::ClientGone => CLIENT_CLOSED_REQUEST,
+        _ => {
+            let denial = Denial::new(failure.kind, failure.message);
+            if let Err(error) = respond::denial(session, ctx, denial).await {
+                tracing::debug!(%error, "the client did not take the error");
+            }
+            failure.kind.status().as_u16()
+        }
+    };
+    FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+/// Ends a stream under way with an error event. A document under way gets no end at all: the
+/// caller sees it cut, which is the truth.
+async fn end_stream(session: &mut Session, ctx: &mut Ctx, failure: &Failure) {
+    let Ctx { exchange: Some(exchange), id_header, .. } = ctx else { return };
+    let Reply::Stream(stream) = &mut exchange.reply else { return };
+    if failure.end == End::ClientGone {
+        return;
+    }
+    let id = id_header.to_str().unwrap_or_default();
+    let whole = stream.is_whole();
+    let event = (stream.close() && !whole)
+        .then(|| stream.observer().error_event(&interrupted(failure.message, id)));
+    exchange.bytes_out += event.as_ref().map_or(0, |event| event.len() as u64);
+    if let Err(error) = session.write_response_body(event, true).await {
+        tracing::debug!(%error, "the client did not take the error event");
+    }
+}
+
+/// A cause, as we tell it.
+struct Failure {
+    end: End,
+    kind: DenialKind,
+    message: &'static str,
+}
+
+impl Failure {
+    fn of(error: &Error, ctx: &Ctx) -> Self {
+        let expired = ctx.exchange.as_ref().and_then(|exchange| exchange.deadlines.expired());
+        let (end, kind, message) = match (expired, error.esource(), error.etype()) {
+            (Some(Expiry::FirstByte), ..) => (
+                End::TimedOut,
+                DenialKind::UpstreamTimeout,
+                "The provider did not answer in time.",
+            ),
+            (Some(Expiry::Idle), ..) => (
+                End::TimedOut,
+                DenialKind::UpstreamTimeout,
+                "The provider fell silent. The answer above is incomplete.",
+            ),
+            (Some(Expiry::Total), ..) => (
+                End::TimedOut,
+                DenialKind::UpstreamTimeout,
+                "The answer took longer than is allowed for this model.",
+            ),
+            (Some(Expiry::Cut), ..) => (
+                End::UpstreamBroke,
+                DenialKind::UpstreamError,
+                "The provider's answer was broken.",
+            ),
+            (Some(Expiry::Leaving), ..) => (
+                End::Abandoned,
+                DenialKind::ServiceShuttingDown,
+                "The gateway is shutting down. Any answer above is incomplete.",
+            ),
+            (None, ErrorSource::Downstream, _) => {
+                (End::ClientGone, DenialKind::IncompleteRequestBody, "The client left.")
+            }
+            (None, ErrorSource::Upstream, etype) if is_connect(etype) => (
+                End::Unreachable,
+                DenialKind::UpstreamUnavailable,
+                "The provider can't be reached at the moment.",
+            ),
+            (None, ErrorSource::Upstream, _) => (
+                End::UpstreamBroke,
+                DenialKind::UpstreamError,
+                "The provider broke the connection. Any answer above is incomplete.",
+            ),
+            (None, _, _) => (
+                End::Abandoned,
+                DenialKind::InternalError,
+                "The gateway could not handle this request.",
+            ),
+        };
+        Self { end, kind, message }
+    }
+}
+
+fn is_connect(etype: &ErrorType) -> bool {
+    matches!(
+        etype,
+        ErrorType::ConnectTimedout
+            | ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::BindError
+            | ErrorType::SocketError
+            | ErrorType::ConnectProxyFailure
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert
+            | ErrorType::HandshakeError
+    )
+}

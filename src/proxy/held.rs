@@ -1,0 +1,276 @@
+//! A downstream session whose request body has been read and is held whole.
+//!
+//! The body's `model` decides the upstream, so the body is read before Pingora chooses a peer; but
+//! Pingora sends an upstream only what it reads itself, or its retry buffer of 64 KiB at most.
+//! [`HeldSession`] stands in for the real session from then on: it answers "the body is done" and
+//! gives the whole body, of any size and without a copy, as the retry buffer of every attempt.
+//!
+//! It is also the one future that Pingora polls all through an exchange (to notice a client that
+//! leaves), so the [`Watchdog`] lives here: the deadlines for the first byte, for silence and in
+//! all, none of which Pingora has.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::custom::CustomMessageWrite;
+use pingora_core::protocols::http::custom::server::Session as CustomSession;
+use pingora_core::protocols::http::{HttpTask, ServerSession};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use super::watchdog::Watchdog;
+
+/// The real session in its wrapping. See the module's doc.
+struct HeldSession {
+    /// `None` only while being dropped.
+    inner: Option<Box<ServerSession>>,
+    watchdog: Watchdog,
+    shared: Arc<Shared>,
+}
+
+/// What the wrapping and its owner both reach. Never contended: they run on one task.
+struct Shared {
+    /// Where the real session comes to rest when its wrapping is dropped.
+    session: Mutex<Option<Box<ServerSession>>>,
+    /// What the next attempt sends.
+    body: Mutex<Bytes>,
+}
+
+/// The way back from a held session to the real one.
+#[derive(Default)]
+pub struct Held(Option<Arc<Shared>>);
+
+impl Held {
+    /// Puts a wrapping with `body` around `session`'s downstream side.
+    pub fn hold(&mut self, session: &mut Session, body: Bytes, watchdog: Watchdog) {
+        let shared = Arc::new(Shared { session: Mutex::new(None), body: Mutex::new(body) });
+        let inner = std::mem::replace(&mut session.downstream_session, nobody());
+        let held = HeldSession { inner: Some(inner), watchdog, shared: shared.clone() };
+        session.downstream_session = Box::new(ServerSession::new_custom(Box::new(held)));
+        self.0 = Some(shared);
+    }
+
+    /// The body that the next attempt sends.
+    pub fn body(&self) -> Bytes {
+        self.0.as_ref().map_or_else(Bytes::new, |shared| lock(&shared.body).clone())
+    }
+
+    /// Changes the body that the next attempt sends.
+    pub fn set_body(&self, body: Bytes) {
+        if let Some(shared) = &self.0 {
+            *lock(&shared.body) = body;
+        }
+    }
+
+    /// Takes the wrapping off again. Without it a keep-alive connection could not be used again.
+    pub fn release(&mut self, session: &mut Session) {
+        let Some(shared) = self.0.take() else { return };
+        drop(std::mem::replace(&mut session.downstream_session, nobody()));
+        if let Some(inner) = lock(&shared.session).take() {
+            session.downstream_session = inner;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A placeholder that is never asked anything: it stands for a moment within one function.
+fn nobody() -> Box<ServerSession> {
+    Box::new(ServerSession::new_custom(Box::new(())))
+}
+
+impl HeldSession {
+    fn inner(&self) -> &ServerSession {
+        self.inner.as_deref().unwrap_or_else(|| unreachable!("only Drop takes the session"))
+    }
+
+    fn inner_mut(&mut self) -> &mut ServerSession {
+        self.inner.as_deref_mut().unwrap_or_else(|| unreachable!("only Drop takes the session"))
+    }
+}
+
+impl Drop for HeldSession {
+    fn drop(&mut self) {
+        *lock(&self.shared.session) = self.inner.take();
+    }
+}
+
+#[async_trait]
+impl CustomSession for HeldSession {
+    // What differs from the session within.
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        true
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        lock(&self.shared.body).is_empty()
+    }
+
+    fn enable_retry_buffering(&mut self) {}
+
+    fn retry_buffer_truncated(&self) -> bool {
+        false
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        Some(lock(&self.shared.body).clone())
+    }
+
+    async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
+        let Self { inner, watchdog, .. } = self;
+        let Some(inner) = inner else { return Err(Error::new(ErrorType::ConnectionClosed)) };
+        tokio::select! {
+            biased;
+            read = inner.read_body_or_idle(true) => read,
+            expiry = watchdog.expired() => Err(Error::new(ErrorType::Custom(expiry.reason()))),
+        }
+    }
+
+    // What is passed on.
+
+    fn req_header(&self) -> &RequestHeader {
+        self.inner().req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.inner_mut().req_header_mut()
+    }
+
+    async fn write_response_header(&mut self, resp: Box<ResponseHeader>, _end: bool) -> Result<()> {
+        self.inner_mut().write_response_header(resp).await
+    }
+
+    async fn write_response_header_ref(&mut self, resp: &ResponseHeader, _end: bool) -> Result<()> {
+        self.inner_mut().write_response_header_ref(resp).await
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.inner_mut().write_response_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.inner_mut().write_response_trailers(trailers).await
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.inner_mut().response_duplex_vec(tasks).await
+    }
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner_mut().set_read_timeout(timeout);
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.inner().get_read_timeout()
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner_mut().set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.inner().get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner_mut().set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.inner().get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        self.inner().request_summary()
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.inner().response_written()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _ctx: &str) {
+        self.inner_mut().shutdown().await;
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.inner_mut().finish_body().await
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.inner().body_bytes_sent()
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.inner().body_bytes_read()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.inner().digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.inner_mut().digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.inner().client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.inner().server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.inner().to_h1_raw()
+    }
+
+    // HTTP has no custom messages.
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>>
+    {
+        None
+    }
+
+    fn restore_custom_message_reader(
+        &mut self,
+        _reader: Box<
+            dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static,
+        >,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(
+        &mut self,
+        _writer: Box<dyn CustomMessageWrite>,
+    ) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! A request for inference, up to the answer's head.
+
+use std::time::Instant;
+
+use http::Version;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use sluicegate_filters::screen::BodyLimit;
+use sluicegate_filters::{Denial, DenialKind};
+
+use super::body::{self, NoBody};
+use super::ctx::{Ctx, End, Exchange, Times};
+use super::reply::Reply;
+use super::respond;
+use super::watchdog::{Deadlines, Watchdog};
+use crate::app::Gateway;
+use crate::dialects::Endpoint;
+use crate::dialects::peek::{PeekError, peek};
+use crate::dialects::rewrite::{BodyBuffer, rewrite, rewrite_copy};
+use crate::routing::Model;
+
+/// Reads the body, learns from it which model is asked for, and makes ready to call a provider.
+/// `Ok(true)` where the request was answered instead.
+pub async fn begin(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    endpoint: Endpoint,
+    limit: &BodyLimit,
+) -> Result<bool> {
+    let timeout = ctx.runtime.config.limits.body_timeout;
+    let waiting = Instant::now();
+    let read = body::read(session, limit, timeout).await;
+    ctx.body_wait = waiting.elapsed();
+    let body = match read {
+        Ok(body) => body,
+        Err(NoBody::Gone(error)) => {
+            ctx.end = Some(End::ClientGone);
+            return Err(error.into_down());
+        }
+        Err(NoBody::Denied(denial)) => {
+            return respond::denial(session, ctx, denial).await.map(|()| true);
+        }
+    };
+    match exchange(ctx, endpoint, body) {
+        Ok((exchange, body)) => {
+            let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
+            ctx.held.hold(session, body, watchdog);
+            ctx.exchange = Some(exchange);
+            Ok(false)
+        }
+        Err(denial) => respond::denial(session, ctx, denial).await.map(|()| true),
+    }
+}
+
+fn exchange(
+    ctx: &Ctx,
+    endpoint: Endpoint,
+    mut body: BodyBuffer,
+) -> Result<(Box<Exchange>, bytes::Bytes), Denial> {
+    let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
+    let Some(model) = ctx.runtime.routes.model(&peek.model) else {
+        return Err(unknown_model(ctx, &peek.model));
+    };
+    if model.dialect != endpoint.dialect() {
+        return Err(wrong_dialect(model, endpoint));
+    }
+    let first = model.choose(&[], random(ctx));
+    let target = model.target(first);
+    // Where the caller did not ask for usage, we do, and take the answer's usage chunk out again.
+    let hide_usage = endpoint.asks_for_usage()
+        && peek.stream
+        && !peek.include_usage
+        && target.upstream.stream_usage;
+    let renamed = (target.model != model.name).then_some(target.model.as_str());
+    if hide_usage || renamed.is_some() {
+        rewrite(&mut body, &mut peek, renamed, hide_usage);
+    }
+    let deadlines = Deadlines::new(ctx.started, model.timeouts.total);
+    let exchange = Exchange {
+        endpoint,
+        model: model.clone(),
+        body_len: body.len(),
+        peek,
+        tried: vec![first],
+        deadlines,
+        hide_usage,
+        reply: Reply::Awaited,
+        times: Times::default(),
+        upstream_status: None,
+        bytes_out: 0,
+    };
+    Ok((Box::new(exchange), body.freeze()))
+}
+
+/// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
+pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let random = random(ctx);
+    let Ctx { exchange, held, runtime, .. } = ctx;
+    let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    if exchange.times.chosen.is_some() {
+        let next = exchange.model.choose(&exchange.tried, random.rotate_left(7));
+        let (now, before) = (exchange.model.target(next), exchange.target());
+        if now.model != before.model {
+            let (body, peek) =
+                rewrite_copy(&held.body(), &exchange.peek, Some(&now.model), exchange.hide_usage);
+            exchange.body_len = body.len();
+            exchange.peek = peek;
+            held.set_body(body);
+        }
+        exchange.tried.push(next);
+        exchange.reply = Reply::Awaited;
+    }
+    let now = Instant::now();
+    exchange.times = Times { chosen: Some(now), ..Times::default() };
+    let timeouts = &exchange.model.timeouts;
+    exchange.deadlines.expect_first_byte(now, timeouts.connect + timeouts.first_byte);
+    exchange.target().upstream.peer(timeouts).ok_or_else(|| {
+        let name = &exchange.target().upstream.name;
+        tracing::warn!(provider = %name, generation = runtime.generation, "no address known");
+        Error::explain(ErrorType::ConnectNoRoute, "the provider's name has no known address")
+            .into_up()
+    })
+}
+
+/// Writes the head that the provider gets.
+pub fn write_head(session: &Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+    let policy = &ctx.runtime.pipeline.headers;
+    let Some(exchange) = &mut ctx.exchange else {
+        return Err(Error::new(ErrorType::InternalError));
+    };
+    let caller = session.req_header();
+    let upstream = &exchange.target().upstream;
+    let mut ours = upstream
+        .head(exchange.endpoint, caller, policy, exchange.body_len)
+        .ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    if head.version == Version::HTTP_2 {
+        ours.set_version(Version::HTTP_2);
+    }
+    *head = ours;
+    let now = Instant::now();
+    exchange.times.sent = Some(now);
+    exchange.deadlines.expect_first_byte(now, exchange.model.timeouts.first_byte);
+    Ok(())
+}
+
+/// The answer's status decides: try again, or let this answer pass. Nothing has been sent to the
+/// caller yet, so another attempt goes unseen.
+pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
+    if response.status.is_informational() {
+        return Ok(());
+    }
+    let now = Instant::now();
+    let status = response.status.as_u16();
+    exchange.times.head = Some(now);
+    exchange.upstream_status = Some(status);
+    exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
+    if exchange.model.retries_status(status) && exchange.may_retry() {
+        let mut error = Error::explain(ErrorType::HTTPStatus(status), "answered with an error");
+        error.set_retry(true);
+        return Err(error.into_up());
+    }
+    Ok(())
+}
+
+/// Any number, different for each request: an id's random bits.
+fn random(ctx: &Ctx) -> u64 {
+    ctx.id.as_u64_pair().1
+}
+
+fn unreadable(error: PeekError) -> Denial {
+    let denial =
+        Denial::new(DenialKind::InvalidRequestBody, error.to_string()).with_detail(error.code());
+    match error.param() {
+        Some(param) => denial.with_param(param),
+        None => denial,
+    }
+}
+
+pub fn unknown_model(ctx: &Ctx, name: &str) -> Denial {
+    let hint = match ctx.runtime.routes.nearest(name) {
+        Some(nearest) => format!(" Did you mean `{nearest}`?"),
+        None => String::new(),
+    };
+    let message =
+        format!("The model `{name}` is not configured here.{hint} GET /v1/models lists them.");
+    Denial::new(DenialKind::ModelNotFound, message).with_param("model")
+}
+
+fn wrong_dialect(model: &Model, endpoint: Endpoint) -> Denial {
+    let message = format!(
+        "The model `{}` is served in the {} dialect and can't be asked for at {}.",
+        model.name,
+        model.dialect.name(),
+        endpoint.path(),
+    );
+    Denial::new(DenialKind::ModelNotFound, message).with_param("model")
+}

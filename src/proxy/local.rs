@@ -1,0 +1,114 @@
+//! What is decided from the head alone, and the routes that are answered without a provider.
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_core::Result;
+use pingora_proxy::Session;
+use sluicegate_filters::screen::{BodyLimit, Health, PreflightAnswer, Route};
+use sluicegate_filters::{Connection, Denial, DenialKind, Screened};
+
+use super::ctx::{Ctx, End};
+use super::respond;
+use crate::app::{Gateway, model_info};
+use crate::dialects::{Dialect, Endpoint, models};
+
+/// What to do after the head has been judged.
+pub enum Next {
+    /// Read the body, which may be so large, and call a provider.
+    Infer(Endpoint, BodyLimit),
+    /// Answer this route here.
+    Answer(Route),
+    /// Answer an `OPTIONS` request.
+    Preflight(PreflightAnswer),
+}
+
+/// Screens the head and identifies the caller.
+pub fn screen(session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
+    let head = session.req_header();
+    let target = head.raw_path();
+    let connection =
+        if session.is_http2() { Connection::http2(target) } else { Connection::http1(target) };
+    let runtime = ctx.runtime.clone();
+    let (route, body) = match runtime.pipeline.screen(head, &connection) {
+        Ok(Screened::Continue { route, cors, body }) => {
+            ctx.cors = cors;
+            (route, body)
+        }
+        Ok(Screened::Preflight(answer)) => {
+            ctx.route = "preflight";
+            return Ok(Next::Preflight(answer));
+        }
+        Err(denied) => {
+            ctx.cors = denied.cors;
+            return Err(denied.denial);
+        }
+    };
+    ctx.route = route.template();
+    if !route.is_public() {
+        ctx.caller = Some(runtime.pipeline.identify(head)?);
+    }
+    // Only Anthropic's clients send this header, and both dialects list models at one path.
+    if head.headers.contains_key("anthropic-version") {
+        ctx.dialect = Dialect::Anthropic;
+    }
+    Ok(match route {
+        Route::Inference(path) => match Endpoint::from_path(path) {
+            Some(endpoint) => Next::Infer(endpoint, body),
+            None => return Err(Denial::new(DenialKind::NotFound, "No such endpoint.")),
+        },
+        route => Next::Answer(route),
+    })
+}
+
+/// Answers an `OPTIONS` request.
+pub async fn preflight(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    answer: &PreflightAnswer,
+) -> Result<()> {
+    ctx.end = Some(End::Complete);
+    // The answer's headers are all that a preflight's must have.
+    ctx.cors = None;
+    respond::send(session, ctx, StatusCode::NO_CONTENT, &answer.headers, "", Bytes::new()).await
+}
+
+/// Answers what needs no provider.
+pub async fn answer(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    route: Route,
+) -> Result<()> {
+    let answered = match route {
+        Route::ModelList => Ok(ctx.runtime.model_lists.get(ctx.dialect).clone()),
+        Route::Model(id) => model(ctx, &id),
+        Route::Health(health) => return health_answer(gateway, session, ctx, health).await,
+        Route::Inference(_) => Err(Denial::new(DenialKind::InternalError, "Not a local route.")),
+    };
+    match answered {
+        Ok(body) => {
+            ctx.end = Some(End::Complete);
+            respond::json(session, ctx, body).await
+        }
+        Err(denial) => respond::denial(session, ctx, denial).await,
+    }
+}
+
+fn model(ctx: &Ctx, id: &str) -> Result<Bytes, Denial> {
+    match ctx.runtime.routes.model(id) {
+        Some(model) => Ok(models::one(ctx.dialect, &model_info(&model.name))),
+        None => Err(super::inference::unknown_model(ctx, id)),
+    }
+}
+
+async fn health_answer(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    health: Health,
+) -> Result<()> {
+    ctx.end = Some(End::Complete);
+    let ready = health == Health::Live || !gateway.is_draining();
+    let (status, body) = gateway.health(ready);
+    respond::send(session, ctx, status, &[], "application/json", body).await
+}

@@ -1,0 +1,211 @@
+//! The page: a request's life in the order in which Pingora calls it.
+//!
+//! ```text
+//! early_request_filter   the connection's state; what Pingora's parser lets through
+//! request_filter         screen, identify, answer or read the body, choose the model
+//! upstream_peer          one attempt: choose the target            (again for each attempt)
+//! upstream_request_filter  the head that the provider gets         (again for each attempt)
+//! upstream_response_filter try again, or take this answer
+//! response_filter        the head that the caller gets
+//! response_body_filter   each piece: watch it, pass it on
+//! fail_to_proxy          whatever broke: an error the caller can read
+//! logging                back to the real session; metrics, log line
+//! ```
+
+mod body;
+pub mod ctx;
+mod failure;
+mod held;
+mod inference;
+mod local;
+mod reply;
+mod respond;
+mod settle;
+mod stream;
+mod wire_check;
+mod watchdog;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use self::ctx::Ctx;
+use self::local::Next;
+use crate::app::Gateway;
+use crate::dialects::{Dialect, Endpoint};
+use crate::edge::Conn;
+
+/// The proxy: the phases, each in its own module.
+pub struct Proxy {
+    gateway: Arc<Gateway>,
+}
+
+impl Proxy {
+    /// A proxy for what `gateway` serves.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(&self.gateway)
+    }
+
+    /// No modules: Pingora's only default one compresses, and a compressed stream is a late one.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Before anything believes the header: end its deadline, give writes theirs.
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        let limits = &ctx.runtime.config.limits;
+        session.set_write_timeout(Some(limits.write_timeout));
+        // Bytes of a next request are kept, so that it can be refused instead of vanishing.
+        session.set_pipelining_enabled(true);
+        ctx.conn = Conn::of(session).cloned();
+        ctx.dialect = Endpoint::from_path(session.req_header().uri.path())
+            .map_or(Dialect::OpenAi, Endpoint::dialect);
+        Ok(())
+    }
+
+    /// All that decides: `Ok(true)` means that the answer is written.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let judged =
+            wire_check::request(session, ctx).and_then(|()| local::screen(session, ctx));
+        match judged {
+            Ok(Next::Infer(endpoint, body)) => {
+                inference::begin(&self.gateway, session, ctx, endpoint, &body).await
+            }
+            Ok(Next::Answer(route)) => {
+                local::answer(&self.gateway, session, ctx, route).await.map(|()| true)
+            }
+            Ok(Next::Preflight(answer)) => {
+                local::preflight(session, ctx, &answer).await.map(|()| true)
+            }
+            Err(denial) => respond::denial(session, ctx, denial).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        inference::next_peer(ctx)
+    }
+
+    #[cfg(unix)]
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&pingora_core::protocols::Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Some(exchange) = &mut ctx.exchange {
+            exchange.times.connected = Some(Instant::now());
+            exchange.times.reused = reused;
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        inference::write_head(session, upstream_request, ctx)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        inference::take_or_retry(upstream_response, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        stream::head(upstream_response, ctx)
+    }
+
+    /// Runs for each piece of each answer: no allocation, no lock, no system call but the clock's.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        stream::body(body, end_of_stream, ctx)?;
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        e: Box<Error>,
+    ) -> Box<Error> {
+        failure::while_connecting(ctx, e)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        ctx: &mut Ctx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        failure::while_proxying(session, ctx, e, client_reused)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
+        failure::answer(session, e, ctx).await
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        ctx.held.release(session);
+        settle::settle(&self.gateway, session, e, ctx);
+        if let Some(conn) = &ctx.conn {
+            conn.request_ends();
+        }
+    }
+
+    // Our access log has each of these, once, with the request's id.
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

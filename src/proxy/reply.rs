@@ -1,0 +1,133 @@
+//! The answer on its way through: watched, never held up.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::chat::Usage;
+use crate::dialects::body_usage::UsageScanner;
+use crate::dialects::observe::{Finish, Progress, StreamEnd, StreamObserver};
+
+/// How an answer's body is watched.
+pub enum Reply {
+    /// No header has come yet.
+    Awaited,
+    /// An event stream.
+    Stream(Box<StreamState>),
+    /// A JSON document with usage in it.
+    Document(Box<UsageScanner>),
+    /// Anything else, such as a provider's error: only passed on.
+    Opaque,
+}
+
+/// An event stream.
+pub struct StreamState {
+    observer: StreamObserver,
+    /// The error event has been written: nothing may follow.
+    closed: bool,
+}
+
+/// What became of a piece of a stream.
+pub enum Step {
+    /// Forward this, if anything.
+    Forward(Option<Bytes>),
+    /// Forward this, then write the error event and end.
+    Break(Option<Bytes>, Broken),
+    /// The provider's own error event is in here: forward it and end.
+    Last(Option<Bytes>),
+}
+
+/// Why a stream must end with an error event of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It ended before its last event.
+    Truncated,
+    /// It sent what is not its dialect.
+    Malformed,
+}
+
+impl StreamState {
+    /// Watches with `observer`.
+    pub fn new(observer: StreamObserver) -> Self {
+        Self { observer, closed: false }
+    }
+
+    /// Takes a piece from the provider; `end` with the last.
+    pub fn step(&mut self, chunk: Option<Bytes>, end: bool) -> Step {
+        if self.closed {
+            return Step::Forward(None);
+        }
+        let forward = chunk.and_then(|chunk| self.observer.push(chunk));
+        match self.observer.state() {
+            Progress::Open | Progress::Terminal if !end => Step::Forward(forward),
+            Progress::Malformed => Step::Break(forward, Broken::Malformed),
+            Progress::Errored => {
+                self.closed = true;
+                Step::Last(forward)
+            }
+            Progress::Open | Progress::Terminal => {
+                let Finish { rest, end } = self.observer.finish();
+                let forward = join(forward, rest);
+                match end {
+                    StreamEnd::Complete => {
+                        self.closed = true;
+                        Step::Forward(forward)
+                    }
+                    StreamEnd::UpstreamError => {
+                        self.closed = true;
+                        Step::Last(forward)
+                    }
+                    StreamEnd::Truncated => Step::Break(forward, Broken::Truncated),
+                    StreamEnd::Malformed => Step::Break(forward, Broken::Malformed),
+                }
+            }
+        }
+    }
+
+    /// Marks the stream as ended by us; `true` the first time.
+    pub fn close(&mut self) -> bool {
+        !std::mem::replace(&mut self.closed, true)
+    }
+
+    /// Whether a terminal event has been forwarded: whatever breaks now, the answer was whole.
+    pub fn is_whole(&self) -> bool {
+        self.observer.state() == Progress::Terminal
+    }
+
+    /// The observer, for what it saw.
+    pub fn observer(&self) -> &StreamObserver {
+        &self.observer
+    }
+}
+
+impl Reply {
+    /// The usage seen so far.
+    pub fn usage(&mut self) -> Option<Usage> {
+        match self {
+            Self::Stream(stream) => stream.observer.usage(),
+            Self::Document(scanner) => scanner.finish(),
+            Self::Awaited | Self::Opaque => None,
+        }
+    }
+
+    /// Notes the time of the first content, where this is a stream and it has just been seen.
+    pub fn note_first_content(&self, at: &mut Option<Instant>, now: Instant) {
+        if at.is_none() {
+            let seen = match self {
+                Self::Stream(stream) => stream.observer.first_content_seen(),
+                Self::Document(_) | Self::Opaque => true,
+                Self::Awaited => false,
+            };
+            if seen {
+                *at = Some(now);
+            }
+        }
+    }
+}
+
+fn join(first: Option<Bytes>, second: Option<Bytes>) -> Option<Bytes> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some([first, second].concat().into()),
+        (first, second) => first.or(second),
+    }
+}

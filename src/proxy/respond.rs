@@ -1,0 +1,94 @@
+//! Answers of our own: the one place where a cause becomes a status, a body and headers.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use sluicegate_filters::denial::{Denial, DenialKind};
+use sluicegate_filters::screen::SECURITY_HEADERS;
+
+use super::body;
+use super::ctx::{Ctx, End};
+use crate::dialects::error::{ErrorReply, error_body};
+
+/// The header that names a request in our answers and logs.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers with `body`.
+pub async fn send(
+    session: &mut Session,
+    ctx: &Ctx,
+    status: StatusCode,
+    extra: &[(HeaderName, HeaderValue)],
+    content_type: &'static str,
+    body: Bytes,
+) -> Result<()> {
+    let mut head = ResponseHeader::build_no_case(status, Some(12))?;
+    head.insert_header(REQUEST_ID, &ctx.id_header)?;
+    for (name, value) in &SECURITY_HEADERS {
+        head.insert_header(name, value)?;
+    }
+    if let Some(cors) = &ctx.cors {
+        for (name, value) in cors.headers() {
+            head.append_header(name, value)?;
+        }
+    }
+    for (name, value) in extra {
+        head.append_header(name, value)?;
+    }
+    if status != StatusCode::NO_CONTENT {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    if !body.is_empty() {
+        head.insert_header(CONTENT_TYPE, HeaderValue::from_static(content_type))?;
+    }
+    // A HEAD is told the length but gets no body.
+    let bodiless = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), bodiless).await?;
+    let body = (!bodiless).then_some(body);
+    session.write_response_body(body, true).await
+}
+
+/// Answers with JSON.
+pub async fn json(session: &mut Session, ctx: &Ctx, body: Bytes) -> Result<()> {
+    send(session, ctx, StatusCode::OK, &[], "application/json", body).await
+}
+
+/// Answers with a refusal in the caller's dialect, and remembers it for the log.
+pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Result<()> {
+    let kind = denial.kind();
+    ctx.denied = Some(kind);
+    ctx.end.get_or_insert(End::Refused);
+    if let Some(detail) = denial.detail() {
+        ctx.detail.get_or_insert_with(|| detail.to_string());
+    }
+    let reply = ErrorReply {
+        status: kind.status().as_u16(),
+        code: kind.code(),
+        message: denial.message(),
+        param: denial.param(),
+        request_id: ctx.id_str(),
+    };
+    let body = error_body(ctx.dialect, &reply);
+    let mut extra = Vec::new();
+    if let Some(allow) = denial.allow() {
+        extra.push((ALLOW, HeaderValue::from_static(allow)));
+    }
+    if let Some(challenge) = kind.challenge() {
+        extra.push((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+    }
+    if let Some(seconds) = kind.retry_after_seconds() {
+        extra.push((RETRY_AFTER, HeaderValue::from(seconds)));
+    }
+    let unread = !session.is_body_done();
+    if kind.closes_connection() || unread {
+        session.set_keepalive(None);
+    }
+    send(session, ctx, kind.status(), &extra, "application/json", body).await?;
+    if unread && !kind.closes_connection() || kind == DenialKind::RequestTooLarge {
+        body::linger(session).await;
+    }
+    Ok(())
+}

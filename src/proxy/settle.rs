@@ -1,0 +1,89 @@
+//! The end of every request: what it was and how it went, once, in metrics and in the log.
+
+use std::time::{Duration, Instant};
+
+use pingora_core::Error;
+use pingora_proxy::Session;
+
+use super::ctx::{Ctx, End, Exchange, Times};
+use super::reply::Reply;
+use crate::app::Gateway;
+use crate::telemetry::access_log::Line;
+use crate::telemetry::metrics::Inference;
+
+/// Writes a request down.
+pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: &mut Ctx) {
+    let now = Instant::now();
+    let duration = now - ctx.started;
+    let status = session.response_written().map_or(0, |head| head.status.as_u16());
+    let end = end(ctx, status, error);
+    let usage = ctx.exchange.as_mut().and_then(|exchange| exchange.reply.usage());
+    let mut line = Line {
+        request_id: ctx.id_str(),
+        method: session.req_header().method.as_str(),
+        route: ctx.route,
+        status,
+        end: end.as_str(),
+        code: ctx.denied.map(|kind| kind.code()),
+        detail: ctx.detail.as_deref(),
+        client: ctx.conn.as_ref().and_then(|conn| conn.peer()),
+        caller: ctx.caller.as_ref().map(|caller| caller.kind().name()),
+        generation: ctx.runtime.generation,
+        duration,
+        ..Line::default()
+    };
+    if let Some(exchange) = &ctx.exchange {
+        let overhead = overhead(ctx.started, ctx.body_wait, &exchange.times);
+        let first = exchange.times.first_content.map(|at| at - ctx.started);
+        let target = exchange.target();
+        line.model = Some(&exchange.model.name);
+        line.provider = Some(&target.upstream.name);
+        line.provider_model = Some(&target.model);
+        line.stream = matches!(exchange.reply, Reply::Stream(_));
+        line.attempts = exchange.tried.len();
+        line.provider_status = exchange.upstream_status;
+        line.bytes_in = exchange.body_len as u64;
+        line.bytes_out = exchange.bytes_out;
+        line.time_to_first_token = first;
+        line.overhead = overhead;
+        line.usage = usage;
+        gateway.metrics.inference(&Inference {
+            endpoint: exchange.endpoint,
+            model: &exchange.model.name,
+            provider: &target.upstream.name,
+            end,
+            status,
+            stream: line.stream,
+            attempts: exchange.tried.len(),
+            reused: exchange.times.connected.map(|_| exchange.times.reused),
+            duration,
+            first_token: first,
+            overhead,
+            usage,
+        });
+    }
+    gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
+    gateway.access_log.write(&line);
+    ctx.end = Some(end);
+}
+
+fn end(ctx: &Ctx, status: u16, error: Option<&Error>) -> End {
+    match (ctx.end, error) {
+        (Some(end), _) => end,
+        (None, Some(_)) => End::Abandoned,
+        (None, None) if is_upstream_error(ctx.exchange.as_deref()) => End::UpstreamError,
+        (None, None) if status == 0 => End::Abandoned,
+        (None, None) => End::Complete,
+    }
+}
+
+fn is_upstream_error(exchange: Option<&Exchange>) -> bool {
+    exchange.and_then(|exchange| exchange.upstream_status).is_some_and(|status| status >= 400)
+}
+
+/// What we added: from the header to the provider's request, less the waits for the client's body
+/// and for a connection. `None` for what never reached a provider.
+fn overhead(started: Instant, body_wait: Duration, times: &Times) -> Option<Duration> {
+    let connecting = times.connected? - times.chosen?;
+    Some((times.sent? - started).saturating_sub(body_wait).saturating_sub(connecting))
+}

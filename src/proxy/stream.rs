@@ -1,0 +1,152 @@
+//! The answer's head and body on their way to the caller.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use sluicegate_filters::DenialKind;
+use sluicegate_filters::screen::headers::named_by_connection;
+
+use super::ctx::{Ctx, End, Exchange};
+use super::reply::{Broken, Reply, Step, StreamState};
+use super::respond::REQUEST_ID;
+use crate::dialects::body_usage::UsageScanner;
+use crate::dialects::error::ErrorReply;
+use crate::dialects::observe::StreamObserver;
+
+/// Makes the provider's head ours: what must not pass is taken out, what every answer carries is
+/// put in, and the way in which the body is watched is chosen.
+pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    if response.status.is_informational() {
+        return Ok(());
+    }
+    let policy = &ctx.runtime.pipeline.headers;
+    let unwanted: Vec<HeaderName> = response
+        .headers
+        .keys()
+        .filter(|name| !is_framing(name))
+        .filter(|name| {
+            !policy.forwards_response(name) || named_by_connection(&response.headers, name)
+        })
+        .cloned()
+        .collect();
+    for name in unwanted {
+        response.remove_header(&name);
+    }
+    response.insert_header(REQUEST_ID, &ctx.id_header)?;
+    if let Some(cors) = &ctx.cors {
+        for (name, value) in cors.headers() {
+            response.append_header(name, value)?;
+        }
+    }
+    let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
+    exchange.reply = watch(response, exchange);
+    if matches!(exchange.reply, Reply::Stream(_)) {
+        // The length may change: a usage chunk less, an error event more.
+        if response.remove_header(&CONTENT_LENGTH).is_some() {
+            response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_framing(name: &HeaderName) -> bool {
+    *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING
+}
+
+fn watch(response: &ResponseHeader, exchange: &Exchange) -> Reply {
+    let plain = response
+        .headers
+        .get(CONTENT_ENCODING)
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !response.status.is_success() || !plain {
+        return Reply::Opaque;
+    }
+    let content_type = response.headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+    let is = |kind: &[u8]| {
+        content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+    };
+    if is(b"text/event-stream") {
+        let observer = StreamObserver::new(exchange.endpoint, exchange.hide_usage);
+        Reply::Stream(Box::new(StreamState::new(observer)))
+    } else if is(b"application/json") {
+        Reply::Document(Box::new(UsageScanner::new(exchange.endpoint)))
+    } else {
+        Reply::Opaque
+    }
+}
+
+/// Watches a piece of the body and says what passes: the piece itself, in nearly every case.
+pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let Ctx { exchange, id_header, end: outcome, .. } = ctx;
+    let Some(exchange) = exchange else { return Ok(()) };
+    let now = Instant::now();
+    if body.is_some() {
+        exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
+    }
+    match &mut exchange.reply {
+        Reply::Stream(stream) => match stream.step(body.take(), end) {
+            Step::Forward(piece) => *body = piece,
+            Step::Last(piece) => {
+                *body = piece;
+                *outcome = Some(End::UpstreamBroke);
+                exchange.deadlines.cut();
+            }
+            Step::Break(piece, why) => {
+                let id = id_header.to_str().unwrap_or_default();
+                let event = stream.observer().error_event(&interrupted(why.message(), id));
+                stream.close();
+                *body = Some(piece.map_or(event.clone(), |piece| [piece, event].concat().into()));
+                *outcome = Some(End::UpstreamBroke);
+                if !end {
+                    exchange.deadlines.cut();
+                }
+            }
+        },
+        Reply::Document(scanner) => {
+            if let Some(piece) = body {
+                scanner.push(piece);
+            }
+            // A body that ends with its connection has no other proof of being whole.
+            if end && !scanner.is_complete() {
+                return Err(Error::explain(
+                    ErrorType::ConnectionClosed,
+                    "the provider's JSON answer is not whole",
+                )
+                .into_up());
+            }
+        }
+        Reply::Awaited | Reply::Opaque => {}
+    }
+    exchange.bytes_out += body.as_ref().map_or(0, |piece| piece.len() as u64);
+    exchange.reply.note_first_content(&mut exchange.times.first_content, now);
+    Ok(())
+}
+
+/// The error that ends a broken stream.
+pub fn interrupted<'a>(message: &'a str, request_id: &'a str) -> ErrorReply<'a> {
+    let kind = DenialKind::StreamInterrupted;
+    ErrorReply {
+        status: kind.status().as_u16(),
+        code: kind.code(),
+        message,
+        param: None,
+        request_id,
+    }
+}
+
+impl Broken {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Truncated => {
+                "The provider closed the stream before its end. The answer above is incomplete."
+            }
+            Self::Malformed => {
+                "The provider sent what is not a valid event. The answer above is incomplete."
+            }
+        }
+    }
+}

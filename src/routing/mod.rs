@@ -1,0 +1,122 @@
+//! From the model that a caller names to the provider that serves it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::valid::{Config, ModelTimeouts, Retries, RetryOn};
+use crate::dialects::Dialect;
+use crate::providers::resolve::Resolvers;
+use crate::providers::upstream::{Upstream, UpstreamError};
+
+/// All models of one configuration.
+pub struct Routes(HashMap<String, Arc<Model>>);
+
+/// A model that callers can name.
+pub struct Model {
+    /// The name that callers use; also the metric label.
+    pub name: String,
+    /// What all its targets speak.
+    pub dialect: Dialect,
+    /// When to try again.
+    pub retries: Retries,
+    /// How long to wait for what.
+    pub timeouts: ModelTimeouts,
+    targets: Vec<Target>,
+    total_weight: u64,
+}
+
+/// One place where a model is served.
+pub struct Target {
+    /// The provider.
+    pub upstream: Arc<Upstream>,
+    /// The model's name there.
+    pub model: String,
+    weight: u64,
+}
+
+impl Routes {
+    /// Makes every provider ready and joins models to them.
+    pub fn build(config: &Config, resolvers: &Resolvers) -> Result<Self, UpstreamError> {
+        let mut upstreams = HashMap::new();
+        for (name, provider) in &config.providers {
+            upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, resolvers)?));
+        }
+        let models = config.models.values().filter_map(|model| {
+            // The config has checked that each target's provider exists and that they agree on the
+            // dialect; a model without targets does not pass there.
+            let targets: Vec<_> = model
+                .targets
+                .iter()
+                .filter_map(|target| {
+                    Some(Target {
+                        upstream: upstreams.get(target.provider.as_str())?.clone(),
+                        model: target.model.clone(),
+                        weight: u64::from(target.weight),
+                    })
+                })
+                .collect();
+            let model = Model {
+                name: model.name.clone(),
+                dialect: model.dialect,
+                retries: model.retries.clone(),
+                timeouts: model.timeouts.clone(),
+                total_weight: targets.iter().map(|target| target.weight).sum(),
+                targets,
+            };
+            Some((model.name.clone(), Arc::new(model)))
+        });
+        Ok(Self(models.collect()))
+    }
+
+    /// The model of that name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.0.get(name)
+    }
+
+    /// The configured name nearest to `name`, for an error's hint.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        self.0
+            .keys()
+            .map(|known| (strsim::damerau_levenshtein(known, name), known.as_str()))
+            .filter(|(distance, known)| *distance <= known.len() / 3)
+            .min()
+            .map(|(_, known)| known)
+    }
+}
+
+impl Model {
+    /// Chooses a target by weight. `tried` are the indices of targets that have failed this
+    /// request; they come again only when no other is left. `random` is any number.
+    pub fn choose(&self, tried: &[usize], random: u64) -> usize {
+        let fresh = |index: &usize| !tried.contains(index);
+        let all_tried = !(0..self.targets.len()).any(|index| fresh(&index));
+        let usable = |index: &usize| all_tried || fresh(index);
+        let total: u64 = if tried.is_empty() {
+            self.total_weight
+        } else {
+            (0..self.targets.len()).filter(usable).map(|i| self.targets[i].weight).sum()
+        };
+        let mut at = random % total.max(1);
+        for index in (0..self.targets.len()).filter(usable) {
+            match at.checked_sub(self.targets[index].weight) {
+                Some(rest) => at = rest,
+                None => return index,
+            }
+        }
+        0
+    }
+
+    /// The target at `index`, as [`choose`](Self::choose) gave it.
+    pub fn target(&self, index: usize) -> &Target {
+        &self.targets[index]
+    }
+
+    /// Whether an answer with `status` is worth another attempt.
+    pub fn retries_status(&self, status: u16) -> bool {
+        match status {
+            429 => self.retries.on.contains(&RetryOn::TooManyRequests),
+            500..=599 => self.retries.on.contains(&RetryOn::ServerError),
+            _ => false,
+        }
+    }
+}

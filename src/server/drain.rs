@@ -1,0 +1,65 @@
+//! The way out: as soon as nothing is being served, and never later than `shutdown.timeout`.
+//!
+//! Pingora itself sleeps a fixed time after a signal and then cuts whatever is left. So this task
+//! counts what is in flight and ends the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::server::ExecutionPhase;
+use tokio::sync::broadcast::Receiver;
+use tokio::time::Instant;
+
+use crate::app::Gateway;
+
+/// How long nothing must be in flight. A keep-alive client between two requests is given this long
+/// to send the next, whose answer then tells it to close.
+const QUIET: Duration = Duration::from_millis(250);
+/// How often to look.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What is left of the timeout for telling clients, writing logs and leaving.
+const FAREWELL: Duration = Duration::from_millis(750);
+
+/// Waits until the listeners are closed, drains, and ends the process.
+pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) {
+    loop {
+        match phases.recv().await {
+            Ok(ExecutionPhase::ShutdownGracePeriod) => break,
+            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            // Pingora is gone without a shutdown: main returns by itself.
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+    gateway.begin_draining();
+    let timeout = gateway.current().config.shutdown.timeout;
+    let deadline = Instant::now() + timeout;
+    let drained = idle_by(&gateway, QUIET, deadline - FAREWELL.min(timeout)).await;
+    if !drained {
+        // Streams under way end with an error event instead of a cut.
+        gateway.leaving.notify_waiters();
+        idle_by(&gateway, Duration::ZERO, deadline - FAREWELL.min(timeout) / 3).await;
+    }
+    tracing::info!(drained, "leaving");
+    let left = deadline.saturating_duration_since(Instant::now());
+    gateway.access_log.flush(left.max(Duration::from_millis(50)));
+    std::process::exit(0);
+}
+
+/// Whether nothing was in flight for `quiet` at some time before `deadline`.
+async fn idle_by(gateway: &Gateway, quiet: Duration, deadline: Instant) -> bool {
+    let mut idle_since = None;
+    loop {
+        let now = Instant::now();
+        match (gateway.is_idle(), idle_since) {
+            (true, Some(since)) if now - since >= quiet => return true,
+            (true, None) if quiet.is_zero() => return true,
+            (true, None) => idle_since = Some(now),
+            (true, Some(_)) => {}
+            (false, _) => idle_since = None,
+        }
+        if now >= deadline {
+            return false;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

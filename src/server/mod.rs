@@ -1,0 +1,170 @@
+//! Runs the process: listeners, signals, reloads, and the way out.
+
+mod drain;
+mod listen;
+mod signals;
+mod upkeep;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::listeners::TcpSocketOptions;
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::listening::Service;
+use pingora_proxy::http_proxy;
+
+use crate::app::Gateway;
+use crate::edge::Edge;
+use crate::proxy::Proxy;
+use crate::{admin, edge};
+
+/// Idle connections to providers that are kept, in all.
+const UPSTREAM_POOL: usize = 1024;
+/// Far beyond any `shutdown.timeout`: Pingora sleeps this long whatever happens, and our drain ends
+/// the process before.
+const PINGORA_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// Streams of one HTTP/2 connection that a client may have open.
+const H2_STREAMS: u32 = 256;
+/// Bytes of headers of one HTTP/2 request, unpacked.
+const H2_HEADER_LIST: u32 = 64 * 1024;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Take the listening sockets of a running process.
+    pub upgrade: bool,
+    /// Where the sockets are handed over.
+    pub upgrade_socket: PathBuf,
+}
+
+/// Why the process can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address} ({key}): {source}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The directory of the hand-over socket.
+    #[error("{}: {message}", path.display())]
+    UpgradeSocket {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Something of the system's.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// The addresses in use, with the ports that the system chose where the config says 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// For callers.
+    pub proxy: SocketAddr,
+    /// For the administrator.
+    pub admin: SocketAddr,
+    /// For Prometheus.
+    pub metrics: SocketAddr,
+}
+
+/// Serves until a signal ends the process. `announce` is called once when the listeners accept.
+///
+/// Must be called outside tokio: Pingora makes its own runtimes.
+///
+/// # Errors
+/// What keeps it from starting. It does not return otherwise.
+pub fn serve(
+    gateway: &Arc<Gateway>,
+    options: &Options,
+    announce: impl FnOnce(&Addresses) + Send + 'static,
+) -> Result<(), ServeError> {
+    let runtime = gateway.current();
+    let listeners = &runtime.config.listeners;
+    listen::prepare_socket_directory(&options.upgrade_socket)?;
+
+    // Everything that is not the request path lives here, for as long as the process does.
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("io")
+        .enable_all()
+        .build()?;
+    let admin = listen::shared(&io, "listeners.admin.address", listeners.admin.address)?;
+    let metrics = listen::shared(&io, "listeners.metrics.address", listeners.metrics.address)?;
+    let reserved = listen::reserve("listeners.proxy.address", listeners.proxy.address)?;
+    let addresses = Addresses {
+        proxy: reserved.address(),
+        admin: admin.local_addr()?,
+        metrics: metrics.local_addr()?,
+    };
+
+    io.block_on(gateway.resolvers.refresh(true));
+    io.spawn(admin::serve_admin(gateway.clone(), admin));
+    io.spawn(admin::serve_metrics(gateway.clone(), metrics));
+    io.spawn(upkeep::run(gateway.clone()));
+
+    let mut server = Server::new_with_opt_and_conf(
+        Opt { upgrade: options.upgrade, ..Opt::default() },
+        server_conf(&runtime.config, options),
+    );
+    server.bootstrap();
+    io.spawn(drain::watch(gateway.clone(), server.watch_execution_phase()));
+    server.add_service(proxy_service(gateway, &server, &addresses));
+    io.spawn(async move {
+        listen::until_accepting(addresses.proxy).await;
+        drop(reserved);
+        announce(&addresses);
+    });
+    drop(runtime);
+    let signals = signals::Signals::new(gateway.clone(), options.upgrade_socket.clone());
+    server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    Ok(())
+}
+
+fn server_conf(config: &crate::config::Config, options: &Options) -> ServerConf {
+    ServerConf {
+        threads: config.workers.threads,
+        work_stealing: true,
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        upgrade_sock: options.upgrade_socket.to_string_lossy().into_owned(),
+        grace_period_seconds: Some(PINGORA_GRACE.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    }
+}
+
+fn proxy_service(
+    gateway: &Arc<Gateway>,
+    server: &Server,
+    addresses: &Addresses,
+) -> Service<edge::Edge> {
+    let config = &gateway.current().config;
+    let mut proxy = http_proxy(&server.configuration, Proxy::new(gateway.clone()));
+    let mut options = HttpServerOptions::default();
+    options.h2c = config.listeners.proxy.h2c;
+    options.h2_idle_timeout = Some(config.limits.keepalive_timeout);
+    proxy.server_options = Some(options);
+    let mut h2 = H2Options::default();
+    h2.max_concurrent_streams(H2_STREAMS);
+    h2.max_header_list_size(H2_HEADER_LIST);
+    proxy.h2_options = Some(h2);
+
+    let edge = Edge::new(proxy, gateway.clone(), gateway.tls.clone());
+    let mut service = Service::new("proxy".to_owned(), edge);
+    let mut socket = TcpSocketOptions::default();
+    // Held while we find out which port it is; see `listen::reserve`.
+    socket.so_reuseport = Some(true);
+    service.add_tcp_with_settings(&addresses.proxy.to_string(), socket);
+    service
+}

@@ -1,0 +1,76 @@
+//! What signals mean: TERM and INT drain, QUIT hands the sockets to a new process and drains.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::app::Gateway;
+
+/// Waits for the signal that ends the process.
+pub struct Signals {
+    gateway: Arc<Gateway>,
+    upgrade_socket: PathBuf,
+}
+
+impl Signals {
+    /// Sockets are handed over at `upgrade_socket`.
+    pub fn new(gateway: Arc<Gateway>, upgrade_socket: PathBuf) -> Self {
+        Self { gateway, upgrade_socket }
+    }
+
+    /// Whether a new process is waiting for our sockets. Pingora would leave without one.
+    fn successor_is_waiting(&self) -> bool {
+        std::fs::symlink_metadata(&self.upgrade_socket)
+            .is_ok_and(|metadata| metadata.file_type().is_socket())
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut terminate = stream(SignalKind::terminate());
+        let mut interrupt = stream(SignalKind::interrupt());
+        let mut quit = stream(SignalKind::quit());
+        loop {
+            tokio::select! {
+                () = next(&mut terminate) => {}
+                () = next(&mut interrupt) => {}
+                () = next(&mut quit) => {
+                    if self.successor_is_waiting() {
+                        tracing::info!("handing the listening sockets to a new process");
+                        return ShutdownSignal::GracefulUpgrade;
+                    }
+                    tracing::error!(
+                        socket = %self.upgrade_socket.display(),
+                        "SIGQUIT, but no new process waits for the sockets: start one with \
+                         --upgrade first; going on"
+                    );
+                    continue;
+                }
+            }
+            tracing::info!("draining");
+            self.gateway.begin_draining();
+            // A second INT is a person who does not want to wait.
+            tokio::spawn(async move {
+                next(&mut interrupt).await;
+                std::process::exit(130);
+            });
+            return ShutdownSignal::GracefulTerminate;
+        }
+    }
+}
+
+fn stream(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|error| tracing::error!(%error, ?kind, "signal not handled")).ok()
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,4 @@
+//! What the process says of itself.
+
+pub mod access_log;
+pub mod metrics;
