@@ -1,0 +1,111 @@
+//! What Pingora's parser lets through and should not: each is 400, and the connection closes.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Client, chat, gateway, provider, read_response, soon};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[tokio::test]
+async fn ambiguous_requests_are_refused_and_the_connection_closed() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    let post = |lines: &str, body: &str| {
+        format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{JSON}{lines}\r\n{body}")
+    };
+    let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\n{lines}\r\n");
+    let chunked = "2\r\n{}\r\n0\r\n\r\n";
+    let cases = [
+        ("both lengths", post("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", chunked)),
+        ("both lengths, other order", post("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", chunked)),
+        ("two equal lengths", post("Content-Length: 2\r\nContent-Length: 2\r\n", "{}")),
+        ("two lengths", post("Content-Length: 2\r\nContent-Length: 3\r\n", "{}")),
+        ("a list of lengths", post("Content-Length: 2, 2\r\n", "{}")),
+        ("a signed length", post("Content-Length: +2\r\n", "{}")),
+        ("a hexadecimal length", post("Content-Length: 0x2\r\n", "{}")),
+        ("a huge length", post("Content-Length: 99999999999999999999\r\n", "{}")),
+        ("xchunked", post("Transfer-Encoding: xchunked\r\n", chunked)),
+        ("chunked twice", post("Transfer-Encoding: chunked, chunked\r\n", chunked)),
+        ("chunked not last", post("Transfer-Encoding: chunked, identity\r\n", chunked)),
+        ("gzip, chunked", post("Transfer-Encoding: gzip, chunked\r\n", chunked)),
+        ("two codings", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked)),
+        ("a vertical tab", post("Transfer-Encoding: \x0bchunked\r\n", chunked)),
+        ("HTTP/1.0 with chunks", post("Transfer-Encoding: chunked\r\n", chunked).replace("HTTP/1.1", "HTTP/1.0")),
+        ("a bare line feed", post("X: y\n", "")),
+        ("a folded line", post("X: y\r\n z\r\n", "")),
+        ("a space before the colon", post("Content-Length : 2\r\n", "{}")),
+        ("no host", get("/v1/models", "")),
+        ("two hosts", get("/v1/models", "Host: a\r\nHost: b\r\n")),
+        ("userinfo", get("/v1/models", "Host: a@b\r\n")),
+        ("a list of hosts", get("/v1/models", "Host: a, b\r\n")),
+        ("a host with a path", get("/v1/models", "Host: a/b\r\n")),
+        ("absolute form", get("http://x/v1/models", "Host: x\r\n")),
+        ("absolute form, other host", get("http://y/v1/models", "Host: x\r\n")),
+        ("asterisk form", get("*", "Host: x\r\n")),
+        ("an upgrade", get("/v1/models", "Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n")),
+        ("h2c by upgrade", get("/v1/models", "Host: x\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n")),
+        ("a body on GET", get("/v1/models", "Host: x\r\nContent-Length: 2\r\n") + "{}"),
+        ("dot segments", get("/v1/../v1/models", "Host: x\r\n")),
+        ("hidden dot segments", get("/v1/%2e%2e/v1/models", "Host: x\r\n")),
+        ("two slashes", get("//v1/models", "Host: x\r\n")),
+        ("a backslash", get("/v1\\models", "Host: x\r\n")),
+        ("a hidden NUL", get("/v1/models/%00", "Host: x\r\n")),
+        ("another expectation", post("Expect: 200-ok\r\nContent-Length: 2\r\n", "{}")),
+        ("no HTTP at all", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_owned()),
+    ];
+    for (what, request) in cases {
+        let mut stream = gateway.client().connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_response(&mut stream).await;
+        assert_eq!(answer.status, 400, "{what}: {}", answer.text());
+        let mut rest = Vec::new();
+        soon(what, stream.read_to_end(&mut rest)).await.ok();
+        assert!(rest.is_empty(), "{what}: something follows: {}", rest.escape_ascii());
+    }
+    assert_eq!(provider.ledger().total.requests, 0);
+}
+
+#[tokio::test]
+async fn a_pipelined_request_is_refused_and_not_lost() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    let request = Client::request("/v1/chat/completions", "", &chat(false, ""));
+    let chunked = {
+        let body = chat(false, "").to_string();
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+    };
+    for first in [request.clone(), chunked.into_bytes()] {
+        let mut stream = gateway.client().connect().await;
+        let both = [first.as_slice(), b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"].concat();
+        stream.write_all(&both).await.unwrap();
+        assert_eq!(read_response(&mut stream).await.status, 200);
+        let second = read_response(&mut stream).await;
+        assert_eq!((second.status, second.code().as_str()), (400, "invalid_request_framing"));
+        assert!(second.closes());
+    }
+    // A request that only begins early is no better.
+    let mut stream = gateway.client().connect().await;
+    let early = [request.as_slice(), b"GET /v1/mod"].concat();
+    stream.write_all(&early).await.unwrap();
+    assert_eq!(read_response(&mut stream).await.status, 200);
+    stream.write_all(b"els HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(read_response(&mut stream).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_reaches_nobody() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    let mut stream = gateway.client().connect().await;
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 100\r\n\r\n{{}}");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    soon("the end", stream.read_to_end(&mut rest)).await.ok();
+    assert_eq!(provider.ledger().total.requests, 0);
+    let log = gateway.stop().await;
+    assert_eq!(log[0]["end"], "client_gone", "{log:?}");
+}

@@ -1,0 +1,15 @@
+//! The gateway as a process, real sockets, the simulated provider behind it. One binary for all.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should say where")]
+
+mod basics;
+mod bodies;
+mod cli;
+mod cors;
+mod framing;
+mod h2;
+mod leaving;
+mod limits;
+mod reload;
+mod retries;
+mod streams;
+mod support;

@@ -1,0 +1,127 @@
+//! Streams tell the truth: whatever breaks upstream is an error event, never a fake end.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Client, Config, Gateway, chat, gateway, messages, provider, soon, split_events};
+
+/// The data of the last event, as JSON.
+fn last_data(body: &[u8]) -> Value {
+    let events = split_events(body);
+    let last = events.last().expect("events");
+    let data = last.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
+    serde_json::from_str(data).unwrap_or_else(|_| panic!("the last event is {last}"))
+}
+
+fn with_idle_timeout(provider: &sluicegate_simulator::Simulator) -> Config {
+    Config::for_provider(provider.address()).with_models(
+        "  sim-1: { targets: [{ provider: sim, model: sim-1 }], timeouts: { idle: 300ms } }\n  \
+         claude-sim: { targets: [{ provider: anth, model: claude-sim }], timeouts: { idle: 300ms } }\n",
+    )
+}
+
+#[tokio::test]
+async fn a_broken_stream_ends_in_an_error_event_of_the_dialect() {
+    let provider = provider().await;
+    let gateway = Gateway::start(&with_idle_timeout(&provider));
+    let version = "anthropic-version: 2023-06-01\r\n";
+    for fault in ["truncate", "truncate-mid-event", "stall", "reset", "malformed-sse", "error-event"] {
+        for chunking in ["events", "5"] {
+            let directives = format!("fault={fault},after=3,tokens=20,chunking={chunking}");
+            let what = format!("{directives}: ");
+            let openai = gateway.client().post("/v1/chat/completions", &chat(true, &directives)).await;
+            assert_eq!(openai.status, 200, "{what}");
+            assert!(!openai.cut, "{what}the stream itself must end in order");
+            assert!(last_data(&openai.body)["error"]["message"].is_string(), "{what}{}", openai.text());
+            assert!(!openai.text().contains("[DONE]"), "{what}");
+
+            let anthropic =
+                gateway.client().post_with("/v1/messages", version, &messages(true, &directives)).await;
+            assert_eq!(last_data(&anthropic.body)["type"], "error", "{what}{}", anthropic.text());
+            assert!(split_events(&anthropic.body).last().unwrap().starts_with("event: error"));
+            assert!(!anthropic.text().contains("message_stop"), "{what}");
+
+            let responses = serde_json::json!({
+                "model": "sim-1", "input": "Hello", "stream": true, "user": directives,
+            });
+            let responses = gateway.client().post("/v1/responses", &responses).await;
+            let kind = last_data(&responses.body)["type"].as_str().unwrap().to_owned();
+            assert!(["error", "response.failed"].contains(&kind.as_str()), "{what}{}", responses.text());
+        }
+    }
+    let log = gateway.stop().await;
+    assert_eq!(log.len(), 36);
+    for line in &log {
+        let end = line["end"].as_str().unwrap();
+        assert!(["upstream_broke", "timed_out"].contains(&end), "{line}");
+    }
+    let stalled = log.iter().filter(|line| line["end"] == "timed_out").count();
+    assert_eq!(stalled, 6);
+}
+
+#[tokio::test]
+async fn a_broken_plain_answer_is_never_made_to_look_whole() {
+    let provider = provider().await;
+    let gateway = Gateway::start(&with_idle_timeout(&provider));
+    let cut = gateway.client().post("/v1/chat/completions", &chat(false, "fault=close-mid-body")).await;
+    assert!(cut.cut, "{cut:?}");
+    let empty = gateway.client().post("/v1/chat/completions", &chat(false, "fault=empty-reply")).await;
+    assert_eq!((empty.status, empty.code().as_str()), (502, "upstream_error"));
+    let error = gateway.client().post("/v1/chat/completions", &chat(false, "fault=status,status=418")).await;
+    assert_eq!(error.status, 418, "a provider's own error passes");
+    let busy = "fault=retry-after,status=429,seconds=7";
+    let busy = gateway.client().post("/v1/chat/completions", &chat(false, busy)).await;
+    assert_eq!((busy.status, busy.header("retry-after")), (429, Some("7")));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_the_upstream_request_with_it() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    for directives in ["fault=stall,after=2", "tokens=100000,token_ms=5"] {
+        let mut stream = gateway.client().connect().await;
+        let request = Client::request("/v1/chat/completions", "", &chat(true, directives));
+        stream.write_all(&request).await.unwrap();
+        let mut some = [0; 64];
+        stream.read_exact(&mut some).await.unwrap();
+        assert_eq!(provider.streams_open(), 1);
+        let left = std::time::Instant::now();
+        drop(stream);
+        soon("the abort", provider.wait_until(|stats| stats.streams_open == 0)).await;
+        // Generous for a loaded machine; idle timeouts here are 30 s.
+        assert!(left.elapsed().as_secs() < 5, "{directives}: {:?}", left.elapsed());
+    }
+    // While nothing has come yet, too.
+    let mut stream = gateway.client().connect().await;
+    let request = Client::request("/v1/chat/completions", "", &chat(false, "fault=delay-head,ms=600000"));
+    stream.write_all(&request).await.unwrap();
+    soon("the request", provider.wait_until(|stats| stats.total.requests >= 3)).await;
+    drop(stream);
+    soon("the abort", provider.wait_until(|stats| stats.total.aborted >= 3)).await;
+    let log = gateway.stop().await;
+    assert!(log.iter().all(|line| line["end"] == "client_gone"), "{log:#?}");
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one_as_they_come() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    // The provider falls silent after each event count: what came before must be here already.
+    for after in 1..6 {
+        let directives = format!("fault=stall,after={after},tokens=50");
+        let request = Client::request("/v1/chat/completions", "", &chat(true, &directives));
+        let mut stream = gateway.client().connect().await;
+        stream.write_all(&request).await.unwrap();
+        let mut text = String::new();
+        soon("the events", async {
+            while text.matches("\n\n").count() < after {
+                let mut piece = [0; 4096];
+                let n = stream.read(&mut piece).await.unwrap();
+                assert_ne!(n, 0, "ended after {text}");
+                text.push_str(std::str::from_utf8(&piece[..n]).unwrap());
+            }
+        })
+        .await;
+        assert_eq!(text.matches("data: ").count(), after);
+    }
+}

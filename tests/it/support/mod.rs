@@ -1,0 +1,53 @@
+//! What the tests share: a gateway process, a client that hides nothing, a provider.
+
+mod client;
+mod gateway;
+
+use std::time::Duration;
+
+pub use client::{Client, read_response, split_events};
+pub use gateway::{Config, Gateway, free_address};
+use serde_json::{Value, json};
+use sluicegate_simulator::{Options, Simulator};
+
+/// The longest that anything here waits. Not a measurement: only so that a hang fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for `future`, but not for ever.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// A provider that records what it gets.
+pub async fn provider() -> Simulator {
+    Simulator::start(Options { record_requests: true, ..Options::default() }).await.unwrap()
+}
+
+/// A gateway before `provider`, with everything else at its defaults.
+pub async fn gateway(provider: &Simulator) -> Gateway {
+    Gateway::start(&Config::for_provider(provider.address()))
+}
+
+/// A chat request. `directives` tell the simulated provider how to behave.
+pub fn chat(stream: bool, directives: &str) -> Value {
+    json!({
+        "model": "sim-1",
+        "stream": stream,
+        "user": directives,
+        "messages": [{"role": "user", "content": "Hello"}],
+    })
+}
+
+/// A messages request.
+pub fn messages(stream: bool, directives: &str) -> Value {
+    json!({
+        "model": "claude-sim",
+        "stream": stream,
+        "max_tokens": 100,
+        "metadata": {"user_id": directives},
+        "messages": [{"role": "user", "content": "Hello"}],
+    })
+}
