@@ -110,7 +110,8 @@ fn load(name: &str, text: &str, env: &Env, resolver: &dyn Resolver) -> Result<Lo
         return Err(too_large(name));
     }
     let mut report = Report::new(name);
-    let config = node::parse(text, env, &mut report).and_then(|mut root| {
+    let root = node::parse(text, env, &mut report);
+    let config = root.map(|mut root| {
         overrides::apply(&mut root, env, &mut report);
         check::check(&root, resolver, &mut report)
     });

@@ -5,7 +5,7 @@
 //! problem reported, there is no configuration.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -293,8 +293,9 @@ impl Reader<'_> {
 
     /// A network; a single address is a network of one.
     pub(super) fn network(&mut self, at: &Cursor<'_>) -> Option<IpNet> {
-        if let Some(Ok(address)) = at.scalar().map(|scalar| scalar.text.parse()) {
-            return Some(IpNet::from(std::net::IpAddr::clone(&address)));
+        let address = at.scalar().and_then(|scalar| scalar.text.parse::<IpAddr>().ok());
+        if let Some(address) = address {
+            return Some(IpNet::from(address));
         }
         let net: IpNet = self.parsed(at, "network", "write it as in 10.0.0.0/8 or \"fd00::/8\"")?;
         if net.trunc() != net {

@@ -103,7 +103,7 @@ pub struct TlsFiles {
 pub struct AdminListener {
     /// Address and port.
     pub address: SocketAddr,
-    /// Networks that may connect; loopback unless configured.
+    /// Networks that may connect; loopback unless configured, never empty.
     pub allow: Vec<IpNet>,
 }
 
@@ -112,7 +112,7 @@ pub struct AdminListener {
 pub struct MetricsListener {
     /// Address and port.
     pub address: SocketAddr,
-    /// Networks that may connect; empty means every network.
+    /// Networks that may connect; loopback unless configured, never empty.
     pub allow: Vec<IpNet>,
     /// With it, a scrape must present this bearer token.
     pub bearer_token: Option<Secret>,

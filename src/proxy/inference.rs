@@ -78,7 +78,8 @@ fn exchange(
     if hide_usage || renamed.is_some() {
         rewrite(&mut body, &mut peek, renamed, hide_usage);
     }
-    let deadlines = Deadlines::new(ctx.started, model.timeouts.total);
+    let shortest = model.timeouts.first_byte.min(model.timeouts.idle);
+    let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
     let exchange = Exchange {
         endpoint,
         model: model.clone(),

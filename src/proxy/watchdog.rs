@@ -46,20 +46,24 @@ pub struct Deadlines {
     start: Instant,
     next: AtomicU64,
     next_is: AtomicU8,
-    total: AtomicU64,
+    total: u64,
+    /// The longest sleep. No deadline is ever set nearer than this, so none is slept through.
+    step: u64,
     cut: AtomicBool,
     cut_now: Notify,
     expired: AtomicU8,
 }
 
 impl Deadlines {
-    /// Starts the clock with only the deadline in all.
-    pub fn new(start: Instant, total: Duration) -> Arc<Self> {
+    /// Starts the clock with only the deadline in all. `shortest` is the shortest of the waits that
+    /// will be set.
+    pub fn new(start: Instant, total: Duration, shortest: Duration) -> Arc<Self> {
         Arc::new(Self {
             start,
             next: AtomicU64::new(u64::MAX),
             next_is: AtomicU8::new(Expiry::FirstByte as u8),
-            total: AtomicU64::new(millis(total)),
+            total: millis(total),
+            step: millis(shortest).max(1),
             cut: AtomicBool::new(false),
             cut_now: Notify::new(),
             expired: AtomicU8::new(0),
@@ -103,9 +107,8 @@ impl Deadlines {
             return Ok(Expiry::Cut);
         }
         let elapsed = millis(now - self.start);
-        let (total, next) =
-            (self.total.load(Ordering::Relaxed), self.next.load(Ordering::Relaxed));
-        if elapsed >= total {
+        let next = self.next.load(Ordering::Relaxed);
+        if elapsed >= self.total {
             return Ok(Expiry::Total);
         }
         if elapsed >= next {
@@ -114,7 +117,7 @@ impl Deadlines {
                 _ => Expiry::Idle,
             });
         }
-        Err(Duration::from_millis(total.min(next) - elapsed))
+        Err(Duration::from_millis((self.total.min(next) - elapsed).min(self.step)))
     }
 }
 
@@ -182,7 +185,7 @@ mod tests {
 
     fn deadlines(total: u64) -> (Arc<Deadlines>, Instant) {
         let start = Instant::now();
-        (Deadlines::new(start, Duration::from_millis(total)), start)
+        (Deadlines::new(start, Duration::from_millis(total), Duration::from_secs(1)), start)
     }
 
     #[test]
@@ -208,6 +211,19 @@ mod tests {
         deadlines.cut();
         assert_eq!(waiting.await.ok(), Some(Expiry::Cut));
         assert_eq!(deadlines.expired(), Some(Expiry::Cut));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_moves_nearer_is_not_slept_through() {
+        let (hour, short) = (Duration::from_secs(3600), Duration::from_millis(5));
+        let start = Instant::now();
+        let deadlines = Deadlines::new(start, hour, short);
+        deadlines.expect_first_byte(start, hour);
+        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
+        let waiting = tokio::spawn(async move { watchdog.expired().await });
+        tokio::task::yield_now().await;
+        deadlines.expect_more(Instant::now(), short);
+        assert_eq!(waiting.await.ok(), Some(Expiry::Idle));
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ async fn errors_and_silence_are_tried_again_and_the_last_error_passes() {
     let failing = provider().await;
     let good = provider().await;
     let gateway = Gateway::start(&two_targets(failing.address(), good.address()));
-    for directives in ["fault=refuse-first,n=1000000", "fault=stall,after=0", "fault=empty-reply"] {
+    for directives in ["fault=refuse-first,n=1000000", "fault=delay-head,ms=600000", "fault=empty-reply"] {
         // The directive is for whoever reads it, so both get it; the good one must be told apart.
         let answer = gateway.client().post("/v1/chat/completions", &chat(false, directives)).await;
         assert!(answer.status >= 500, "{directives}: {}", answer.status);

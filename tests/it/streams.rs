@@ -3,7 +3,15 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Config, Gateway, chat, gateway, messages, provider, soon, split_events};
+use crate::support::{
+    Client, Config, Gateway, Response, chat, gateway, messages, provider, soon, split_events,
+};
+
+/// A reset takes what was sent before it along, where it is faster than the reader: then not even
+/// the status had come, and the answer is a plain error.
+fn lost_to_a_reset(fault: &str, answer: &Response) -> bool {
+    fault == "reset" && answer.status == 502 && answer.json()["error"].is_object()
+}
 
 /// The data of the last event, as JSON.
 fn last_data(body: &[u8]) -> Value {
@@ -30,23 +38,32 @@ async fn a_broken_stream_ends_in_an_error_event_of_the_dialect() {
             let directives = format!("fault={fault},after=3,tokens=20,chunking={chunking}");
             let what = format!("{directives}: ");
             let openai = gateway.client().post("/v1/chat/completions", &chat(true, &directives)).await;
-            assert_eq!(openai.status, 200, "{what}");
             assert!(!openai.cut, "{what}the stream itself must end in order");
-            assert!(last_data(&openai.body)["error"]["message"].is_string(), "{what}{}", openai.text());
-            assert!(!openai.text().contains("[DONE]"), "{what}");
+            if !lost_to_a_reset(fault, &openai) {
+                assert_eq!(openai.status, 200, "{what}");
+                let last = last_data(&openai.body);
+                assert!(last["error"]["message"].is_string(), "{what}{}", openai.text());
+                assert!(!openai.text().contains("[DONE]"), "{what}");
+            }
 
             let anthropic =
                 gateway.client().post_with("/v1/messages", version, &messages(true, &directives)).await;
-            assert_eq!(last_data(&anthropic.body)["type"], "error", "{what}{}", anthropic.text());
-            assert!(split_events(&anthropic.body).last().unwrap().starts_with("event: error"));
-            assert!(!anthropic.text().contains("message_stop"), "{what}");
+            if !lost_to_a_reset(fault, &anthropic) {
+                let last = last_data(&anthropic.body);
+                assert_eq!(last["type"], "error", "{what}{}", anthropic.text());
+                assert!(split_events(&anthropic.body).last().unwrap().starts_with("event: error"));
+                assert!(!anthropic.text().contains("message_stop"), "{what}");
+            }
 
             let responses = serde_json::json!({
                 "model": "sim-1", "input": "Hello", "stream": true, "user": directives,
             });
             let responses = gateway.client().post("/v1/responses", &responses).await;
-            let kind = last_data(&responses.body)["type"].as_str().unwrap().to_owned();
-            assert!(["error", "response.failed"].contains(&kind.as_str()), "{what}{}", responses.text());
+            if !lost_to_a_reset(fault, &responses) {
+                let kind = last_data(&responses.body)["type"].as_str().unwrap().to_owned();
+                let kinds = ["error", "response.failed"];
+                assert!(kinds.contains(&kind.as_str()), "{what}{}", responses.text());
+            }
         }
     }
     let log = gateway.stop().await;

@@ -59,7 +59,7 @@ const ADMIN_PORT: u16 = 8081;
 const METRICS_PORT: u16 = 9464;
 
 /// Reads the three listeners.
-pub(super) fn listeners(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Option<Listeners> {
+pub(super) fn listeners(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Listeners {
     let fields = section(reader, at.as_ref(), &KEYS);
     let get = |key| fields.as_ref().and_then(|fields| fields.get(key));
     let (proxy, admin, metrics) = (get("proxy"), get("admin"), get("metrics"));
@@ -73,16 +73,19 @@ pub(super) fn listeners(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Opti
         ("admin", listeners.admin.address, admin),
         ("metrics", listeners.metrics.address, metrics),
     ];
-    for (index, (_, address, at)) in named.iter().enumerate() {
-        let same = |(_, other, _): &&(&str, SocketAddr, _)| other == address && address.port() != 0;
-        if let Some((first, ..)) = named[..index].iter().find(same)
-            && let Some(at) = at.as_ref().or(named[index - 1].2.as_ref()).or(named[0].2.as_ref())
-        {
-            let message = format!("{address} is the address of `{first}` already");
-            reader.wrong(at, message, "give each listener an address of its own");
-        }
+    for (index, (name, address, at)) in named.iter().enumerate() {
+        let same = |other: &&(_, SocketAddr, _)| other.1 == *address && address.port() != 0;
+        let Some((first, _, first_at)) = named[..index].iter().find(same) else { continue };
+        // Defaults differ, so that at least one of the two was written.
+        let (at, other) = match (at, first_at) {
+            (Some(at), _) => (at, first),
+            (None, Some(first_at)) => (first_at, name),
+            (None, None) => continue,
+        };
+        let message = format!("{address} is the address of `{other}` already");
+        reader.wrong(at, message, "give each listener an address of its own");
     }
-    Some(listeners)
+    listeners
 }
 
 fn proxy_listener(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> ProxyListener {

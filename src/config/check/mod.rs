@@ -74,7 +74,7 @@ const ENVIRONMENTS: [(&str, Environment); 3] = [
 ];
 
 /// Reads a whole configuration. What it gives is only good if `report` has no errors.
-pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -> Option<Config> {
+pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -> Config {
     let mut reader = Reader { report, resolver, production: false };
     let root = Cursor::root(root);
     let fields = reader.fields(&root, &KEYS);
@@ -91,9 +91,9 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let (auth, admin) = access::access(&mut reader, &root, &fields);
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
-    Some(Config {
+    Config {
         environment,
-        listeners: listeners?,
+        listeners,
         shutdown,
         workers,
         limits,
@@ -103,7 +103,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         admin,
         providers: providers.valid,
         models,
-    })
+    }
 }
 
 /// The keys of the section at `at`; of an absent one, none.
