@@ -123,7 +123,7 @@ pub enum SecretError {
     #[error("environment variable {0} is not set")]
     NotSet(String),
     /// The file can't be read.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error("{path}: {reason}", path = super::report::shorten_path(path))]
     Unreadable {
         /// The file.
         path: PathBuf,

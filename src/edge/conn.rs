@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use pingora_core::protocols::http::ServerSession;
 
@@ -25,6 +25,10 @@ pub enum Phase {
 pub struct Conn {
     peer: Option<IpAddr>,
     phase: AtomicU8,
+    /// Requests being served: over HTTP/2, several at once.
+    serving: AtomicUsize,
+    /// Whether this is HTTP/2, whose idle connections Pingora closes, with a GOAWAY.
+    multiplexed: AtomicBool,
     /// Bytes read since the last request ended; tells a pipelined request from a fresh one.
     read_since_request: AtomicU64,
     /// Connections that are not idle, process-wide: a drain waits for them.
@@ -41,6 +45,8 @@ impl Conn {
         Self {
             peer,
             phase: AtomicU8::new(Phase::Idle as u8),
+            serving: AtomicUsize::new(0),
+            multiplexed: AtomicBool::new(false),
             read_since_request: AtomicU64::new(0),
             busy,
             _permit: permit,
@@ -72,20 +78,32 @@ impl Conn {
         self.read_since_request.load(Ordering::Relaxed)
     }
 
-    /// A header is complete: the header deadline ends.
-    pub fn request_begins(&self) {
+    /// A header is complete: the header deadline ends. For good, where the connection is
+    /// `multiplexed`: its bytes between requests are no header.
+    pub fn request_begins(&self, multiplexed: bool) {
+        if multiplexed {
+            self.multiplexed.store(true, Ordering::Relaxed);
+        }
+        self.serving.fetch_add(1, Ordering::Relaxed);
         self.enter(Phase::Serving);
     }
 
     /// A request has ended: what is read from now on belongs to the next.
     pub fn request_ends(&self) {
-        self.read_since_request.store(0, Ordering::Relaxed);
-        self.enter(Phase::Idle);
+        if self.serving.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.read_since_request.store(0, Ordering::Relaxed);
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Whether the deadlines between requests are ours to keep.
+    pub(super) fn has_deadlines(&self) -> bool {
+        !self.multiplexed.load(Ordering::Relaxed)
     }
 
     pub(super) fn bytes_read(&self, n: u64) {
         self.read_since_request.fetch_add(n, Ordering::Relaxed);
-        if self.phase() == Phase::Idle {
+        if self.phase() == Phase::Idle && self.has_deadlines() {
             self.enter(Phase::Header);
         }
     }
@@ -103,5 +121,50 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.enter(Phase::Idle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::ConnectionLimits;
+
+    fn conn() -> (Conn, Arc<AtomicUsize>) {
+        let busy = Arc::new(AtomicUsize::new(0));
+        let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
+        (Conn::new(None, permit, busy.clone()), busy)
+    }
+
+    #[test]
+    fn a_connection_is_busy_from_a_requests_first_byte_to_its_end() {
+        let (conn, busy) = conn();
+        let busy = || busy.load(Ordering::Relaxed);
+        assert_eq!((conn.phase(), busy()), (Phase::Idle, 0));
+        conn.bytes_read(10);
+        conn.bytes_read(10);
+        assert_eq!((conn.phase(), busy(), conn.read_since_request()), (Phase::Header, 1, 20));
+        conn.request_begins(false);
+        assert_eq!((conn.phase(), busy()), (Phase::Serving, 1));
+        conn.request_ends();
+        assert_eq!((conn.phase(), busy(), conn.read_since_request()), (Phase::Idle, 0, 0));
+        conn.bytes_read(1);
+        drop(conn);
+        assert_eq!(busy(), 0);
+    }
+
+    #[test]
+    fn a_multiplexed_connection_is_idle_only_after_its_last_request() {
+        let (conn, busy) = conn();
+        conn.bytes_read(24);
+        conn.request_begins(true);
+        conn.request_begins(true);
+        conn.request_ends();
+        assert_eq!(conn.phase(), Phase::Serving);
+        conn.request_ends();
+        assert_eq!((conn.phase(), busy.load(Ordering::Relaxed)), (Phase::Idle, 0));
+        // A PING is no header.
+        conn.bytes_read(17);
+        assert_eq!(conn.phase(), Phase::Idle);
+        assert!(!conn.has_deadlines());
     }
 }

@@ -59,7 +59,7 @@ impl GuardedStream {
     /// Arms, keeps or drops the timer for the present phase; ready when the client was too slow.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.conn.phase();
-        if phase == Phase::Serving {
+        if phase == Phase::Serving || !self.conn.has_deadlines() {
             self.timer = None;
             return Poll::Pending;
         }

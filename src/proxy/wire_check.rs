@@ -14,14 +14,14 @@ use super::ctx::Ctx;
 pub fn request(session: &Session, ctx: &Ctx) -> Result<(), Denial> {
     let Some(h1) = session.as_http1() else {
         if let Some(conn) = &ctx.conn {
-            conn.request_begins();
+            conn.request_begins(true);
         }
         return Ok(());
     };
     let raw = h1.get_headers_raw_bytes();
     if let Some(conn) = &ctx.conn {
         let fresh = conn.read_since_request();
-        conn.request_begins();
+        conn.request_begins(false);
         if fresh < raw.len() as u64 {
             return Err(refused("Pipelined requests are not served; wait for each answer."));
         }

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_queue::ArrayQueue;
 use serde::{Serialize, Serializer};
 
 use crate::chat::Usage;
@@ -14,8 +15,12 @@ use crate::chat::Usage;
 /// Lines that may wait for the writer. Beyond it lines are dropped and counted: a full disk must
 /// not stop the traffic.
 const QUEUE: usize = 16 * 1024;
-/// The longest that a line may wait in the buffer while traffic goes on.
-const FLUSH_EVERY: Duration = Duration::from_millis(200);
+/// How often the writer looks for lines while traffic goes on.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long it sleeps at most where there is none.
+const IDLE: Duration = Duration::from_secs(10);
+/// Bytes that are written at once.
+const BUFFER: usize = 64 * 1024;
 
 /// What is written of a request. Durations are in seconds.
 #[derive(Default, Serialize)]
@@ -80,24 +85,37 @@ pub struct Line<'a> {
 
 /// The way to the log. Cheap to share.
 #[derive(Clone)]
-pub struct AccessLog {
-    sender: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
-}
+pub struct AccessLog(Arc<Shared>);
 
-enum Message {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
+struct Shared {
+    lines: ArrayQueue<Vec<u8>>,
+    writer: OnceLock<Thread>,
+    /// The writer waits for a line; whoever brings one wakes it. While lines keep coming it looks
+    /// by itself now and then instead: waking a thread for each line costs more than the line.
+    parked: AtomicBool,
+    dropped: AtomicU64,
+    /// Lines handed over and lines that are past the buffer.
+    queued: AtomicU64,
+    written: AtomicU64,
 }
 
 impl AccessLog {
     /// Starts a writer to `out`. It ends when the last handle is dropped.
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
-        std::thread::Builder::new()
+        let shared = Arc::new(Shared {
+            lines: ArrayQueue::new(QUEUE),
+            writer: OnceLock::new(),
+            parked: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+        });
+        let lines = Arc::downgrade(&shared);
+        let writer = std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_lines(&receiver, std::io::BufWriter::with_capacity(64 * 1024, out)))?;
-        Ok(Self { sender, dropped: Arc::new(AtomicU64::new(0)) })
+            .spawn(move || write_lines(&lines, std::io::BufWriter::with_capacity(BUFFER, out)))?;
+        shared.writer.set(writer.thread().clone()).ok();
+        Ok(Self(shared))
     }
 
     /// Hands a line to the writer; never waits.
@@ -108,45 +126,73 @@ impl AccessLog {
         text.extend_from_slice(br#"","#);
         let head = text.len();
         if written.is_err() || serde_json::to_writer(&mut text, line).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         // The line's own opening brace: ours stands at the front already.
         text.remove(head);
         text.push(b'\n');
-        if self.sender.try_send(Message::Line(text)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.0.queued.fetch_add(1, Ordering::SeqCst);
+        if self.0.lines.push(text).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            self.0.written.fetch_add(1, Ordering::SeqCst);
+        }
+        if self.0.parked.load(Ordering::SeqCst) {
+            self.0.wake();
         }
     }
 
     /// Lines that were not written.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.0.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until everything handed over before is written, at most `within`.
     pub fn flush(&self, within: Duration) {
-        let (done, wait) = sync_channel(1);
-        if self.sender.try_send(Message::Flush(done)).is_ok() {
-            wait.recv_timeout(within).ok();
+        let (until, deadline) = (self.0.queued.load(Ordering::SeqCst), Instant::now() + within);
+        while self.0.written.load(Ordering::SeqCst) < until && Instant::now() < deadline {
+            self.0.wake();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 }
 
-fn write_lines(receiver: &Receiver<Message>, mut out: impl Write) {
-    loop {
-        match receiver.recv_timeout(FLUSH_EVERY) {
+impl Shared {
+    fn wake(&self) {
+        self.parked.store(false, Ordering::SeqCst);
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
+    // Held only while there is work, so that the last handle's drop ends this thread.
+    while let Some(shared) = shared.upgrade() {
+        let mut count = 0;
+        while let Some(line) = shared.lines.pop() {
             // A log that can't be written must not end the process; the next line may succeed.
-            Ok(Message::Line(line)) => drop(out.write_all(&line)),
-            Ok(Message::Flush(done)) => {
-                out.flush().ok();
-                done.try_send(()).ok();
-            }
-            Err(RecvTimeoutError::Timeout) => drop(out.flush()),
-            Err(RecvTimeoutError::Disconnected) => {
-                out.flush().ok();
-                return;
-            }
+            out.write_all(&line).ok();
+            count += 1;
+        }
+        if count > 0 {
+            out.flush().ok();
+            shared.written.fetch_add(count, Ordering::SeqCst);
+            drop(shared);
+            std::thread::park_timeout(LOOK_EVERY);
+            continue;
+        }
+        shared.parked.store(true, Ordering::SeqCst);
+        // A line that came before the flag was seen has woken nobody.
+        if shared.lines.is_empty() {
+            drop(shared);
+            std::thread::park_timeout(IDLE);
         }
     }
 }
@@ -200,5 +246,24 @@ mod tests {
         assert_eq!(line["status"], 200);
         assert_eq!(text.matches('\n').count(), 1);
         assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn lines_of_many_threads_are_all_written_whole() {
+        let out = Memory::default();
+        let log = AccessLog::start(out.clone()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        log.write(&Line { request_id: "x", ..Line::default() });
+                    }
+                });
+            }
+        });
+        log.flush(Duration::from_secs(10));
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let whole = text.lines().filter(|line| line.starts_with('{') && line.ends_with('}'));
+        assert_eq!(whole.count() as u64 + log.dropped(), 4000);
     }
 }

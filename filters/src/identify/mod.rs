@@ -65,7 +65,7 @@ impl Identify {
     /// holds any part of a credential.
     pub fn identify(&self, head: &Parts) -> Result<Caller, Denial> {
         match self {
-            Self::Anonymous => credential(&head.headers).map(|_| Caller::ANONYMOUS),
+            Self::Anonymous => optional(&head.headers).map(|_| Caller::ANONYMOUS),
             Self::MasterKey(key) => match credential(&head.headers)? {
                 Some(presented) if key.matches(presented) => Ok(Caller::MASTER),
                 Some(_) => Err(Denial::new(DenialKind::InvalidApiKey, "the API key is not valid")),
@@ -74,7 +74,7 @@ impl Identify {
                     "an API key is required: send Authorization: Bearer, x-api-key or api-key",
                 )),
             },
-            Self::AnonymousOrMasterKey(key) => Ok(match credential(&head.headers)? {
+            Self::AnonymousOrMasterKey(key) => Ok(match optional(&head.headers)? {
                 Some(presented) if key.matches(presented) => Caller::MASTER,
                 _ => Caller::ANONYMOUS,
             }),
@@ -137,6 +137,15 @@ fn credential(headers: &HeaderMap) -> Result<Option<&[u8]>, Denial> {
         ));
     }
     Ok(Some(first))
+}
+
+/// As [`credential`], where none is needed: one that can't be a key, such as an SDK's empty one, is
+/// none. Contradictory ones stay refused, as whose request it is is in doubt all the same.
+fn optional(headers: &HeaderMap) -> Result<Option<&[u8]>, Denial> {
+    match credential(headers) {
+        Err(denial) if denial.kind() == DenialKind::InvalidApiKey => Ok(None),
+        result => result,
+    }
 }
 
 fn single<'a>(

@@ -69,7 +69,9 @@ impl Behaviour {
 
     /// How many of `tokens` content tokens are generated after `elapsed`.
     pub(crate) fn generated_after(&self, elapsed: Duration, tokens: u64) -> u64 {
-        let Some(rest) = elapsed.checked_sub(self.first_token_delay) else { return 0 };
+        let Some(rest) = elapsed.checked_sub(self.first_token_delay) else {
+            return 0;
+        };
         if self.token_delay.is_zero() {
             return tokens;
         }

@@ -29,7 +29,7 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/responses`, `/v1/embeddings` | OpenAI; needs `authorization: Bearer` |
-//! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic; needs `x-api-key` and `anthropic-version` |
+//! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic; needs `x-api-key` (or `authorization: Bearer`) and `anthropic-version` |
 //! | `GET /v1/models`, `/v1/models/{id}` | either dialect: Anthropic's if `anthropic-version` is sent |
 //! | `GET /ledger`, `POST /ledger/reset` | the [`Ledger`] as JSON; forget it and the recorded requests |
 //! | `GET /requests` | the recorded requests as JSON |

@@ -121,6 +121,8 @@ impl Script {
 #[derive(Debug)]
 pub(crate) enum Op {
     Write(Bytes),
+    /// A content token is generated; its event follows.
+    Token,
     Sleep(Duration),
     /// Silence until the client leaves.
     Stall,
@@ -148,6 +150,8 @@ pub(crate) struct Play {
     sleeping: bool,
     /// The transport must write out what it has before the next step.
     flush: bool,
+    /// It had its chance to, before a break.
+    flushed: bool,
     stalled: bool,
     entry: Entry,
     reset: ResetSwitch,
@@ -207,6 +211,7 @@ impl Play {
             sleep: None,
             sleeping: false,
             flush: false,
+            flushed: false,
             stalled: false,
             entry,
             reset,
@@ -228,14 +233,23 @@ impl Play {
                 self.sleeping = false;
             }
             if !self.due.is_empty() {
-                return Poll::Ready(Some(Ok(self.take_due())));
+                let data = self.take_due();
+                self.settle_last_bytes();
+                return Poll::Ready(Some(Ok(data)));
             }
             match self.next_op() {
                 Op::Write(bytes) => self.due = bytes,
+                Op::Token => self.entry.generated_one(),
                 Op::Sleep(delay) => self.start_sleep(delay),
                 Op::Stall => {
                     self.stalled = true;
                     self.entry.stalled();
+                }
+                broken @ (Op::Close | Op::Reset) if !self.flushed => {
+                    // What was written before must leave before the connection does.
+                    self.flushed = true;
+                    self.flush = true;
+                    self.ops.push_front(broken);
                 }
                 Op::Close => return Poll::Ready(Some(Err(self.broken()))),
                 Op::Reset => {
@@ -250,6 +264,17 @@ impl Play {
                     self.entry.completed();
                     return Poll::Ready(None);
                 }
+            }
+        }
+    }
+
+    /// A body with a length is dropped as soon as its last byte is taken, without another poll.
+    fn settle_last_bytes(&mut self) {
+        if self.script.is_none() && self.due.is_empty() {
+            match self.ops.front() {
+                Some(Op::End) => self.entry.completed(),
+                Some(Op::EndFailed) => self.entry.failed(),
+                _ => {}
             }
         }
     }
@@ -291,6 +316,7 @@ impl Play {
                         return Op::Write(self.joined.split().freeze());
                     }
                 }
+                Op::Token => self.entry.generated_one(),
                 other if self.joined.is_empty() => return other,
                 other => {
                     self.ops.push_front(other);
@@ -303,16 +329,10 @@ impl Play {
     fn next_single_op(&mut self) -> Op {
         loop {
             if let Some(op) = self.ops.pop_front() {
-                // What was written before a break must leave before the connection does.
-                self.flush |= matches!(op, Op::Write(_)) && self.ends_in_a_break();
                 return op;
             }
             self.plan_event();
         }
-    }
-
-    fn ends_in_a_break(&self) -> bool {
-        matches!(self.ops.front(), Some(Op::Close | Op::Reset))
     }
 
     /// Queues the steps of the next event.
@@ -343,10 +363,11 @@ impl Play {
         if self.behaviour.comments {
             self.ops.push_back(Op::Write(self.comment()));
         }
-        self.ops.push_back(Op::Write(script.event(self.next)));
         if content.contains(&self.next) {
-            self.entry.generated_one();
+            // After its wait: a client that leaves during it has not caused the token.
+            self.ops.push_back(Op::Token);
         }
+        self.ops.push_back(Op::Write(script.event(self.next)));
         self.next += 1;
     }
 

@@ -147,17 +147,18 @@ impl Provider {
     /// Credentials and version.
     fn check(&self, dialect: Dialect, headers: &HeaderMap) -> Result<(), Refusal> {
         let unauthorized = |message| Refusal::new(StatusCode::UNAUTHORIZED, message);
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+            let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
         let (key, absent, wrong) = match dialect {
             Dialect::OpenAi => {
-                let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-                    let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
-                    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-                });
                 let wrong = unauthorized("Incorrect API key provided.").code("invalid_api_key");
                 (bearer, unauthorized("You didn't provide an API key."), wrong)
             }
             Dialect::Anthropic => {
-                let key = headers.get(API_KEY).and_then(|value| value.to_str().ok());
+                // Releases of the Python SDK differ in which of the two headers has the key.
+                let key = headers.get(API_KEY).and_then(|value| value.to_str().ok()).or(bearer);
                 let absent = unauthorized("x-api-key header is required");
                 (key, absent, unauthorized("invalid x-api-key"))
             }

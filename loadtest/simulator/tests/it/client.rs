@@ -14,12 +14,7 @@ pub(crate) async fn simulator() -> Simulator {
 }
 
 pub(crate) async fn simulator_that(behaviour: Behaviour) -> Simulator {
-    Simulator::start(Options {
-        defaults: behaviour,
-        ..Options::default()
-    })
-    .await
-    .unwrap()
+    Simulator::start(Options { defaults: behaviour, ..Options::default() }).await.unwrap()
 }
 
 /// Headers that satisfy either dialect.
@@ -87,10 +82,7 @@ impl Answer {
     /// The events' data that is JSON.
     pub(crate) fn data(&self) -> Vec<Value> {
         let events = self.events();
-        events
-            .iter()
-            .filter_map(|(_, data)| serde_json::from_str(data).ok())
-            .collect()
+        events.iter().filter_map(|(_, data)| serde_json::from_str(data).ok()).collect()
     }
 }
 
@@ -102,11 +94,7 @@ pub(crate) fn request(method: &str, path: &str, headers: &str, body: &str) -> St
 }
 
 pub(crate) async fn get(simulator: &Simulator, path: &str) -> Answer {
-    send(
-        simulator,
-        &request("GET", path, &format!("{HEADERS}connection: close\r\n"), ""),
-    )
-    .await
+    send(simulator, &request("GET", path, &format!("{HEADERS}connection: close\r\n"), "")).await
 }
 
 pub(crate) async fn post(simulator: &Simulator, path: &str, body: &str) -> Answer {
@@ -120,13 +108,7 @@ pub(crate) async fn post_sim(
     directives: &str,
     body: &str,
 ) -> Answer {
-    post_with(
-        simulator,
-        path,
-        &format!("{HEADERS}x-sim: {directives}\r\n"),
-        body,
-    )
-    .await
+    post_with(simulator, path, &format!("{HEADERS}x-sim: {directives}\r\n"), body).await
 }
 
 pub(crate) async fn post_with(
@@ -135,23 +117,12 @@ pub(crate) async fn post_with(
     headers: &str,
     body: &str,
 ) -> Answer {
-    send(
-        simulator,
-        &request(
-            "POST",
-            path,
-            &format!("{headers}connection: close\r\n"),
-            body,
-        ),
-    )
-    .await
+    send(simulator, &request("POST", path, &format!("{headers}connection: close\r\n"), body)).await
 }
 
 /// Sends bytes and reads until the connection ends. Fails if nothing was answered.
 pub(crate) async fn send(simulator: &Simulator, bytes: &str) -> Answer {
-    exchange(simulator.address(), bytes)
-        .await
-        .expect("an answer")
+    exchange(simulator.address(), bytes).await.expect("an answer")
 }
 
 /// `None` when the connection ended before a whole head.
@@ -183,10 +154,7 @@ pub(crate) async fn open(simulator: &Simulator, bytes: &str, wanted: &str) -> Tc
 
 fn parse(bytes: &[u8], reset: bool) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let (head, rest) = (
-        String::from_utf8(bytes[..end].to_vec()).unwrap(),
-        &bytes[end + 4..],
-    );
+    let (head, rest) = (String::from_utf8(bytes[..end].to_vec()).unwrap(), &bytes[end + 4..]);
     let mut answer = Answer {
         status: head.split(' ').nth(1)?.parse().ok()?,
         head,

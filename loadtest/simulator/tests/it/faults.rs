@@ -24,44 +24,26 @@ async fn an_error_status_has_the_dialects_shape() {
     let simulator = simulator().await;
     for (status, kind) in [(429, "rate_limit_error"), (500, "server_error")] {
         let answer = plain(&simulator, &format!("fault=status,status={status}")).await;
-        assert_eq!(
-            (answer.status, &answer.json()["error"]["type"]),
-            (status, &json!(kind))
-        );
+        assert_eq!((answer.status, &answer.json()["error"]["type"]), (status, &json!(kind)));
     }
     for (status, kind) in [(429, "rate_limit_error"), (529, "overloaded_error")] {
         let directives = format!("fault=status,status={status}");
         let answer = post_sim(&simulator, "/v1/messages", &directives, MESSAGES_STREAM).await;
-        assert_eq!(
-            (answer.status, &answer.json()["error"]["type"]),
-            (status, &json!(kind))
-        );
+        assert_eq!((answer.status, &answer.json()["error"]["type"]), (status, &json!(kind)));
     }
     let total = simulator.ledger().total;
-    assert_eq!(
-        (total.failed, total.prompt_tokens, total.completion_tokens),
-        (4, 0, 0)
-    );
+    assert_eq!((total.failed, total.prompt_tokens, total.completion_tokens), (4, 0, 0));
 }
 
 #[tokio::test]
 async fn retry_after_and_delay_and_html() {
     let simulator = simulator().await;
     let answer = plain(&simulator, "fault=retry-after,status=503,seconds=7").await;
-    assert_eq!(
-        (answer.status, answer.header("retry-after")),
-        (503, Some("7"))
-    );
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("7")));
     let answer = plain(&simulator, "fault=delay-head,ms=1").await;
-    assert_eq!(
-        (answer.status, &answer.json()["object"]),
-        (200, &json!("chat.completion"))
-    );
+    assert_eq!((answer.status, &answer.json()["object"]), (200, &json!("chat.completion")));
     let answer = stream(&simulator, "fault=not-json").await;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, Some("text/html"))
-    );
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html")));
 }
 
 #[tokio::test]
@@ -91,17 +73,11 @@ async fn an_empty_reply_closes_the_connection() {
 async fn truncated_streams_end_cleanly_without_the_end() {
     let simulator = simulator().await;
     let answer = stream(&simulator, "fault=truncate,after=3").await;
-    assert_eq!(
-        (answer.end, answer.events().len(), done(&answer)),
-        (End::Complete, 3, false)
-    );
+    assert_eq!((answer.end, answer.events().len(), done(&answer)), (End::Complete, 3, false));
     assert!(answer.body.ends_with("\n\n"));
 
     let answer = stream(&simulator, "fault=truncate,after=1000").await;
-    assert_eq!(
-        answer.data().last().unwrap()["choices"][0]["finish_reason"],
-        "stop"
-    );
+    assert_eq!(answer.data().last().unwrap()["choices"][0]["finish_reason"], "stop");
     assert!(!done(&answer));
 
     let answer = stream(&simulator, "fault=truncate-mid-event,after=3").await;
@@ -162,10 +138,7 @@ async fn an_error_event_ends_each_dialects_stream() {
     let answer = post_sim(&simulator, "/v1/responses", directives, body).await;
     let (name, data) = answer.events()[5].clone();
     let data: serde_json::Value = serde_json::from_str(&data).unwrap();
-    assert_eq!(
-        (name.as_str(), &data["sequence_number"]),
-        ("error", &json!(5))
-    );
+    assert_eq!((name.as_str(), &data["sequence_number"]), ("error", &json!(5)));
     assert_eq!(answer.events().len(), 6);
 
     let answer = post_sim(&simulator, "/v1/messages", directives, MESSAGES_STREAM).await;

@@ -27,10 +27,7 @@ struct Connection(TcpStream);
 impl Connection {
     async fn open(simulator: &Simulator) -> Self {
         let mut stream = TcpStream::connect(simulator.address()).await.unwrap();
-        stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut connection = Self(stream);
         connection.send(SETTINGS, 0, 0, &[]).await;
         connection
@@ -62,8 +59,7 @@ impl Connection {
             }
         }
         self.send(HEADERS_FRAME, END_HEADERS, stream, &block).await;
-        self.send(DATA, END_STREAM, stream, CHAT_STREAM.as_bytes())
-            .await;
+        self.send(DATA, END_STREAM, stream, CHAT_STREAM.as_bytes()).await;
     }
 
     /// The next frame that belongs to a stream.
@@ -76,12 +72,7 @@ impl Connection {
             let mut payload = vec![0; length];
             self.0.read_exact(&mut payload).await.unwrap();
             if stream != 0 {
-                return Frame {
-                    kind: head[3],
-                    flags: head[4],
-                    stream,
-                    payload,
-                };
+                return Frame { kind: head[3], flags: head[4], stream, payload };
             }
         }
     }
@@ -103,26 +94,12 @@ async fn two_streams_share_a_connection() {
             }
         }
     }
-    assert!(
-        String::from_utf8(body)
-            .unwrap()
-            .ends_with("data: [DONE]\n\n")
-    );
-    simulator
-        .wait_until(|stats| stats.stalled == 1 && stats.total.completed == 1)
-        .await;
+    assert!(String::from_utf8(body).unwrap().ends_with("data: [DONE]\n\n"));
+    simulator.wait_until(|stats| stats.stalled == 1 && stats.total.completed == 1).await;
     // The client cancels the other one, and the connection stays.
-    connection
-        .send(RST_STREAM, 0, 1, &8_u32.to_be_bytes())
-        .await;
+    connection.send(RST_STREAM, 0, 1, &8_u32.to_be_bytes()).await;
     simulator.wait_until(|stats| stats.total.aborted == 1).await;
-    assert_eq!(
-        (
-            simulator.connections_accepted(),
-            simulator.connections_open()
-        ),
-        (1, 1)
-    );
+    assert_eq!((simulator.connections_accepted(), simulator.connections_open()), (1, 1));
 }
 
 #[tokio::test]

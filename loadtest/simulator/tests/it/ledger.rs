@@ -9,12 +9,7 @@ use crate::client::*;
 const CHAT_PATH: &str = "/v1/chat/completions";
 
 fn chat(directives: &str, body: &str) -> String {
-    request(
-        "POST",
-        CHAT_PATH,
-        &format!("{HEADERS}x-sim: {directives}\r\n"),
-        body,
-    )
+    request("POST", CHAT_PATH, &format!("{HEADERS}x-sim: {directives}\r\n"), body)
 }
 
 #[tokio::test]
@@ -27,10 +22,7 @@ async fn tokens_are_counted_by_model() {
     post(&simulator, "/v1/messages", &other).await;
     let ledger = simulator.ledger();
     let m = ledger.models["m"];
-    assert_eq!(
-        (m.requests, m.streams, m.completed, m.aborted),
-        (2, 1, 2, 0)
-    );
+    assert_eq!((m.requests, m.streams, m.completed, m.aborted), (2, 1, 2, 0));
     assert_eq!((m.prompt_tokens, m.cached_tokens), (200, 80));
     assert_eq!((m.completion_tokens, m.reasoning_tokens), (14, 4));
     assert_eq!(ledger.models["other"].completion_tokens, 3);
@@ -46,27 +38,15 @@ async fn tokens_are_counted_by_model() {
 #[tokio::test]
 async fn a_client_that_leaves_a_stalled_stream_is_noticed() {
     let simulator = simulator().await;
-    let open = open(
-        &simulator,
-        &chat("fault=stall,after=3", CHAT_STREAM),
-        "\"content\":\"token",
-    )
-    .await;
+    let open =
+        open(&simulator, &chat("fault=stall,after=3", CHAT_STREAM), "\"content\":\"token").await;
     simulator.wait_until(|stats| stats.stalled == 1).await;
-    assert_eq!(
-        (simulator.streams_open(), simulator.connections_open()),
-        (1, 1)
-    );
+    assert_eq!((simulator.streams_open(), simulator.connections_open()), (1, 1));
     drop(open);
     simulator.wait_until(|stats| stats.total.aborted == 1).await;
-    simulator
-        .wait_until(|stats| stats.connections_open == 0)
-        .await;
+    simulator.wait_until(|stats| stats.connections_open == 0).await;
     let stats = simulator.stats();
-    assert_eq!(
-        (stats.streams_open, stats.stalled, stats.in_flight),
-        (0, 0, 0)
-    );
+    assert_eq!((stats.streams_open, stats.stalled, stats.in_flight), (0, 0, 0));
     // The role and two tokens had left.
     assert_eq!((stats.total.completion_tokens, stats.total.failed), (2, 0));
 }
@@ -84,26 +64,14 @@ async fn a_client_that_leaves_a_stalled_plain_answer_is_noticed() {
 async fn a_client_that_leaves_before_the_head_is_noticed() {
     let simulator = simulator().await;
     let hour = 3_600_000;
-    for directives in [
-        format!("fault=delay-head,ms={hour}"),
-        format!("first_token_ms={hour}"),
-    ] {
+    for directives in [format!("fault=delay-head,ms={hour}"), format!("first_token_ms={hour}")] {
         simulator.reset_ledger();
-        let mut connection = tokio::net::TcpStream::connect(simulator.address())
-            .await
-            .unwrap();
-        connection
-            .write_all(chat(&directives, CHAT).as_bytes())
-            .await
-            .unwrap();
+        let mut connection = tokio::net::TcpStream::connect(simulator.address()).await.unwrap();
+        connection.write_all(chat(&directives, CHAT).as_bytes()).await.unwrap();
         simulator.wait_until(|stats| stats.in_flight == 1).await;
         drop(connection);
         simulator.wait_until(|stats| stats.total.aborted == 1).await;
-        assert_eq!(
-            simulator.ledger().total.completion_tokens,
-            0,
-            "{directives}"
-        );
+        assert_eq!(simulator.ledger().total.completion_tokens, 0, "{directives}");
     }
 }
 
@@ -131,13 +99,7 @@ async fn a_connection_is_kept_for_the_next_request() {
             received.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
         }
     }
-    assert_eq!(
-        (
-            simulator.connections_accepted(),
-            simulator.ledger().total.completed
-        ),
-        (1, 4)
-    );
+    assert_eq!((simulator.connections_accepted(), simulator.ledger().total.completed), (1, 4));
 }
 
 #[tokio::test]
@@ -162,10 +124,7 @@ async fn shutdown_and_drop_close_what_is_open() {
 
 #[tokio::test]
 async fn requests_are_recorded_when_asked() {
-    let options = Options {
-        record_requests: true,
-        ..Options::default()
-    };
+    let options = Options { record_requests: true, ..Options::default() };
     let recording = Simulator::start(options).await.unwrap();
     post(&recording, "/v1/chat/completions?q=1", CHAT).await;
     post(&recording, "/v1/nowhere", "x").await;

@@ -1,0 +1,86 @@
+//! What is asked of the proxies.
+
+use std::net::SocketAddr;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Content chunks of the stream workload.
+const CHUNKS: u32 = 30;
+/// Bytes of the large prompt.
+const PROMPT_BYTES: usize = 100 * 1024;
+
+/// One kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Workload {
+    /// A small JSON request and a small JSON reply.
+    Small,
+    /// A prompt of 100 KiB and a small JSON reply.
+    Prompt,
+    /// A small request and a stream of 30 content chunks without delays.
+    Stream,
+}
+
+impl Workload {
+    /// All of them, in the order in which they run.
+    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Prompt, Self::Stream];
+
+    /// Its name on the command line and in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Prompt => "prompt",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// The request's bytes. `credential` is sent where the peer wants one.
+    pub(crate) fn request(self, host: SocketAddr, credential: bool) -> Vec<u8> {
+        match self {
+            Self::Small => chat(host, credential, "Say hello.", ""),
+            Self::Prompt => chat(host, credential, &"word ".repeat(PROMPT_BYTES / 5), ""),
+            Self::Stream => {
+                let rest = format!(r#","stream":true,"user":"tokens={CHUNKS}""#);
+                chat(host, credential, "Say hello.", &rest)
+            }
+        }
+    }
+}
+
+/// A stream that sends one event and then nothing more.
+pub(crate) fn stalled_stream(host: SocketAddr, credential: bool) -> Vec<u8> {
+    chat(host, credential, "Say hello.", r#","stream":true,"user":"fault=stall,after=1""#)
+}
+
+/// A chat request; `rest` is JSON for the end of its object. The simulator takes its settings from
+/// `user`, which any proxy passes on.
+fn chat(host: SocketAddr, credential: bool, prompt: &str, rest: &str) -> Vec<u8> {
+    let body =
+        format!(r#"{{"model":"sim-1","messages":[{{"role":"user","content":"{prompt}"}}]{rest}}}"#);
+    let authorization = if credential { "authorization: Bearer sk-compare\r\n" } else { "" };
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\n{authorization}\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.into_bytes(), body.into_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_json_of_the_announced_length() {
+        let host = SocketAddr::from(([127, 0, 0, 1], 80));
+        let mut requests: Vec<_> = Workload::ALL.iter().map(|w| w.request(host, true)).collect();
+        requests.push(stalled_stream(host, false));
+        for request in requests {
+            let text = String::from_utf8(request).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())));
+            assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        }
+    }
+}

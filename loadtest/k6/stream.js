@@ -1,0 +1,9 @@
+// Streamed chat completions.
+
+import * as common from "./common.js";
+
+export const options = common.options();
+
+export default function () {
+  common.stream();
+}
