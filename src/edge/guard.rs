@@ -33,8 +33,11 @@ pub struct GuardedStream {
     digest: Arc<ProxyDigest>,
     header_timeout: Duration,
     idle_timeout: Duration,
-    /// Armed only when a read has to wait: a request that arrives whole never makes a timer.
-    timer: Option<(Phase, Pin<Box<Sleep>>)>,
+    /// The phase that the last read had to wait in, and since when.
+    waiting: (Phase, Instant),
+    /// One for the connection's life: it looks when it fires and sleeps on where it woke too early.
+    /// Never slower than the shorter timeout, so that no deadline is slept through.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl GuardedStream {
@@ -51,32 +54,33 @@ impl GuardedStream {
         let empty = ResponseHeader::build_no_case(200, Some(0));
         let response = Box::new(empty.unwrap_or_else(|_| unreachable!("200 is a valid status")));
         let digest = Arc::new(ProxyDigest::new(response, Some(user_data)));
-        let first = Box::pin(tokio::time::sleep(header_timeout));
-        let timer = Some((Phase::Idle, first));
-        Self { inner, conn, digest, header_timeout, idle_timeout, timer }
+        let timer = Box::pin(tokio::time::sleep(header_timeout.min(idle_timeout)));
+        let waiting = (Phase::Idle, Instant::now());
+        Self { inner, conn, digest, header_timeout, idle_timeout, waiting, timer }
     }
 
-    /// Arms, keeps or drops the timer for the present phase; ready when the client was too slow.
+    /// Ready when the client was too slow.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.conn.phase();
-        if phase == Phase::Serving || !self.conn.has_deadlines() {
-            self.timer = None;
-            return Poll::Pending;
+        if self.waiting.0 != phase {
+            self.waiting = (phase, Instant::now());
         }
-        let timeout = if phase == Phase::Header { self.header_timeout } else { self.idle_timeout };
-        match &mut self.timer {
-            Some((armed_in, timer)) => {
-                if *armed_in != phase {
-                    *armed_in = phase;
-                    timer.as_mut().reset(Instant::now() + timeout);
-                }
-            }
-            None => self.timer = Some((phase, Box::pin(tokio::time::sleep(timeout)))),
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let timeout = match phase {
+                Phase::Serving => Duration::MAX,
+                _ if !self.conn.has_deadlines() => Duration::MAX,
+                Phase::Header => self.header_timeout,
+                Phase::Idle => self.idle_timeout,
+            };
+            let Some(left) = timeout.checked_sub(now - self.waiting.1).filter(|d| !d.is_zero())
+            else {
+                return Poll::Ready(());
+            };
+            let soonest = self.header_timeout.min(self.idle_timeout);
+            self.timer.as_mut().reset(now + left.min(soonest));
         }
-        match &mut self.timer {
-            Some((_, timer)) => timer.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 }
 

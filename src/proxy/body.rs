@@ -45,7 +45,7 @@ pub async fn read(
         }
         Ok(())
     };
-    match tokio::time::timeout(timeout, whole).await {
+    match pingora_timeout::timeout(timeout, whole).await {
         Ok(result) => result.map(|()| body),
         Err(_) => Err(NoBody::Denied(Denial::new(
             DenialKind::RequestTimeout,

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use pingora_timeout::fast_timeout::fast_sleep;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::Sleep;
+
+/// How long a request may have been under way without listening for the farewell. Well below what a
+/// drain leaves between the farewell and the end.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// Which deadline passed, or who ended the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,6 @@ pub struct Deadlines {
     /// The longest sleep. No deadline is ever set nearer than this, so none is slept through.
     step: u64,
     cut: AtomicBool,
-    cut_now: Notify,
     expired: AtomicU8,
 }
 
@@ -65,7 +68,6 @@ impl Deadlines {
             total: millis(total),
             step: millis(shortest).max(1),
             cut: AtomicBool::new(false),
-            cut_now: Notify::new(),
             expired: AtomicU8::new(0),
         })
     }
@@ -83,10 +85,10 @@ impl Deadlines {
         self.next.store(millis(now - self.start + within), Ordering::Relaxed);
     }
 
-    /// Ends the exchange at once.
+    /// Ends the exchange when the watchdog is asked next. Whoever calls this runs on the exchange's
+    /// own task, between two of its waits, so nobody has to be woken.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
-        self.cut_now.notify_one();
     }
 
     /// What ended the exchange, if a deadline did.
@@ -121,23 +123,23 @@ impl Deadlines {
     }
 }
 
-/// Waits for [`Deadlines`]. Owns its timer, so that waiting again and again, as Pingora does for
-/// each chunk, does not register a timer again and again.
+/// Waits for [`Deadlines`]. It lives as long as its request, so that being asked again and again, as
+/// Pingora does for each chunk, costs a look at a few atomics and no new timer.
 pub struct Watchdog {
     deadlines: Arc<Deadlines>,
     leaving: Arc<Notify>,
-    wait: Option<Wait>,
+    timer: Option<Timer>,
+    farewell: Option<Pin<Box<OwnedNotified>>>,
 }
 
-struct Wait {
-    timer: Pin<Box<Sleep>>,
-    leaving: Pin<Box<OwnedNotified>>,
-}
+/// Pingora's own timer: rounded up to 10 ms and shared by all that end in the same tick. A timer of
+/// tokio's would wake the I/O driver, with a system call, for nearly every request.
+type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Watchdog {
     /// Watches `deadlines`, and for the process's wish to leave.
     pub fn new(deadlines: Arc<Deadlines>, leaving: Arc<Notify>) -> Self {
-        Self { deadlines, leaving, wait: None }
+        Self { deadlines, leaving, timer: None, farewell: None }
     }
 
     /// Completes when a deadline has passed. Cancel-safe.
@@ -149,29 +151,33 @@ impl Watchdog {
 
     async fn wait(&mut self) -> Expiry {
         loop {
-            if let Some(wait) = &mut self.wait {
-                tokio::select! {
-                    biased;
-                    () = self.deadlines.cut_now.notified() => {}
-                    () = wait.leaving.as_mut() => return Expiry::Leaving,
-                    () = wait.timer.as_mut() => {}
-                }
+            if self.deadlines.cut.load(Ordering::Relaxed) {
+                return Expiry::Cut;
             }
-            let left = match self.deadlines.look(Instant::now()) {
-                Ok(expiry) => return expiry,
-                Err(left) => left,
-            };
-            match &mut self.wait {
-                Some(wait) => wait.timer.as_mut().reset(tokio::time::Instant::now() + left),
-                None => {
-                    self.wait = Some(Wait {
-                        timer: Box::pin(tokio::time::sleep(left)),
-                        leaving: Box::pin(self.leaving.clone().notified_owned()),
-                    });
+            if let Some(timer) = &mut self.timer {
+                match &mut self.farewell {
+                    None => timer.await,
+                    Some(farewell) => tokio::select! {
+                        biased;
+                        () = farewell => return Expiry::Leaving,
+                        () = timer => {}
+                    },
                 }
+                // Only who outlives a first short wait listens for the farewell: registering takes
+                // a lock, and most requests are over before.
+                self.farewell.get_or_insert_with(|| Box::pin(self.leaving.clone().notified_owned()));
+            }
+            match self.deadlines.look(Instant::now()) {
+                Ok(expiry) => return expiry,
+                Err(left) if self.farewell.is_some() => self.timer = Some(timer(left)),
+                Err(left) => self.timer = Some(timer(left.min(FIRST_WAIT))),
             }
         }
     }
+}
+
+fn timer(after: Duration) -> Timer {
+    Box::pin(fast_sleep(after))
 }
 
 /// Saturates: a deadline of 500 million years is none.
@@ -203,14 +209,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_wakes_a_sleeping_watchdog() {
+    async fn a_cut_ends_the_next_wait() {
         let (deadlines, _) = deadlines(3_600_000);
         let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
-        let waiting = tokio::spawn(async move { watchdog.expired().await });
-        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            expiry = watchdog.expired() => panic!("{expiry:?} too early"),
+            () = std::future::ready(()) => {}
+        }
         deadlines.cut();
-        assert_eq!(waiting.await.ok(), Some(Expiry::Cut));
+        assert_eq!(watchdog.expired().await, Expiry::Cut);
         assert_eq!(deadlines.expired(), Some(Expiry::Cut));
+    }
+
+    #[tokio::test]
+    async fn a_farewell_reaches_who_has_waited_for_a_while() {
+        let (deadlines, _) = deadlines(3_600_000);
+        let leaving = Arc::new(Notify::new());
+        let mut watchdog = Watchdog::new(deadlines, leaving.clone());
+        let waiting = tokio::spawn(async move { watchdog.expired().await });
+        while !waiting.is_finished() {
+            leaving.notify_waiters();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(waiting.await.ok(), Some(Expiry::Leaving));
     }
 
     #[tokio::test]

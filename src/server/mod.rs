@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerOptions;
-use pingora_core::listeners::TcpSocketOptions;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
@@ -165,6 +165,13 @@ fn proxy_service(
     let mut socket = TcpSocketOptions::default();
     // Held while we find out which port it is; see `listen::reserve`.
     socket.so_reuseport = Some(true);
-    service.add_tcp_with_settings(&addresses.proxy.to_string(), socket);
+    // Everything that reads from a client has a buffer of its own; another one of 64 KiB between
+    // would cost each connection its memory and each byte a copy.
+    let unbuffered = L4BufferSettings::default().read(0);
+    service.add_listener(
+        ListenerConfig::tcp(addresses.proxy.to_string())
+            .tcp_socket_options(socket)
+            .l4_buffer(unbuffered),
+    );
     service
 }
