@@ -42,7 +42,7 @@ bench: build-tools ## Micro-benchmarks
 .PHONY: compare
 compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
 	cargo build --release --workspace --bins
-	target/release/compare
+	target/release/sluicegate-compare
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZ_SECONDS (60)

@@ -101,7 +101,8 @@ pub fn model_info(id: &str) -> models::ModelInfo<'_> {
 }
 
 fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
-    let refused = |path, error: &dyn ToString| LoadError::Filter { path, message: error.to_string() };
+    let refused =
+        |path, error: &dyn ToString| LoadError::Filter { path, message: error.to_string() };
     let cors = &config.cors;
     let origins =
         if cors.any_origin() { Origins::Any } else { Origins::List(cors.origins.clone()) };
@@ -254,10 +255,8 @@ impl Gateway {
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
         let source = self.source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await;
-        let loaded = loaded.map_err(|error| LoadError::Filter {
-            path: "config",
-            message: error.to_string(),
-        })??;
+        let loaded = loaded
+            .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })??;
         let before = self.current();
         // Certificates and secrets change behind unchanged references, so they are read anew even
         // where the file is the same.
@@ -269,7 +268,8 @@ impl Gateway {
                 tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
             }
         }
-        let unchanged = loaded.hash == before.hash && !secrets_differ(&before.config, &loaded.config);
+        let unchanged =
+            loaded.hash == before.hash && !secrets_differ(&before.config, &loaded.config);
         if unchanged {
             return Ok((before.generation, false));
         }

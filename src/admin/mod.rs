@@ -31,8 +31,9 @@ pub async fn serve_metrics(gateway: Arc<Gateway>, listener: TcpListener) {
     let router = Router::new()
         .merge(metrics::routes())
         .route_layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::scraper))
-        .merge(health())
-        .layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::metrics_network));
+        .route_layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::metrics_network))
+        // Outside the list: a kubelet's address is nobody's to know beforehand.
+        .merge(health());
     serve("metrics", gateway, router, listener).await;
 }
 
@@ -42,8 +43,7 @@ async fn serve(
     router: Router<Arc<Gateway>>,
     listener: TcpListener,
 ) {
-    let service =
-        router.with_state(gateway).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router.with_state(gateway).into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service).await {
         tracing::error!(name, %error, "listener ended");
     }

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod demo;
+mod keys;
 mod serve;
 
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ enum Command {
     /// Show the configuration's schema, its effective values, or what a change would do.
     #[command(subcommand)]
     Config(config::Config),
+    /// Make keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
 }
 
 /// Options of `serve`.
@@ -70,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Keys(command) => keys::run(&command),
     }
 }
 

@@ -120,7 +120,6 @@ fn lookup<'a>(inner: &'a str, env: &'a Env) -> Result<Value<'a>, FaultKind> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
 

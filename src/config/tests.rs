@@ -1,7 +1,5 @@
 //! The whole way from a file to a configuration.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -97,7 +97,6 @@ fn format(value: u64, units: &[(&str, u64)]) -> Option<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
 

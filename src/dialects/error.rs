@@ -68,6 +68,7 @@ pub(super) fn numbered_error_event(
                 message: reply.message,
                 param: reply.param,
                 sequence_number,
+                error: OpenAiError::new(reply).error,
             };
             write_json(&mut out, &event);
         }
@@ -168,6 +169,9 @@ struct ResponsesErrorEvent<'a> {
     message: &'a str,
     param: Option<&'a str>,
     sequence_number: u64,
+    /// Not in the reference, but what OpenAI's servers send and what its SDKs look for: without it
+    /// they take the event for one like any other.
+    error: OpenAiDetail<'a>,
 }
 
 /// Strings and numbers only, written to memory: there is nothing that can fail.
@@ -234,7 +238,8 @@ mod tests {
         assert_eq!(
             value,
             json!({"type": "error", "code": "rate_limit_exceeded", "message": REPLY.message,
-                "param": "model", "sequence_number": 7})
+                "param": "model", "sequence_number": 7, "error": {"message": REPLY.message,
+                "type": "rate_limit_error", "param": "model", "code": "rate_limit_exceeded"}})
         );
     }
 

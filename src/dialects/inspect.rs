@@ -136,10 +136,12 @@ impl Facts {
     /// A chunk of chat completions, or of the older completions.
     fn take_chunk(&mut self, data: &[u8]) -> Verdict {
         let words = &*WORDS;
+        // The first text is nearly always plain; only what comes before it, or instead, is parsed.
+        self.content_seen = self.content_seen || words.has_value(&words.content, data, is_text);
         let interesting = !self.content_seen
-            || words.has_value(&words.usage, data, |first| first == b'{')
-            || words.has_value(&words.error, data, |first| first != b'n')
-            || words.has_value(&words.finish_reason, data, |first| first == b'"');
+            || words.has_value(&words.usage, data, |value| value[0] == b'{')
+            || words.has_value(&words.error, data, |value| value[0] != b'n')
+            || words.has_value(&words.finish_reason, data, |value| value[0] == b'"');
         if !interesting {
             return Verdict::Pass;
         }
@@ -282,26 +284,34 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
     usage: Finder::new(b"\"usage\""),
     error: Finder::new(b"\"error\""),
     finish_reason: Finder::new(b"\"finish_reason\""),
+    content: Finder::new(b"\"content\""),
 });
 
 struct Words {
     usage: Finder<'static>,
     error: Finder<'static>,
     finish_reason: Finder<'static>,
+    content: Finder<'static>,
+}
+
+/// Whether a value is a string that is not empty.
+fn is_text(value: &[u8]) -> bool {
+    value[0] == b'"' && value.get(1).is_some_and(|&second| second != b'"')
 }
 
 impl Words {
-    /// Whether `data` holds a member of this name whose value's first byte is `wanted`.
+    /// Whether `data` holds a member of this name whose value, never empty, is `wanted`.
     #[inline]
-    fn has_value(&self, word: &Finder<'_>, data: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
+    fn has_value(&self, word: &Finder<'_>, data: &[u8], wanted: impl Fn(&[u8]) -> bool) -> bool {
         let mut rest = data;
         while let Some(at) = word.find(rest) {
             rest = &rest[at + word.needle().len()..];
             let value = rest
                 .trim_ascii_start()
                 .strip_prefix(b":")
-                .and_then(|value| value.trim_ascii_start().first());
-            if value.is_some_and(|&first| wanted(first)) {
+                .map(|value| value.trim_ascii_start())
+                .filter(|value| !value.is_empty());
+            if value.is_some_and(&wanted) {
                 return true;
             }
         }

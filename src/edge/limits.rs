@@ -107,7 +107,6 @@ impl Drop for ConnectionPermit {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use pingora_http::RequestHeader;
 use sluicegate_filters::screen::CorsGrant;
 use sluicegate_filters::{Caller, DenialKind};
 use uuid::Uuid;
@@ -64,6 +65,9 @@ pub struct Exchange {
     pub peek: Peek,
     /// The length of the body as it is sent.
     pub body_len: usize,
+    /// The caller's head. Pingora would copy and clean it for each attempt, only for us to replace
+    /// it; so it gets a bare one, and this is what the provider's head is made from.
+    pub caller: RequestHeader,
     /// The targets tried so far, the present one last.
     pub tried: Vec<usize>,
     /// When to give up.

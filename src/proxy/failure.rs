@@ -48,9 +48,7 @@ pub fn while_proxying(
         }
         error.set_retry(may_retry(ctx, RetryOn::ServerError));
     } else {
-        error.set_retry(
-            expired == Some(Expiry::FirstByte) && may_retry(ctx, RetryOn::Timeout),
-        );
+        error.set_retry(expired == Some(Expiry::FirstByte) && may_retry(ctx, RetryOn::Timeout));
     }
     error
 }
@@ -116,11 +114,9 @@ impl Failure {
     fn of(error: &Error, ctx: &Ctx) -> Self {
         let expired = ctx.exchange.as_ref().and_then(|exchange| exchange.deadlines.expired());
         let (end, kind, message) = match (expired, error.esource(), error.etype()) {
-            (Some(Expiry::FirstByte), ..) => (
-                End::TimedOut,
-                DenialKind::UpstreamTimeout,
-                "The provider did not answer in time.",
-            ),
+            (Some(Expiry::FirstByte), ..) => {
+                (End::TimedOut, DenialKind::UpstreamTimeout, "The provider did not answer in time.")
+            }
             (Some(Expiry::Idle), ..) => (
                 End::TimedOut,
                 DenialKind::UpstreamTimeout,
@@ -131,11 +127,9 @@ impl Failure {
                 DenialKind::UpstreamTimeout,
                 "The answer took longer than is allowed for this model.",
             ),
-            (Some(Expiry::Cut), ..) => (
-                End::UpstreamBroke,
-                DenialKind::UpstreamError,
-                "The provider's answer was broken.",
-            ),
+            (Some(Expiry::Cut), ..) => {
+                (End::UpstreamBroke, DenialKind::UpstreamError, "The provider's answer was broken.")
+            }
             (Some(Expiry::Leaving), ..) => (
                 End::Abandoned,
                 DenialKind::ServiceShuttingDown,

@@ -52,7 +52,7 @@ impl Held {
         let shared = Arc::new(Shared { session: Mutex::new(None), body: Mutex::new(body) });
         let inner = std::mem::replace(&mut session.downstream_session, nobody());
         let held = HeldSession { inner: Some(inner), watchdog, shared: shared.clone() };
-        session.downstream_session = Box::new(ServerSession::new_custom(Box::new(held)));
+        *session.downstream_session = ServerSession::new_custom(Box::new(held));
         self.0 = Some(shared);
     }
 

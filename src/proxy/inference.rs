@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use http::Version;
+use http::header::CONTENT_TYPE;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -44,8 +45,9 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    match exchange(ctx, endpoint, body) {
-        Ok((exchange, body)) => {
+    match exchange(ctx, endpoint, body, bare_head(session)?) {
+        Ok((mut exchange, body)) => {
+            std::mem::swap(session.req_header_mut(), &mut exchange.caller);
             let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
             ctx.held.hold(session, body, watchdog);
             ctx.exchange = Some(exchange);
@@ -55,10 +57,19 @@ pub async fn begin(
     }
 }
 
+/// The head that Pingora goes on with: method, target and version, and no headers.
+fn bare_head(session: &Session) -> Result<RequestHeader> {
+    let head = session.req_header();
+    let mut bare = RequestHeader::build_no_case(head.method.clone(), head.raw_path(), Some(0))?;
+    bare.set_version(head.version);
+    Ok(bare)
+}
+
 fn exchange(
     ctx: &Ctx,
     endpoint: Endpoint,
     mut body: BodyBuffer,
+    caller: RequestHeader,
 ) -> Result<(Box<Exchange>, bytes::Bytes), Denial> {
     let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
     let Some(model) = ctx.runtime.routes.model(&peek.model) else {
@@ -84,6 +95,7 @@ fn exchange(
         endpoint,
         model: model.clone(),
         body_len: body.len(),
+        caller,
         peek,
         tried: vec![first],
         deadlines,
@@ -127,15 +139,14 @@ pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
 }
 
 /// Writes the head that the provider gets.
-pub fn write_head(session: &Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let policy = &ctx.runtime.pipeline.headers;
     let Some(exchange) = &mut ctx.exchange else {
         return Err(Error::new(ErrorType::InternalError));
     };
-    let caller = session.req_header();
     let upstream = &exchange.target().upstream;
     let mut ours = upstream
-        .head(exchange.endpoint, caller, policy, exchange.body_len)
+        .head(exchange.endpoint, &exchange.caller, policy, exchange.body_len)
         .ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if head.version == Version::HTTP_2 {
         ours.set_version(Version::HTTP_2);
@@ -164,7 +175,22 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         error.set_retry(true);
         return Err(error.into_up());
     }
+    if response.status.is_success() && !is_of_an_api(response) {
+        // A page of some box on the way. Passed on, an SDK would take it for an empty answer.
+        return Err(Error::explain(
+            ErrorType::InvalidHTTPHeader,
+            "the provider answered with neither JSON nor an event stream",
+        )
+        .into_up());
+    }
     Ok(())
+}
+
+fn is_of_an_api(response: &ResponseHeader) -> bool {
+    let content_type = response.headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+    [&b"application/json"[..], b"text/event-stream"].into_iter().any(|kind| {
+        content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+    })
 }
 
 /// Any number, different for each request: an id's random bits.
@@ -198,5 +224,5 @@ fn wrong_dialect(model: &Model, endpoint: Endpoint) -> Denial {
         model.dialect.name(),
         endpoint.path(),
     );
-    Denial::new(DenialKind::ModelNotFound, message).with_param("model")
+    Denial::new(DenialKind::ModelNotAllowed, message).with_param("model")
 }

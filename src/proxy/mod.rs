@@ -22,8 +22,8 @@ mod reply;
 mod respond;
 mod settle;
 mod stream;
-mod wire_check;
 mod watchdog;
+mod wire_check;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,8 +79,7 @@ impl ProxyHttp for Proxy {
 
     /// All that decides: `Ok(true)` means that the answer is written.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let judged =
-            wire_check::request(session, ctx).and_then(|()| local::screen(session, ctx));
+        let judged = wire_check::request(session, ctx).and_then(|()| local::screen(session, ctx));
         match judged {
             Ok(Next::Infer(endpoint, body)) => {
                 inference::begin(&self.gateway, session, ctx, endpoint, &body).await
@@ -118,11 +117,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         upstream_request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        inference::write_head(session, upstream_request, ctx)
+        inference::write_head(upstream_request, ctx)
     }
 
     async fn upstream_response_filter(
@@ -176,12 +175,7 @@ impl ProxyHttp for Proxy {
         failure::while_proxying(session, ctx, e, client_reused)
     }
 
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        e: &Error,
-        ctx: &mut Ctx,
-    ) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
         failure::answer(session, e, ctx).await
     }
 

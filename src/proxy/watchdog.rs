@@ -165,7 +165,8 @@ impl Watchdog {
                 }
                 // Only who outlives a first short wait listens for the farewell: registering takes
                 // a lock, and most requests are over before.
-                self.farewell.get_or_insert_with(|| Box::pin(self.leaving.clone().notified_owned()));
+                self.farewell
+                    .get_or_insert_with(|| Box::pin(self.leaving.clone().notified_owned()));
             }
             match self.deadlines.look(Instant::now()) {
                 Ok(expiry) => return expiry,

@@ -41,9 +41,9 @@ impl Routes {
         for (name, provider) in &config.providers {
             upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, resolvers)?));
         }
-        let models = config.models.values().filter_map(|model| {
-            // The config has checked that each target's provider exists and that they agree on the
-            // dialect; a model without targets does not pass there.
+        let models = config.models.values().map(|model| {
+            // The config has checked that each target's provider exists, that they agree on the
+            // dialect, and that there is one.
             let targets: Vec<_> = model
                 .targets
                 .iter()
@@ -63,7 +63,7 @@ impl Routes {
                 total_weight: targets.iter().map(|target| target.weight).sum(),
                 targets,
             };
-            Some((model.name.clone(), Arc::new(model)))
+            (model.name.clone(), Arc::new(model))
         });
         Ok(Self(models.collect()))
     }

@@ -104,7 +104,6 @@ pub fn prepare_socket_directory(socket: &Path) -> Result<(), ServeError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -1,14 +1,14 @@
 //! One JSON line a request, written by a thread of its own. Never a prompt, an answer or a key.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
-use serde::{Serialize, Serializer};
 
 use crate::chat::Usage;
 
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 * 1024;
 
 /// What is written of a request. Durations are in seconds.
-#[derive(Default, Serialize)]
+#[derive(Default)]
 pub struct Line<'a> {
     /// `x-request-id` of the answer.
     pub request_id: &'a str,
@@ -36,30 +36,22 @@ pub struct Line<'a> {
     /// How the request ended.
     pub end: &'a str,
     /// The refusal's stable word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
     /// More about a refusal or failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
     /// The client's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     /// How the caller was identified.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<&'a str>,
     /// The configuration generation that decided.
     pub generation: u64,
     /// The model asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
     /// The provider of the last attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'a str>,
     /// The model's name there.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_model: Option<&'a str>,
     /// The status of the provider's last answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_status: Option<u16>,
     /// Whether the answer was an event stream.
     pub stream: bool,
@@ -70,16 +62,12 @@ pub struct Line<'a> {
     /// Bytes of the answer's body as forwarded.
     pub bytes_out: u64,
     /// From the header's last byte to the end.
-    #[serde(serialize_with = "seconds")]
     pub duration: Duration,
     /// To the first content.
-    #[serde(serialize_with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub time_to_first_token: Option<Duration>,
     /// What the gateway added.
-    #[serde(serialize_with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Duration>,
     /// Tokens by kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
 
@@ -120,18 +108,7 @@ impl AccessLog {
 
     /// Hands a line to the writer; never waits.
     pub fn write(&self, line: &Line<'_>) {
-        let mut text = Vec::with_capacity(640);
-        text.extend_from_slice(br#"{"time":""#);
-        let written = write!(text, "{:.3}", jiff::Timestamp::now());
-        text.extend_from_slice(br#"","#);
-        let head = text.len();
-        if written.is_err() || serde_json::to_writer(&mut text, line).is_err() {
-            self.0.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        // The line's own opening brace: ours stands at the front already.
-        text.remove(head);
-        text.push(b'\n');
+        let text = line.render(SystemTime::now());
         self.0.queued.fetch_add(1, Ordering::SeqCst);
         if self.0.lines.push(text).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
@@ -197,25 +174,163 @@ fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
     }
 }
 
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    // Microseconds are enough, and shorter.
-    serializer.serialize_f64(duration.as_micros() as f64 / 1e6)
-}
-
-fn maybe_seconds<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => seconds(duration, serializer),
-        None => serializer.serialize_none(),
+impl Line<'_> {
+    /// The line as JSON with its line end. Written by hand: it is on every request's way, and
+    /// serialising its 25 members generically took as long as screening the request.
+    fn render(&self, now: SystemTime) -> Vec<u8> {
+        let mut out = Members::begin(now);
+        out.text("request_id", self.request_id);
+        out.text("method", self.method);
+        out.text("route", self.route);
+        out.number("status", self.status.into());
+        out.text("end", self.end);
+        out.maybe_text("code", self.code);
+        out.maybe_text("detail", self.detail);
+        if let Some(client) = self.client {
+            out.display("client", &client);
+        }
+        out.maybe_text("caller", self.caller);
+        out.number("generation", self.generation);
+        out.maybe_text("model", self.model);
+        out.maybe_text("provider", self.provider);
+        out.maybe_text("provider_model", self.provider_model);
+        if let Some(status) = self.provider_status {
+            out.number("provider_status", status.into());
+        }
+        out.raw("stream", if self.stream { b"true" } else { b"false" });
+        out.number("attempts", self.attempts as u64);
+        out.number("bytes_in", self.bytes_in);
+        out.number("bytes_out", self.bytes_out);
+        out.seconds("duration", Some(self.duration));
+        out.seconds("time_to_first_token", self.time_to_first_token);
+        out.seconds("overhead", self.overhead);
+        if let Some(usage) = &self.usage {
+            out.usage(usage);
+        }
+        out.finish()
     }
 }
 
+/// A JSON object under construction.
+struct Members(Vec<u8>);
+
+impl Members {
+    fn begin(now: SystemTime) -> Self {
+        let mut out = Vec::with_capacity(896);
+        out.extend_from_slice(br#"{"time":""#);
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        SECOND.with_borrow_mut(|(second, text)| {
+            if *second != since.as_secs() || text.is_empty() {
+                *second = since.as_secs();
+                let time = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+                let time = jiff::Timestamp::from_second(time).unwrap_or(jiff::Timestamp::MAX);
+                *text = time.to_string();
+                // Without the final Z, which comes after the milliseconds.
+                text.pop();
+            }
+            out.extend_from_slice(text.as_bytes());
+        });
+        let millis = since.subsec_millis();
+        out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis)]);
+        out.extend_from_slice(b"Z\"");
+        Self(out)
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn raw(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.0.extend_from_slice(json);
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
+        if value.as_bytes().iter().all(plain) {
+            self.0.push(b'"');
+            self.0.extend_from_slice(value.as_bytes());
+            self.0.push(b'"');
+        } else if serde_json::to_writer(&mut self.0, value).is_err() {
+            // A string always serialises to memory; the line stays JSON in any case.
+            self.0.extend_from_slice(b"null");
+        }
+    }
+
+    fn maybe_text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// For values whose text needs no escapes.
+    fn display(&mut self, name: &str, value: &impl std::fmt::Display) {
+        self.name(name);
+        write!(self.0, "\"{value}\"").ok();
+    }
+
+    /// Microseconds are enough, and shorter.
+    fn seconds(&mut self, name: &str, value: Option<Duration>) {
+        let Some(value) = value else { return };
+        self.number(name, value.as_secs());
+        let micros = value.subsec_micros();
+        let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| digit(micros / unit));
+        self.0.push(b'.');
+        self.0.extend_from_slice(&digits);
+    }
+
+    fn usage(&mut self, usage: &Usage) {
+        self.name("usage");
+        let start = self.0.len();
+        for (kind, tokens) in [
+            ("input", usage.input),
+            ("cache_read", usage.cache_read),
+            ("cache_write_5m", usage.cache_write_5m),
+            ("cache_write_1h", usage.cache_write_1h),
+            ("output", usage.output),
+            ("reasoning", usage.reasoning),
+            ("audio_input", usage.audio_input),
+            ("audio_output", usage.audio_output),
+        ] {
+            // The kinds that most answers don't have would be most of the line.
+            if tokens > 0 || matches!(kind, "input" | "output") {
+                self.number(kind, tokens);
+            }
+        }
+        // The first member's comma becomes the opening brace.
+        self.0[start] = b'{';
+        self.0.push(b'}');
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
+}
+
+thread_local! {
+    /// The last second that was written, and its text: most lines share it with the one before.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
+
+/// The last decimal digit of `n`.
+fn digit(n: u32) -> u8 {
+    b"0123456789"[n as usize % 10]
+}
+
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -246,6 +361,42 @@ mod tests {
         assert_eq!(line["status"], 200);
         assert_eq!(text.matches('\n').count(), 1);
         assert_eq!(log.dropped(), 0);
+    }
+
+    proptest! {
+        /// Whatever is in it, a line is one line of JSON that says what was put in.
+        #[test]
+        fn every_line_is_json(
+            text in any::<String>(),
+            number in any::<u64>(),
+            micros in 0u64..u64::MAX / 2,
+            millis in 0u64..4_000_000_000_000,
+        ) {
+            let line = Line {
+                request_id: &text,
+                detail: Some(&text),
+                client: Some(std::net::IpAddr::from([1, 2, 3, 4])),
+                bytes_in: number,
+                duration: Duration::from_micros(micros),
+                usage: Some(Usage { output: number, cache_read: 7, ..Usage::default() }),
+                ..Line::default()
+            };
+            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            let rendered = String::from_utf8(line.render(now)).unwrap();
+            prop_assert_eq!(rendered.matches('\n').count(), 1);
+            let json: serde_json::Value = serde_json::from_str(rendered.trim_end()).unwrap();
+            prop_assert_eq!(json["request_id"].as_str(), Some(text.as_str()));
+            prop_assert_eq!(json["detail"].as_str(), Some(text.as_str()));
+            prop_assert_eq!(json["bytes_in"].as_u64(), Some(number));
+            prop_assert_eq!(json["usage"]["output"].as_u64(), Some(number));
+            prop_assert_eq!(json["usage"]["cache_read"].as_u64(), Some(7));
+            prop_assert_eq!(json["client"].as_str(), Some("1.2.3.4"));
+            let time: jiff::Timestamp = json["time"].as_str().unwrap().parse().unwrap();
+            prop_assert_eq!(time.as_millisecond(), millis as i64);
+            let seconds = json["duration"].as_f64().unwrap();
+            let expected = Duration::from_micros(micros).as_secs_f64();
+            prop_assert!((seconds - expected).abs() <= expected * 1e-9 + 1e-9);
+        }
     }
 
     #[test]

@@ -19,8 +19,10 @@ fn sized(size: usize) -> Value {
 
 /// The same request in chunks of `chunk` bytes.
 fn chunked(body: &Value, chunk: usize) -> Vec<u8> {
-    let mut bytes = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-        Transfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut bytes =
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        Transfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
     for piece in body.to_string().as_bytes().chunks(chunk) {
         bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
         bytes.extend(piece);
@@ -67,8 +69,9 @@ async fn a_declared_length_is_refused_before_the_body_is_read() {
 #[tokio::test]
 async fn a_route_may_have_a_limit_of_its_own() {
     let provider = provider().await;
-    let config = Config::for_provider(provider.address())
-        .with("limits: { request_size: 2KiB, routes: { /v1/chat/completions: { request_size: 6MiB } } }");
+    let config = Config::for_provider(provider.address()).with(
+        "limits: { request_size: 2KiB, routes: { /v1/chat/completions: { request_size: 6MiB } } }",
+    );
     let gateway = Gateway::start(&config);
     let big = sized(5 * LIMIT);
     assert_eq!(gateway.client().post("/v1/chat/completions", &big).await.status, 200);

@@ -66,6 +66,14 @@ fn good_files_pass_and_can_be_dumped_and_compared() {
 }
 
 #[test]
+fn a_generated_master_key_is_new_each_time_and_accepted_in_production() {
+    let make = || text(&run(&["keys", "generate-master"]).stdout);
+    let key = make();
+    assert!(key.len() == 3 + 64 + 1 && key.starts_with("sk-"), "{key}");
+    assert_ne!(key, make());
+}
+
+#[test]
 fn bad_usage_is_64_and_help_is_0() {
     assert_eq!(run(&["no-such-command"]).status.code(), Some(64));
     assert_eq!(run(&["serve", "--no-such-flag"]).status.code(), Some(64));

@@ -17,7 +17,10 @@ async fn ambiguous_requests_are_refused_and_the_connection_closed() {
     let chunked = "2\r\n{}\r\n0\r\n\r\n";
     let cases = [
         ("both lengths", post("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", chunked)),
-        ("both lengths, other order", post("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", chunked)),
+        (
+            "both lengths, other order",
+            post("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", chunked),
+        ),
         ("two equal lengths", post("Content-Length: 2\r\nContent-Length: 2\r\n", "{}")),
         ("two lengths", post("Content-Length: 2\r\nContent-Length: 3\r\n", "{}")),
         ("a list of lengths", post("Content-Length: 2, 2\r\n", "{}")),
@@ -28,9 +31,15 @@ async fn ambiguous_requests_are_refused_and_the_connection_closed() {
         ("chunked twice", post("Transfer-Encoding: chunked, chunked\r\n", chunked)),
         ("chunked not last", post("Transfer-Encoding: chunked, identity\r\n", chunked)),
         ("gzip, chunked", post("Transfer-Encoding: gzip, chunked\r\n", chunked)),
-        ("two codings", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked)),
+        (
+            "two codings",
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked),
+        ),
         ("a vertical tab", post("Transfer-Encoding: \x0bchunked\r\n", chunked)),
-        ("HTTP/1.0 with chunks", post("Transfer-Encoding: chunked\r\n", chunked).replace("HTTP/1.1", "HTTP/1.0")),
+        (
+            "HTTP/1.0 with chunks",
+            post("Transfer-Encoding: chunked\r\n", chunked).replace("HTTP/1.1", "HTTP/1.0"),
+        ),
         ("a bare line feed", post("X: y\n", "")),
         ("a folded line", post("X: y\r\n z\r\n", "")),
         ("a space before the colon", post("Content-Length : 2\r\n", "{}")),
@@ -42,8 +51,17 @@ async fn ambiguous_requests_are_refused_and_the_connection_closed() {
         ("absolute form", get("http://x/v1/models", "Host: x\r\n")),
         ("absolute form, other host", get("http://y/v1/models", "Host: x\r\n")),
         ("asterisk form", get("*", "Host: x\r\n")),
-        ("an upgrade", get("/v1/models", "Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n")),
-        ("h2c by upgrade", get("/v1/models", "Host: x\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n")),
+        (
+            "an upgrade",
+            get("/v1/models", "Host: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"),
+        ),
+        (
+            "h2c by upgrade",
+            get(
+                "/v1/models",
+                "Host: x\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+            ),
+        ),
         ("a body on GET", get("/v1/models", "Host: x\r\nContent-Length: 2\r\n") + "{}"),
         ("dot segments", get("/v1/../v1/models", "Host: x\r\n")),
         ("hidden dot segments", get("/v1/%2e%2e/v1/models", "Host: x\r\n")),
@@ -100,7 +118,9 @@ async fn a_body_that_ends_early_reaches_nobody() {
     let provider = provider().await;
     let gateway = gateway(&provider).await;
     let mut stream = gateway.client().connect().await;
-    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 100\r\n\r\n{{}}");
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 100\r\n\r\n{{}}"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let mut rest = Vec::new();

@@ -57,7 +57,9 @@ async fn h2_requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
     tokio::spawn(connection);
     // Bodies without a length, small and large, plain and streamed, at once.
     let mut answers = Vec::new();
-    for (streamed, pad) in [(true, 0), (false, 0), (true, 200_000), (false, 900_000), (false, 1_100_000)] {
+    for (streamed, pad) in
+        [(true, 0), (false, 0), (true, 200_000), (false, 900_000), (false, 1_100_000)]
+    {
         let mut body = chat(streamed, "tokens=12");
         body["pad"] = json!("z".repeat(pad));
         let request = http::Request::post("https://localhost/v1/chat/completions")

@@ -3,7 +3,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::reload::Load;
-use crate::support::{Client, Config, Gateway, chat, gateway, provider, read_response, soon, split_events};
+use crate::support::{
+    Client, Config, Gateway, chat, gateway, provider, read_response, soon, split_events,
+};
 
 #[tokio::test]
 async fn a_drain_finishes_what_is_under_way_and_leaves_as_soon_as_idle() {
@@ -77,7 +79,8 @@ async fn an_upgrade_under_load_fails_nobody_and_open_streams_finish_on_the_old_p
 
     // A stream that outlives the hand-over, which takes Pingora five seconds.
     let mut long = client.connect().await;
-    let request = Client::request("/v1/chat/completions", "", &chat(true, "tokens=400,token_ms=20"));
+    let request =
+        Client::request("/v1/chat/completions", "", &chat(true, "tokens=400,token_ms=20"));
     long.write_all(&request).await.unwrap();
     let mut first = [0; 16];
     long.read_exact(&mut first).await.unwrap();

@@ -40,8 +40,7 @@ async fn a_slow_header_ends_the_connection_however_it_is_spread() {
 #[tokio::test]
 async fn a_slow_body_is_answered_with_408() {
     let provider = provider().await;
-    let config =
-        Config::for_provider(provider.address()).with("limits: { body_timeout: 300ms }");
+    let config = Config::for_provider(provider.address()).with("limits: { body_timeout: 300ms }");
     let gateway = Gateway::start(&config);
     let mut stream = gateway.client().connect().await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";

@@ -14,7 +14,8 @@ async fn a_changed_file_is_in_force_and_a_wrong_one_is_refused() {
     let config = Config::for_provider(provider.address());
     let gateway = Gateway::start(&config);
     assert_eq!(gateway.metric("sluicegate_config_generation", "").await, 1.0);
-    let renamed = config.clone().with_models("  new-name: { targets: [{ provider: sim, model: m }] }\n");
+    let renamed =
+        config.clone().with_models("  new-name: { targets: [{ provider: sim, model: m }] }\n");
     gateway.rewrite_config(&renamed);
     gateway.await_log("configuration in force");
     assert_eq!(gateway.client().get("/v1/models/new-name").await.status, 200);
@@ -110,11 +111,16 @@ impl Load {
 }
 
 /// As a good client does: keep-alive until the answer says `close`.
-async fn run(client: Client, number: usize, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) -> Vec<String> {
+async fn run(
+    client: Client,
+    number: usize,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+) -> Vec<String> {
     let mut failures = Vec::new();
     let mut stream = client.connect().await;
     while !stop.load(Ordering::Relaxed) {
-        let streamed = number % 2 == 0;
+        let streamed = number.is_multiple_of(2);
         let request =
             Client::request("/v1/chat/completions", "", &chat(streamed, "tokens=20,token_ms=1"));
         if let Err(error) = stream.write_all(&request).await {

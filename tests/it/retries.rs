@@ -6,7 +6,9 @@ use crate::support::{Client, Config, Gateway, chat, free_address, provider};
 
 fn two_targets(first: std::net::SocketAddr, second: std::net::SocketAddr) -> Config {
     let mut config = Config::for_provider(second);
-    config.providers += &format!("  dead: {{ dialect: openai, base_url: \"http://{first}/v1\", api_key: \"env:SIM_KEY\" }}\n");
+    config.providers += &format!(
+        "  dead: {{ dialect: openai, base_url: \"http://{first}/v1\", api_key: \"env:SIM_KEY\" }}\n"
+    );
     config.with_models(
         "  sim-1:\n    targets:\n      - { provider: dead, model: first-name, weight: 1000 }\n      \
          - { provider: sim, model: the-second-name, weight: 1 }\n    \
@@ -43,7 +45,9 @@ async fn errors_and_silence_are_tried_again_and_the_last_error_passes() {
     let failing = provider().await;
     let good = provider().await;
     let gateway = Gateway::start(&two_targets(failing.address(), good.address()));
-    for directives in ["fault=refuse-first,n=1000000", "fault=delay-head,ms=600000", "fault=empty-reply"] {
+    for directives in
+        ["fault=refuse-first,n=1000000", "fault=delay-head,ms=600000", "fault=empty-reply"]
+    {
         // The directive is for whoever reads it, so both get it; the good one must be told apart.
         let answer = gateway.client().post("/v1/chat/completions", &chat(false, directives)).await;
         assert!(answer.status >= 500, "{directives}: {}", answer.status);

@@ -33,11 +33,14 @@ async fn a_broken_stream_ends_in_an_error_event_of_the_dialect() {
     let provider = provider().await;
     let gateway = Gateway::start(&with_idle_timeout(&provider));
     let version = "anthropic-version: 2023-06-01\r\n";
-    for fault in ["truncate", "truncate-mid-event", "stall", "reset", "malformed-sse", "error-event"] {
+    for fault in
+        ["truncate", "truncate-mid-event", "stall", "reset", "malformed-sse", "error-event"]
+    {
         for chunking in ["events", "5"] {
             let directives = format!("fault={fault},after=3,tokens=20,chunking={chunking}");
             let what = format!("{directives}: ");
-            let openai = gateway.client().post("/v1/chat/completions", &chat(true, &directives)).await;
+            let openai =
+                gateway.client().post("/v1/chat/completions", &chat(true, &directives)).await;
             assert!(!openai.cut, "{what}the stream itself must end in order");
             if !lost_to_a_reset(fault, &openai) {
                 assert_eq!(openai.status, 200, "{what}");
@@ -46,8 +49,10 @@ async fn a_broken_stream_ends_in_an_error_event_of_the_dialect() {
                 assert!(!openai.text().contains("[DONE]"), "{what}");
             }
 
-            let anthropic =
-                gateway.client().post_with("/v1/messages", version, &messages(true, &directives)).await;
+            let anthropic = gateway
+                .client()
+                .post_with("/v1/messages", version, &messages(true, &directives))
+                .await;
             if !lost_to_a_reset(fault, &anthropic) {
                 let last = last_data(&anthropic.body);
                 assert_eq!(last["type"], "error", "{what}{}", anthropic.text());
@@ -80,11 +85,21 @@ async fn a_broken_stream_ends_in_an_error_event_of_the_dialect() {
 async fn a_broken_plain_answer_is_never_made_to_look_whole() {
     let provider = provider().await;
     let gateway = Gateway::start(&with_idle_timeout(&provider));
-    let cut = gateway.client().post("/v1/chat/completions", &chat(false, "fault=close-mid-body")).await;
+    let cut =
+        gateway.client().post("/v1/chat/completions", &chat(false, "fault=close-mid-body")).await;
     assert!(cut.cut, "{cut:?}");
-    let empty = gateway.client().post("/v1/chat/completions", &chat(false, "fault=empty-reply")).await;
+    for stream in [false, true] {
+        let request = chat(stream, "fault=not-json");
+        let page = gateway.client().post("/v1/chat/completions", &request).await;
+        assert_eq!((page.status, page.code().as_str()), (502, "upstream_error"), "{page:?}");
+    }
+    let empty =
+        gateway.client().post("/v1/chat/completions", &chat(false, "fault=empty-reply")).await;
     assert_eq!((empty.status, empty.code().as_str()), (502, "upstream_error"));
-    let error = gateway.client().post("/v1/chat/completions", &chat(false, "fault=status,status=418")).await;
+    let error = gateway
+        .client()
+        .post("/v1/chat/completions", &chat(false, "fault=status,status=418"))
+        .await;
     assert_eq!(error.status, 418, "a provider's own error passes");
     let busy = "fault=retry-after,status=429,seconds=7";
     let busy = gateway.client().post("/v1/chat/completions", &chat(false, busy)).await;
@@ -110,7 +125,8 @@ async fn a_client_that_leaves_takes_the_upstream_request_with_it() {
     }
     // While nothing has come yet, too.
     let mut stream = gateway.client().connect().await;
-    let request = Client::request("/v1/chat/completions", "", &chat(false, "fault=delay-head,ms=600000"));
+    let request =
+        Client::request("/v1/chat/completions", "", &chat(false, "fault=delay-head,ms=600000"));
     stream.write_all(&request).await.unwrap();
     soon("the request", provider.wait_until(|stats| stats.total.requests >= 3)).await;
     drop(stream);

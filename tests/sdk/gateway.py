@@ -14,7 +14,7 @@ STOP_SECONDS = 45
 
 
 class Gateway:
-    """A running `sluicegate demo`. Its files are in `directory`, which must be the owner's alone."""
+    """A running `sluicegate demo`. Its files are in `directory`, the owner's alone."""
 
     def __init__(self, directory: Path):
         self.url = ""
@@ -41,7 +41,9 @@ class Gateway:
                 errors="replace",
             )
         # Read to the end, or the gateway would block on a full pipe.
-        self._reader = threading.Thread(target=self._read_stderr, name="gateway stderr")
+        self._reader = threading.Thread(
+            target=self._read_stderr, name="gateway stderr", daemon=True
+        )
         self._reader.start()
         try:
             self._wait_for_announcement()
@@ -57,7 +59,7 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self._kill()
             raise AssertionError(f"SIGTERM did not end the gateway:\n{self.stderr}") from None
-        self._reader.join()
+        self._reader.join(STOP_SECONDS)
         assert code == 0, f"the gateway left with exit code {code}:\n{self.stderr}"
 
     @property
@@ -83,7 +85,7 @@ class Gateway:
     def _kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._reader.join()
+        self._reader.join(STOP_SECONDS)
 
 
 def binary() -> Path:

@@ -9,7 +9,7 @@ TOKEN = "token "
 
 
 def directives(**items) -> str:
-    """What the simulated provider shall do, for `user` or `metadata.user_id`; without its pauses."""
+    """What the simulated provider shall do, without pauses; for `user` or `metadata.user_id`."""
     chosen = {"first_token_ms": 0, "token_ms": 0} | items
     return ",".join(f"{key}={value}" for key, value in chosen.items())
 
