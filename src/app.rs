@@ -14,6 +14,7 @@ use sluicegate_filters::identify::Identify;
 use sluicegate_filters::screen::{
     Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::config::valid::Config;
 use crate::config::{self, Env, Loaded, Problems};
@@ -179,7 +180,7 @@ pub struct Gateway {
     pub in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
     /// Tells every exchange under way to end now: the process can't wait any longer.
-    pub leaving: Arc<tokio::sync::Notify>,
+    pub leaving: CancellationToken,
     /// Answers of the health routes: ready, not ready.
     health: OnceLock<[Bytes; 2]>,
 }
@@ -211,7 +212,7 @@ impl Gateway {
             busy: Arc::default(),
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
-            leaving: Arc::default(),
+            leaving: CancellationToken::new(),
             health: OnceLock::new(),
         }))
     }

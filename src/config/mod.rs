@@ -57,7 +57,7 @@ pub struct Loaded {
     pub config: Config,
     /// SHA-256 of the effective configuration in hex, secrets counted as their references. The same
     /// for two files that differ only in comments, order or spelled-out defaults. A secret's new
-    /// value behind an old reference does not change it; [`diff`] sees that.
+    /// value behind an old reference does not change it; [`diff()`] sees that.
     pub hash: String,
     /// What should be better, though it works.
     pub warnings: Vec<Problem>,

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pingora_timeout::fast_timeout::fast_sleep;
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long a request may have been under way without listening for the farewell. Well below what a
 /// drain leaves between the farewell and the end.
@@ -127,9 +126,9 @@ impl Deadlines {
 /// Pingora does for each chunk, costs a look at a few atomics and no new timer.
 pub struct Watchdog {
     deadlines: Arc<Deadlines>,
-    leaving: Arc<Notify>,
+    leaving: CancellationToken,
     timer: Option<Timer>,
-    farewell: Option<Pin<Box<OwnedNotified>>>,
+    farewell: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// Pingora's own timer: rounded up to 10 ms and shared by all that end in the same tick. A timer of
@@ -138,7 +137,7 @@ type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Watchdog {
     /// Watches `deadlines`, and for the process's wish to leave.
-    pub fn new(deadlines: Arc<Deadlines>, leaving: Arc<Notify>) -> Self {
+    pub fn new(deadlines: Arc<Deadlines>, leaving: CancellationToken) -> Self {
         Self { deadlines, leaving, timer: None, farewell: None }
     }
 
@@ -159,14 +158,19 @@ impl Watchdog {
                     None => timer.await,
                     Some(farewell) => tokio::select! {
                         biased;
-                        () = farewell => return Expiry::Leaving,
+                        () = farewell => {}
                         () = timer => {}
                     },
+                }
+                self.timer = None;
+                if self.leaving.is_cancelled() {
+                    self.farewell = None;
+                    return Expiry::Leaving;
                 }
                 // Only who outlives a first short wait listens for the farewell: registering takes
                 // a lock, and most requests are over before.
                 self.farewell
-                    .get_or_insert_with(|| Box::pin(self.leaving.clone().notified_owned()));
+                    .get_or_insert_with(|| Box::pin(self.leaving.clone().cancelled_owned()));
             }
             match self.deadlines.look(Instant::now()) {
                 Ok(expiry) => return expiry,
@@ -212,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_cut_ends_the_next_wait() {
         let (deadlines, _) = deadlines(3_600_000);
-        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
+        let mut watchdog = Watchdog::new(deadlines.clone(), CancellationToken::new());
         tokio::select! {
             biased;
             expiry = watchdog.expired() => panic!("{expiry:?} too early"),
@@ -224,15 +228,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_farewell_reaches_who_has_waited_for_a_while() {
+    async fn a_farewell_is_never_missed() {
         let (deadlines, _) = deadlines(3_600_000);
-        let leaving = Arc::new(Notify::new());
+        let leaving = CancellationToken::new();
         let mut watchdog = Watchdog::new(deadlines, leaving.clone());
         let waiting = tokio::spawn(async move { watchdog.expired().await });
-        while !waiting.is_finished() {
-            leaving.notify_waiters();
-            tokio::task::yield_now().await;
-        }
+        // Before it listens or after: it hears of it all the same.
+        leaving.cancel();
         assert_eq!(waiting.await.ok(), Some(Expiry::Leaving));
     }
 
@@ -242,7 +244,7 @@ mod tests {
         let start = Instant::now();
         let deadlines = Deadlines::new(start, hour, short);
         deadlines.expect_first_byte(start, hour);
-        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
+        let mut watchdog = Watchdog::new(deadlines.clone(), CancellationToken::new());
         let waiting = tokio::spawn(async move { watchdog.expired().await });
         tokio::task::yield_now().await;
         deadlines.expect_more(Instant::now(), short);
@@ -253,12 +255,15 @@ mod tests {
     async fn a_moved_deadline_is_looked_at_again() {
         let (deadlines, start) = deadlines(3_600_000);
         deadlines.expect_first_byte(start, Duration::from_millis(1));
-        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
+        let mut watchdog = Watchdog::new(deadlines.clone(), CancellationToken::new());
         assert_eq!(watchdog.expired().await, Expiry::FirstByte);
         assert_eq!(deadlines.expired(), Some(Expiry::FirstByte));
         // A further attempt starts afresh.
         deadlines.expect_first_byte(Instant::now(), Duration::from_secs(3600));
         assert_eq!(deadlines.expired(), None);
         assert!(deadlines.look(Instant::now()).is_err());
+        // And the same watchdog can be asked again.
+        deadlines.expect_first_byte(Instant::now(), Duration::from_millis(1));
+        assert_eq!(watchdog.expired().await, Expiry::FirstByte);
     }
 }

@@ -36,7 +36,7 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
     let drained = idle_by(&gateway, QUIET, deadline - FAREWELL.min(timeout)).await;
     if !drained {
         // Streams under way end with an error event instead of a cut.
-        gateway.leaving.notify_waiters();
+        gateway.leaving.cancel();
         idle_by(&gateway, Duration::ZERO, deadline - FAREWELL.min(timeout) / 3).await;
     }
     tracing::info!(drained, "leaving");
