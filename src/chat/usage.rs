@@ -31,6 +31,20 @@ impl Usage {
     /// The largest count that is believed, about 10^12. A larger one is cut to it.
     pub const MAX_COUNT: u64 = 1 << 40;
 
+    /// Every count with its name, as metrics and logs have it.
+    pub fn kinds(&self) -> [(&'static str, u64); 8] {
+        [
+            ("input", self.input),
+            ("cache_read", self.cache_read),
+            ("cache_write_5m", self.cache_write_5m),
+            ("cache_write_1h", self.cache_write_1h),
+            ("output", self.output),
+            ("reasoning", self.reasoning),
+            ("audio_input", self.audio_input),
+            ("audio_output", self.audio_output),
+        ]
+    }
+
     /// All input tokens, however they are priced.
     pub fn total_input(&self) -> u64 {
         self.input

@@ -435,12 +435,21 @@ fn who_may_call() {
         "admin:\n  master_key: env:WEAK_KEY",
         "c.yaml:2:15: admin.master_key: the master key is a known placeholder, which production refuses; make one with `sluicegate keys generate-master`",
     );
-    for name in ["authorization", "Cookie", "x-api-key", "host", "x-forwarded-for", "te"] {
+    // The filter's list, with its reasons: a name that passes here passes there.
+    for (name, reason) in [
+        ("authorization", "it is a credential for the gateway"),
+        ("Cookie", "it is a credential for the gateway"),
+        ("x-api-key", "it is a credential for the gateway"),
+        ("host", "the gateway sets it for the message that it sends"),
+        ("x-forwarded-for", "it says who the client is, and clients can write it themselves"),
+        ("te", "it is about one connection (RFC 9110 section 7.6.1)"),
+        ("x_tenant", "some servers take an underscore for a hyphen"),
+    ] {
         let lower = name.to_lowercase();
         refused(
             &format!("request_headers: {{ allow: [{name}] }}"),
             &format!(
-                "c.yaml:1:28: request_headers.allow[0]: `{lower}` never goes on to a provider; take it out; `providers.<name>.headers` sets a header of yours"
+                "c.yaml:1:28: request_headers.allow[0]: `{lower}` never goes on to a provider: {reason}; take it out; `providers.<name>.headers` sets a header of yours"
             ),
         );
     }

@@ -290,16 +290,7 @@ impl Members {
     fn usage(&mut self, usage: &Usage) {
         self.name("usage");
         let start = self.0.len();
-        for (kind, tokens) in [
-            ("input", usage.input),
-            ("cache_read", usage.cache_read),
-            ("cache_write_5m", usage.cache_write_5m),
-            ("cache_write_1h", usage.cache_write_1h),
-            ("output", usage.output),
-            ("reasoning", usage.reasoning),
-            ("audio_input", usage.audio_input),
-            ("audio_output", usage.audio_output),
-        ] {
+        for (kind, tokens) in usage.kinds() {
             // The kinds that most answers don't have would be most of the line.
             if tokens > 0 || matches!(kind, "input" | "output") {
                 self.number(kind, tokens);

@@ -294,14 +294,7 @@ impl Metrics {
         for (kind, tokens) in [("input", usage.total_input()), ("output", usage.output)] {
             self.genai_tokens.with_label_values(&[model, provider, kind]).observe(tokens as f64);
         }
-        for (kind, tokens) in [
-            ("input", usage.input),
-            ("cache_read", usage.cache_read),
-            ("cache_write_5m", usage.cache_write_5m),
-            ("cache_write_1h", usage.cache_write_1h),
-            ("output", usage.output),
-            ("reasoning", usage.reasoning),
-        ] {
+        for (kind, tokens) in usage.kinds() {
             if tokens > 0 {
                 self.tokens.with_label_values(&[model, provider, kind]).inc_by(tokens);
             }

@@ -116,7 +116,7 @@ fn forwarded_by_default(name: &str) -> bool {
 }
 
 /// Why a request header must not be forwarded even if configured, or `None` if it may be.
-fn never_forwarded(name: &str) -> Option<&'static str> {
+pub fn never_forwarded(name: &str) -> Option<&'static str> {
     if name.contains('_') {
         return Some("some servers take an underscore for a hyphen");
     }

@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 use secrecy::ExposeSecret;
+use sluicegate_filters::screen::headers::never_forwarded;
 
 use super::{section, value};
 use crate::config::master_key;
@@ -114,8 +115,8 @@ pub(super) fn request_headers(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -
     let allow = value(reader, fields.as_ref(), "allow", |reader, at| {
         reader.list(at, |reader, at| {
             let name = reader.header_name(at)?;
-            if is_credential(&name) || is_own(&name) {
-                let message = format!("`{name}` never goes on to a provider");
+            if let Some(reason) = never_forwarded(name.as_str()) {
+                let message = format!("`{name}` never goes on to a provider: {reason}");
                 let hint = "take it out; `providers.<name>.headers` sets a header of yours";
                 reader.wrong(at, message, hint);
                 return None;

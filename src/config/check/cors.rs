@@ -1,5 +1,6 @@
 //! `cors`: which web pages may call the gateway.
 
+use sluicegate_filters::screen::cors::{DEFAULT_ALLOW_HEADERS, DEFAULT_EXPOSE_HEADERS};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -26,31 +27,6 @@ pub(in crate::config) const KEYS: Keys = Keys {
     later: &[],
 };
 
-/// What the providers' own clients send from a browser.
-const ALLOW_HEADERS: [&str; 9] = [
-    "authorization",
-    "content-type",
-    "x-api-key",
-    "api-key",
-    "anthropic-version",
-    "anthropic-beta",
-    "openai-beta",
-    "idempotency-key",
-    "x-request-id",
-];
-
-/// What this gateway says in headers beside the answer.
-const EXPOSE_HEADERS: [&str; 8] = [
-    "x-request-id",
-    "retry-after",
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-tokens",
-];
-
 /// Reads `cors`.
 pub(super) fn cors(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Cors {
     let fields = section(reader, at.as_ref(), &KEYS);
@@ -71,9 +47,9 @@ pub(super) fn cors(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Cors {
     Cors {
         origins,
         allow_headers: value(reader, fields, "allow_headers", headers)
-            .unwrap_or_else(|| ALLOW_HEADERS.map(HeaderName::from_static).to_vec()),
+            .unwrap_or_else(|| DEFAULT_ALLOW_HEADERS.map(HeaderName::from_static).to_vec()),
         expose_headers: value(reader, fields, "expose_headers", headers)
-            .unwrap_or_else(|| EXPOSE_HEADERS.map(HeaderName::from_static).to_vec()),
+            .unwrap_or_else(|| DEFAULT_EXPOSE_HEADERS.map(HeaderName::from_static).to_vec()),
         max_age: max_age.unwrap_or(Duration::from_secs(600)),
         credentials: credentials.unwrap_or(false),
     }
