@@ -39,7 +39,7 @@ pub async fn read(
     let declared = usize::try_from(limit.declared().unwrap_or(0)).unwrap_or(MAX_UPFRONT);
     let mut body = BodyBuffer::with_capacity(declared.min(MAX_UPFRONT));
     let whole = async {
-        while let Some(chunk) = session.read_request_body().await.map_err(NoBody::Gone)? {
+        while let Some(chunk) = session.read_request_body().await.map_err(unreadable)? {
             limit.admit((body.len() + chunk.len()) as u64).map_err(NoBody::Denied)?;
             body.extend_from_slice(&chunk);
         }
@@ -51,6 +51,18 @@ pub async fn read(
             DenialKind::RequestTimeout,
             format!("The request body did not arrive within {} s.", timeout.as_secs_f32()),
         ))),
+    }
+}
+
+/// A connection that ended has nobody to answer; whoever sends chunks that are none, has.
+fn unreadable(error: Box<pingora_core::Error>) -> NoBody {
+    use pingora_core::ErrorType::{ConnectionClosed, H2Error, ReadError, ReadTimedout};
+    match error.etype() {
+        ConnectionClosed | ReadError | ReadTimedout | H2Error => NoBody::Gone(error),
+        _ => NoBody::Denied(Denial::new(
+            DenialKind::InvalidRequestFraming,
+            "The request body is not framed as its header says.",
+        )),
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     ctx.held.release(session);
     let failure = Failure::of(error, ctx);
     ctx.end.get_or_insert(failure.end);
-    ctx.detail.get_or_insert_with(|| error.to_string());
+    ctx.detail.get_or_insert_with(|| detail(error));
     // The connection is closed: Pingora does not use one again after an error.
     session.set_keepalive(None);
     let written = session.response_written().map(|head| head.status);
@@ -83,6 +83,16 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
         }
     };
     FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+/// What the log says of a cause: its kind, and the system's word for it. Not Pingora's whole text:
+/// it may quote the bytes that could not be parsed, and those are somebody's.
+fn detail(error: &Error) -> String {
+    let kind = error.etype().as_str();
+    match error.root_cause().downcast_ref::<std::io::Error>() {
+        Some(cause) => format!("{kind}: {cause}"),
+        None => kind.to_owned(),
+    }
 }
 
 /// Ends a stream under way with an error event. A document under way gets no end at all: the

@@ -177,11 +177,7 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     }
     if response.status.is_success() && !is_of_an_api(response) {
         // A page of some box on the way. Passed on, an SDK would take it for an empty answer.
-        return Err(Error::explain(
-            ErrorType::InvalidHTTPHeader,
-            "the provider answered with neither JSON nor an event stream",
-        )
-        .into_up());
+        return Err(Error::new(ErrorType::Custom("neither_json_nor_event_stream")).into_up());
     }
     Ok(())
 }

@@ -69,6 +69,7 @@ async fn ambiguous_requests_are_refused_and_the_connection_closed() {
         ("a backslash", get("/v1\\models", "Host: x\r\n")),
         ("a hidden NUL", get("/v1/models/%00", "Host: x\r\n")),
         ("another expectation", post("Expect: 200-ok\r\nContent-Length: 2\r\n", "{}")),
+        ("chunks that are none", post("Transfer-Encoding: chunked\r\n", "zz\r\n{}\r\n0\r\n\r\n")),
         ("no HTTP at all", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_owned()),
     ];
     for (what, request) in cases {
