@@ -48,7 +48,7 @@ compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
 fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 	for target in sse peek config; do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; \
+		cargo +nightly fuzz run $$target -- -max_len=150000 -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; \
 	done
 
 .PHONY: deny

@@ -259,11 +259,6 @@ impl Gateway {
         let loaded = loaded
             .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })??;
         let before = self.current();
-        // Certificates and secrets change behind unchanged references, so they are read anew even
-        // where the file is the same.
-        if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.listeners.proxy.tls) {
-            acceptor.reload(files)?;
-        }
         for change in config::diff(&before.config, &loaded.config) {
             if change.effect == config::Effect::Restart {
                 tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
@@ -271,13 +266,19 @@ impl Gateway {
         }
         let unchanged =
             loaded.hash == before.hash && !secrets_differ(&before.config, &loaded.config);
-        if unchanged {
-            return Ok((before.generation, false));
+        let files = loaded.config.listeners.proxy.tls.clone();
+        let generation = before.generation + 1;
+        let next = (!unchanged)
+            .then(|| Runtime::build(loaded, generation, &self.resolvers))
+            .transpose()?;
+        // Certificates change behind unchanged paths, so they are read anew in any case; after all
+        // else that could be refused, since from here on the change is made.
+        if let (Some(acceptor), Some(files)) = (&self.tls, &files) {
+            acceptor.reload(files)?;
         }
-        let next = Runtime::build(loaded, before.generation + 1, &self.resolvers)?;
+        let Some(next) = next else { return Ok((before.generation, false)) };
         // New names get their addresses before the first request needs them.
         self.resolvers.refresh(true).await;
-        let generation = next.generation;
         self.current.store(Arc::new(next));
         Ok((generation, true))
     }

@@ -4,17 +4,28 @@ mod auth;
 mod config;
 mod metrics;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::app::Gateway;
+
+/// Connections of one of these listeners.
+const CONNECTIONS: usize = 256;
+/// How long a request's header may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait after a failed accept, which is nearly always a lack of files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Serves the admin API.
 pub async fn serve_admin(gateway: Arc<Gateway>, listener: TcpListener) {
@@ -37,15 +48,37 @@ pub async fn serve_metrics(gateway: Arc<Gateway>, listener: TcpListener) {
     serve("metrics", gateway, router, listener).await;
 }
 
+/// Serves connections, so many at once and no more, each with a deadline for its header: these
+/// listeners may face a network, and files are for the proxy's connections.
 async fn serve(
     name: &'static str,
     gateway: Arc<Gateway>,
     router: Router<Arc<Gateway>>,
     listener: TcpListener,
 ) {
-    let service = router.with_state(gateway).into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).await {
-        tracing::error!(name, %error, "listener ended");
+    let router = router.with_state(gateway);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(name, %error, "connection not accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
+        tokio::spawn(async move {
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = served.await {
+                tracing::debug!(name, %error, "connection ended");
+            }
+            drop(place);
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use pingora_core::protocols::http::ServerSession;
 
@@ -29,6 +29,8 @@ pub struct Conn {
     serving: AtomicUsize,
     /// Whether this is HTTP/2, whose idle connections Pingora closes, with a GOAWAY.
     multiplexed: AtomicBool,
+    /// How often the phase has changed: tells a new wait from an old one in the same phase.
+    epoch: AtomicU32,
     /// Bytes read since the last request ended; tells a pipelined request from a fresh one.
     read_since_request: AtomicU64,
     /// Connections that are not idle, process-wide: a drain waits for them.
@@ -47,6 +49,7 @@ impl Conn {
             phase: AtomicU8::new(Phase::Idle as u8),
             serving: AtomicUsize::new(0),
             multiplexed: AtomicBool::new(false),
+            epoch: AtomicU32::new(0),
             read_since_request: AtomicU64::new(0),
             busy,
             _permit: permit,
@@ -96,6 +99,11 @@ impl Conn {
         }
     }
 
+    /// Changes with each change of the phase.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
     /// Whether the deadlines between requests are ours to keep.
     pub(super) fn has_deadlines(&self) -> bool {
         !self.multiplexed.load(Ordering::Relaxed)
@@ -110,6 +118,9 @@ impl Conn {
 
     fn enter(&self, phase: Phase) {
         let before = self.phase.swap(phase as u8, Ordering::Relaxed);
+        if before != phase as u8 {
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+        }
         match (before == Phase::Idle as u8, phase == Phase::Idle) {
             (true, false) => drop(self.busy.fetch_add(1, Ordering::Relaxed)),
             (false, true) => drop(self.busy.fetch_sub(1, Ordering::Relaxed)),

@@ -33,11 +33,14 @@ pub struct GuardedStream {
     digest: Arc<ProxyDigest>,
     header_timeout: Duration,
     idle_timeout: Duration,
-    /// The phase that the last read had to wait in, and since when.
-    waiting: (Phase, Instant),
+    /// The connection's epoch when a read first had to wait in it, and since when.
+    waiting: (u32, Instant),
     /// One for the connection's life: it looks when it fires and sleeps on where it woke too early.
     /// Never slower than the shorter timeout, so that no deadline is slept through.
     timer: Pin<Box<Sleep>>,
+    write_timeout: Duration,
+    /// Runs while a write makes no progress. Pingora has such a deadline for bodies, not for heads.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedStream {
@@ -47,6 +50,7 @@ impl GuardedStream {
         conn: Arc<Conn>,
         header_timeout: Duration,
         idle_timeout: Duration,
+        write_timeout: Duration,
     ) -> Self {
         // Pingora hands this digest to every request of the connection, over HTTP/1 and HTTP/2
         // alike; it is the one place where a connection can carry something of ours.
@@ -55,15 +59,43 @@ impl GuardedStream {
         let response = Box::new(empty.unwrap_or_else(|_| unreachable!("200 is a valid status")));
         let digest = Arc::new(ProxyDigest::new(response, Some(user_data)));
         let timer = Box::pin(tokio::time::sleep(header_timeout.min(idle_timeout)));
-        let waiting = (Phase::Idle, Instant::now());
-        Self { inner, conn, digest, header_timeout, idle_timeout, waiting, timer }
+        let waiting = (conn.epoch(), Instant::now());
+        Self {
+            inner,
+            conn,
+            digest,
+            header_timeout,
+            idle_timeout,
+            waiting,
+            timer,
+            write_timeout,
+            stuck: None,
+        }
+    }
+
+    /// Passes a write's result on, and ends one that has made no progress for too long.
+    fn poll_progress<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stuck = None;
+            return result;
+        }
+        let within = self.write_timeout;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
+        ready!(stuck.as_mut().poll(cx));
+        let slow = "the client does not read its answer";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, slow)))
     }
 
     /// Ready when the client was too slow.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.conn.phase();
-        if self.waiting.0 != phase {
-            self.waiting = (phase, Instant::now());
+        let epoch = self.conn.epoch();
+        if self.waiting.0 != epoch {
+            self.waiting = (epoch, Instant::now());
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
@@ -114,11 +146,13 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let result = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.poll_progress(cx, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.poll_progress(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -130,7 +164,8 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.poll_progress(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -199,5 +234,55 @@ impl GetProxyDigest for GuardedStream {
 impl GetSocketDigest for GuardedStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.inner.get_socket_digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::edge::ConnectionLimits;
+
+    fn guarded(timeouts: [u64; 3]) -> (GuardedStream, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
+        let conn = Arc::new(Conn::new(None, permit, Arc::default()));
+        let [header, idle, write] = timeouts.map(Duration::from_millis);
+        (GuardedStream::new(Box::new(ours), conn, header, idle, write), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_is_given_up() {
+        let (mut stream, _theirs) = guarded([60_000, 60_000, 20]);
+        let error = stream.write_all(&[0; 1000]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_waited_for() {
+        let (mut stream, mut theirs) = guarded([60_000, 60_000, 60_000]);
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).await.map(|_| all.len())
+        });
+        stream.write_all(&[0; 1000]).await.expect("somebody reads");
+        drop(stream);
+        assert_eq!(reading.await.ok().and_then(Result::ok), Some(1000));
+    }
+
+    #[tokio::test]
+    async fn a_byte_does_not_extend_the_headers_deadline() {
+        let (mut stream, mut theirs) = guarded([30, 60_000, 60_000]);
+        let dripping = tokio::spawn(async move {
+            while theirs.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let mut all = Vec::new();
+        let error = stream.read_to_end(&mut all).await.expect_err("too slow");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(stream);
+        assert!(dripping.await.is_ok());
     }
 }

@@ -74,6 +74,7 @@ impl ServerApp for Edge {
         let runtime = self.gateway.current();
         let limits = &runtime.config.limits;
         let (header_timeout, idle_timeout) = (limits.header_timeout, limits.keepalive_timeout);
+        let write_timeout = limits.write_timeout;
 
         // Before TLS: a handshake is the most expensive thing a stranger can make us do.
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr().cloned());
@@ -93,7 +94,7 @@ impl ServerApp for Edge {
 
         let stream = self.secure(stream, header_timeout).await?;
         let conn = Arc::new(Conn::new(peer, permit, self.gateway.busy.clone()));
-        let guarded = GuardedStream::new(stream, conn, header_timeout, idle_timeout);
+        let guarded = GuardedStream::new(stream, conn, header_timeout, idle_timeout, write_timeout);
         ServerApp::process_new(&self.proxy, Box::new(guarded), shutdown).await
     }
 

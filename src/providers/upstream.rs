@@ -10,8 +10,8 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE,
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use pingora_core::protocols::ALPN;
 use pingora_core::protocols::tls::CaType;
+use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_http::RequestHeader;
@@ -31,8 +31,12 @@ const MAX_H2_STREAMS: usize = 100;
 /// How long a pooled connection may be idle. Below the 60 s after which common load balancers
 /// close their side, so that few pooled connections turn out dead.
 const POOL_IDLE: Duration = Duration::from_secs(50);
-/// How long one write to a provider may make no progress.
+/// How long writing a request may take, beside what its size needs.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The slowest uplink that a large body is given time for, in bytes a second.
+const SLOWEST_UPLINK: u64 = 128 * 1024;
+/// How often a silent connection to a provider is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// A provider, ready to be called.
 pub struct Upstream {
@@ -113,11 +117,13 @@ impl Upstream {
     }
 
     /// Where to connect for one attempt; `None` while the name has no known address.
-    pub fn peer(&self, timeouts: &ModelTimeouts) -> Option<Box<HttpPeer>> {
+    /// Its write timeout is for all of the body, which Pingora writes at once.
+    pub fn peer(&self, timeouts: &ModelTimeouts, body_len: usize) -> Option<Box<HttpPeer>> {
         let mut peer = HttpPeer::new(self.resolver.pick()?, self.tls, self.sni.clone());
         peer.options = self.options.clone();
         peer.options.connection_timeout = Some(timeouts.connect);
         peer.options.total_connection_timeout = Some(timeouts.connect);
+        peer.options.write_timeout = Some(WRITE_TIMEOUT + upload_time(body_len));
         peer.group_key = self.group_key;
         Some(Box::new(peer))
     }
@@ -150,6 +156,11 @@ impl Upstream {
         head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).ok()?;
         Some(head)
     }
+}
+
+/// What a body of this size is allowed for its upload.
+pub fn upload_time(body_len: usize) -> Duration {
+    Duration::from_secs(body_len as u64 / SLOWEST_UPLINK)
 }
 
 fn headers(
@@ -186,7 +197,16 @@ fn options(provider: &Provider) -> Result<PeerOptions, UpstreamError> {
     };
     options.max_h2_streams = MAX_H2_STREAMS;
     options.idle_timeout = Some(POOL_IDLE);
-    options.write_timeout = Some(WRITE_TIMEOUT);
+    // A connection that a middlebox has forgotten looks alive for a quarter of an hour, and over
+    // HTTP/2 it would take all of the provider's traffic. So it is asked.
+    options.h2_ping_interval = Some(PING_EVERY);
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: PING_EVERY,
+        interval: Duration::from_secs(5),
+        count: 3,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::ZERO,
+    });
     // Reads have the watchdog, which tells the first byte from the gaps between bytes.
     options.read_timeout = None;
     options.verify_cert = true;

@@ -72,6 +72,8 @@ pub struct Exchange {
     pub tried: Vec<usize>,
     /// When to give up.
     pub deadlines: Arc<Deadlines>,
+    /// Whether a pooled connection has turned out dead: once is bad luck.
+    pub stale_seen: bool,
     /// Whether the usage chunk is ours and must be taken out of the stream.
     pub hide_usage: bool,
     /// The answer, once its header has come.

@@ -1,7 +1,9 @@
 //! What is done when something breaks: try again where nothing has been sent yet, and else an
 //! error that the caller can read.
 
-use pingora_core::{Error, ErrorSource, ErrorType};
+use std::time::Duration;
+
+use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::{FailToProxy, Session};
 use sluicegate_filters::{Denial, DenialKind};
 
@@ -14,6 +16,9 @@ use crate::config::valid::RetryOn;
 
 /// The status of a request whose client did not wait; never on the wire, as in nginx's logs.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// How soon after the request a dead pooled connection shows.
+const STALE_WITHIN: Duration = Duration::from_millis(500);
 
 /// No connection could be made: nothing has been sent to anyone.
 pub fn while_connecting(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
@@ -39,11 +44,21 @@ pub fn while_proxying(
     let Some(exchange) = &mut ctx.exchange else { return error };
     let expired = exchange.deadlines.expired();
     if *error.esource() == ErrorSource::Upstream {
-        error.retry.decide_reuse(client_reused);
-        if error.retry() {
-            // The pooled connection was dead before our request: the same target again, and not
-            // one of the attempts.
+        // "The connection ended before an answer" is all that Pingora knows. Only where that was at
+        // once, the pooled connection was surely dead already and nobody has seen the request; a
+        // provider that has worked on it for a while may charge for it.
+        let unseen = match error.retry {
+            RetryType::Decided(retry) => retry,
+            RetryType::ReusedOnly => {
+                client_reused
+                    && exchange.times.sent.is_none_or(|at| at.elapsed() < STALE_WITHIN)
+                    && !std::mem::replace(&mut exchange.stale_seen, true)
+            }
+        };
+        if unseen {
+            // The same target again, and not one of the attempts.
             exchange.times = Times::default();
+            error.set_retry(true);
             return error;
         }
         error.set_retry(may_retry(ctx, RetryOn::ServerError));
@@ -53,7 +68,8 @@ pub fn while_proxying(
     error
 }
 
-fn may_retry(ctx: &Ctx, cause: RetryOn) -> bool {
+/// Whether `cause` is worth another attempt, and one is left.
+pub fn may_retry(ctx: &Ctx, cause: RetryOn) -> bool {
     ctx.exchange
         .as_ref()
         .is_some_and(|exchange| exchange.may_retry() && exchange.model.retries.on.contains(&cause))
@@ -63,7 +79,8 @@ fn may_retry(ctx: &Ctx, cause: RetryOn) -> bool {
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
     ctx.held.release(session);
     let failure = Failure::of(error, ctx);
-    ctx.end.get_or_insert(failure.end);
+    let whole = ctx.exchange.as_ref().is_some_and(|exchange| exchange.reply.is_whole());
+    ctx.end.get_or_insert(if whole { End::Complete } else { failure.end });
     ctx.detail.get_or_insert_with(|| detail(error));
     // The connection is closed: Pingora does not use one again after an error.
     session.set_keepalive(None);

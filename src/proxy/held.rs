@@ -170,7 +170,10 @@ impl CustomSession for HeldSession {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        self.inner_mut().response_duplex_vec(tasks).await
+        let done = self.inner_mut().response_duplex_vec(tasks).await;
+        // A slow reader is not a silent provider.
+        self.watchdog.restart_silence();
+        done
     }
 
     fn set_read_timeout(&mut self, timeout: Option<Duration>) {

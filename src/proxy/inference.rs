@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use http::Version;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -14,12 +14,14 @@ use sluicegate_filters::{Denial, DenialKind};
 use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::Reply;
-use super::respond;
 use super::watchdog::{Deadlines, Watchdog};
+use super::{failure, respond};
 use crate::app::Gateway;
+use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::{PeekError, peek};
 use crate::dialects::rewrite::{BodyBuffer, rewrite, rewrite_copy};
+use crate::providers::upstream::upload_time;
 use crate::routing::Model;
 
 /// Reads the body, learns from it which model is asked for, and makes ready to call a provider.
@@ -99,6 +101,7 @@ fn exchange(
         peek,
         tried: vec![first],
         deadlines,
+        stale_seen: false,
         hide_usage,
         reply: Reply::Awaited,
         times: Times::default(),
@@ -129,13 +132,16 @@ pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     exchange.times = Times { chosen: Some(now), ..Times::default() };
     let timeouts = &exchange.model.timeouts;
-    exchange.deadlines.expect_first_byte(now, timeouts.connect + timeouts.first_byte);
-    exchange.target().upstream.peer(timeouts).ok_or_else(|| {
-        let name = &exchange.target().upstream.name;
-        tracing::warn!(provider = %name, generation = runtime.generation, "no address known");
-        Error::explain(ErrorType::ConnectNoRoute, "the provider's name has no known address")
-            .into_up()
-    })
+    let answer_in = timeouts.first_byte + upload_time(exchange.body_len);
+    exchange.deadlines.expect_first_byte(now, timeouts.connect + answer_in);
+    if let Some(peer) = exchange.target().upstream.peer(timeouts, exchange.body_len) {
+        return Ok(peer);
+    }
+    let name = &exchange.target().upstream.name;
+    tracing::warn!(provider = %name, generation = runtime.generation, "no address known");
+    let mut error = Error::new(ErrorType::ConnectNoRoute);
+    error.set_retry(failure::may_retry(ctx, RetryOn::Connect));
+    Err(error.into_up())
 }
 
 /// Writes the head that the provider gets.
@@ -154,7 +160,8 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     *head = ours;
     let now = Instant::now();
     exchange.times.sent = Some(now);
-    exchange.deadlines.expect_first_byte(now, exchange.model.timeouts.first_byte);
+    let answer_in = exchange.model.timeouts.first_byte + upload_time(exchange.body_len);
+    exchange.deadlines.expect_first_byte(now, answer_in);
     Ok(())
 }
 
@@ -162,6 +169,10 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
 /// caller yet, so another attempt goes unseen.
 pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked for another protocol; what follows would pass unseen.
+        return Err(Error::new(ErrorType::Custom("unasked_upgrade")).into_up());
+    }
     if response.status.is_informational() {
         return Ok(());
     }
@@ -176,13 +187,17 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         return Err(error.into_up());
     }
     if response.status.is_success() && !is_of_an_api(response) {
-        // A page of some box on the way. Passed on, an SDK would take it for an empty answer.
+        // A page of some box on the way, or nothing at all. Passed on, an SDK would take it for an
+        // empty answer.
         return Err(Error::new(ErrorType::Custom("neither_json_nor_event_stream")).into_up());
     }
     Ok(())
 }
 
 fn is_of_an_api(response: &ResponseHeader) -> bool {
+    if response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0") {
+        return false;
+    }
     let content_type = response.headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
     [&b"application/json"[..], b"text/event-stream"].into_iter().any(|kind| {
         content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))

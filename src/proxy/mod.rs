@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
@@ -71,6 +72,8 @@ impl ProxyHttp for Proxy {
         session.set_write_timeout(Some(limits.write_timeout));
         // Bytes of a next request are kept, so that it can be refused instead of vanishing.
         session.set_pipelining_enabled(true);
+        // A provider's 1xx heads are between it and us.
+        session.set_ignore_info_resp(true);
         ctx.conn = Conn::of(session).cloned();
         ctx.dialect = Endpoint::from_path(session.req_header().uri.path())
             .map_or(Dialect::OpenAi, Endpoint::dialect);
@@ -152,6 +155,20 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Duration>> {
         stream::body(body, end_of_stream, ctx)?;
         Ok(None)
+    }
+
+    /// An HTTP/2 body may end in trailers. They are the provider's and do not pass; but the end that
+    /// they are is judged like any other.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        upstream_trailers: &mut HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Bytes>> {
+        upstream_trailers.clear();
+        let mut rest = None;
+        stream::body(&mut rest, true, ctx)?;
+        Ok(rest)
     }
 
     fn fail_to_connect(

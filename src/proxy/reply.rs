@@ -101,6 +101,15 @@ impl StreamState {
 }
 
 impl Reply {
+    /// Whether all of the answer has been forwarded, whatever becomes of its connection.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.is_whole(),
+            Self::Document(scanner) => scanner.is_complete(),
+            Self::Awaited | Self::Opaque => false,
+        }
+    }
+
     /// The usage seen so far.
     pub fn usage(&mut self) -> Option<Usage> {
         match self {

@@ -49,6 +49,8 @@ pub struct Deadlines {
     start: Instant,
     next: AtomicU64,
     next_is: AtomicU8,
+    /// The last wait for more bytes that was set.
+    idle: AtomicU64,
     total: u64,
     /// The longest sleep. No deadline is ever set nearer than this, so none is slept through.
     step: u64,
@@ -64,6 +66,7 @@ impl Deadlines {
             start,
             next: AtomicU64::new(u64::MAX),
             next_is: AtomicU8::new(Expiry::FirstByte as u8),
+            idle: AtomicU64::new(0),
             total: millis(total),
             step: millis(shortest).max(1),
             cut: AtomicBool::new(false),
@@ -80,6 +83,7 @@ impl Deadlines {
 
     /// Bytes have come: the next are due `within` from `now`.
     pub fn expect_more(&self, now: Instant, within: Duration) {
+        self.idle.store(millis(within), Ordering::Relaxed);
         self.next_is.store(Expiry::Idle as u8, Ordering::Relaxed);
         self.next.store(millis(now - self.start + within), Ordering::Relaxed);
     }
@@ -139,6 +143,15 @@ impl Watchdog {
     /// Watches `deadlines`, and for the process's wish to leave.
     pub fn new(deadlines: Arc<Deadlines>, leaving: CancellationToken) -> Self {
         Self { deadlines, leaving, timer: None, farewell: None }
+    }
+
+    /// The provider was not listened to while the client was written to: its silence begins now.
+    pub fn restart_silence(&self) {
+        let deadlines = &self.deadlines;
+        if deadlines.next_is.load(Ordering::Relaxed) == Expiry::Idle as u8 {
+            let within = Duration::from_millis(deadlines.idle.load(Ordering::Relaxed));
+            deadlines.expect_more(Instant::now(), within);
+        }
     }
 
     /// Completes when a deadline has passed. Cancel-safe.

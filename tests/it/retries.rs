@@ -68,3 +68,17 @@ async fn nobody_there_is_said_so() {
     let log = gateway.stop().await;
     assert_eq!((&log[0]["end"], &log[0]["attempts"]), (&json!("unreachable"), &json!(2)));
 }
+
+#[tokio::test]
+async fn a_name_without_an_address_is_passed_over() {
+    let provider = provider().await;
+    let mut config = two_targets(free_address(), provider.address());
+    config.providers += "  lost: { dialect: openai, base_url: \"https://name.invalid/v1\", api_key: \"env:SIM_KEY\" }\n";
+    config.models = config.models.replace("provider: dead", "provider: lost");
+    let gateway = Gateway::start(&config);
+    for _ in 0..5 {
+        let answer = gateway.client().post("/v1/chat/completions", &chat(false, "")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(provider.ledger().total.requests, 5);
+}
