@@ -176,6 +176,8 @@ pub struct Gateway {
     pub connections: Arc<ConnectionLimits>,
     /// Connections with a request, or part of one, on them.
     pub busy: Arc<AtomicUsize>,
+    /// Open HTTP/2 connections of clients.
+    pub multiplexed: Arc<AtomicUsize>,
     /// Requests that are not settled yet.
     pub in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
@@ -210,6 +212,7 @@ impl Gateway {
             access_log,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
+            multiplexed: Arc::default(),
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),

@@ -35,6 +35,8 @@ pub struct Conn {
     read_since_request: AtomicU64,
     /// Connections that are not idle, process-wide: a drain waits for them.
     busy: Arc<AtomicUsize>,
+    /// Open HTTP/2 connections, process-wide.
+    all_multiplexed: Arc<AtomicUsize>,
     _permit: ConnectionPermit,
 }
 
@@ -43,6 +45,7 @@ impl Conn {
         peer: Option<IpAddr>,
         permit: ConnectionPermit,
         busy: Arc<AtomicUsize>,
+        all_multiplexed: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             peer,
@@ -52,6 +55,7 @@ impl Conn {
             epoch: AtomicU32::new(0),
             read_since_request: AtomicU64::new(0),
             busy,
+            all_multiplexed,
             _permit: permit,
         }
     }
@@ -84,8 +88,8 @@ impl Conn {
     /// A header is complete: the header deadline ends. For good, where the connection is
     /// `multiplexed`: its bytes between requests are no header.
     pub fn request_begins(&self, multiplexed: bool) {
-        if multiplexed {
-            self.multiplexed.store(true, Ordering::Relaxed);
+        if multiplexed && !self.multiplexed.swap(true, Ordering::Relaxed) {
+            self.all_multiplexed.fetch_add(1, Ordering::Relaxed);
         }
         self.serving.fetch_add(1, Ordering::Relaxed);
         self.enter(Phase::Serving);
@@ -132,6 +136,9 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.enter(Phase::Idle);
+        if *self.multiplexed.get_mut() {
+            self.all_multiplexed.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -143,7 +150,7 @@ mod tests {
     fn conn() -> (Conn, Arc<AtomicUsize>) {
         let busy = Arc::new(AtomicUsize::new(0));
         let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
-        (Conn::new(None, permit, busy.clone()), busy)
+        (Conn::new(None, permit, busy.clone(), Arc::default()), busy)
     }
 
     #[test]
@@ -177,5 +184,9 @@ mod tests {
         conn.bytes_read(17);
         assert_eq!(conn.phase(), Phase::Idle);
         assert!(!conn.has_deadlines());
+        let all = conn.all_multiplexed.clone();
+        assert_eq!(all.load(Ordering::Relaxed), 1);
+        drop(conn);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
     }
 }

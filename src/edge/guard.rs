@@ -247,7 +247,7 @@ mod tests {
     fn guarded(timeouts: [u64; 3]) -> (GuardedStream, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);
         let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
-        let conn = Arc::new(Conn::new(None, permit, Arc::default()));
+        let conn = Arc::new(Conn::new(None, permit, Arc::default(), Arc::default()));
         let [header, idle, write] = timeouts.map(Duration::from_millis);
         (GuardedStream::new(Box::new(ours), conn, header, idle, write), theirs)
     }

@@ -93,7 +93,12 @@ impl ServerApp for Edge {
         drop(runtime);
 
         let stream = self.secure(stream, header_timeout).await?;
-        let conn = Arc::new(Conn::new(peer, permit, self.gateway.busy.clone()));
+        let conn = Arc::new(Conn::new(
+            peer,
+            permit,
+            self.gateway.busy.clone(),
+            self.gateway.multiplexed.clone(),
+        ));
         let guarded = GuardedStream::new(stream, conn, header_timeout, idle_timeout, write_timeout);
         ServerApp::process_new(&self.proxy, Box::new(guarded), shutdown).await
     }

@@ -4,6 +4,7 @@
 //! counts what is in flight and ends the process.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora_core::server::ExecutionPhase;
@@ -17,6 +18,8 @@ use crate::app::Gateway;
 const QUIET: Duration = Duration::from_millis(250);
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long HTTP/2 connections may take to send what is queued.
+const FLUSH: Duration = Duration::from_secs(5);
 /// What is left of the timeout for telling clients, writing logs and leaving.
 const FAREWELL: Duration = Duration::from_millis(750);
 
@@ -39,10 +42,19 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
         gateway.leaving.cancel();
         idle_by(&gateway, Duration::ZERO, deadline - FAREWELL.min(timeout) / 3).await;
     }
+    flushed_by(&gateway, deadline.min(Instant::now() + FLUSH)).await;
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());
     gateway.access_log.flush(left.max(Duration::from_millis(50)));
     std::process::exit(0);
+}
+
+/// Waits for the HTTP/2 connections to close. An answer that has ended for us may still be queued in
+/// one; Pingora has said GOAWAY on each and closes it once all is written.
+async fn flushed_by(gateway: &Gateway, deadline: Instant) {
+    while gateway.multiplexed.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Whether nothing was in flight for `quiet` at some time before `deadline`.

@@ -13,3 +13,4 @@ mod reload;
 mod retries;
 mod streams;
 mod support;
+mod upstream_h2;
