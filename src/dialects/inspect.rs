@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Endpoint, scan::Found, tokens};
+use super::{Endpoint, plain::Plain, scan::Found, tokens};
 use crate::chat::{FinishReason, Usage};
 
 /// The longest name of a model that is kept.
@@ -41,6 +41,7 @@ pub(super) struct Facts {
     pub(super) model: Option<String>,
     pub(super) content_seen: bool,
     pub(super) finish_reason: Option<FinishReason>,
+    plain: Plain,
 }
 
 impl Facts {
@@ -52,6 +53,7 @@ impl Facts {
             model: None,
             content_seen: false,
             finish_reason: None,
+            plain: Plain::default(),
         }
     }
 
@@ -135,6 +137,9 @@ impl Facts {
 
     /// A chunk of chat completions, or of the older completions.
     fn take_chunk(&mut self, data: &[u8]) -> Verdict {
+        if self.plain.matches(data) {
+            return Verdict::Pass;
+        }
         let words = &*WORDS;
         // The first text is nearly always plain; only what comes before it, or instead, is parsed.
         self.content_seen = self.content_seen || words.has_value(&words.content, data, is_text);
@@ -143,6 +148,7 @@ impl Facts {
             || words.has_value(&words.error, data, |value| value[0] != b'n')
             || words.has_value(&words.finish_reason, data, |value| value[0] == b'"');
         if !interesting {
+            self.plain.learn(data);
             return Verdict::Pass;
         }
         let chunk = match parse::<Chunk<'_>>(data) {

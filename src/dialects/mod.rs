@@ -19,6 +19,7 @@ pub mod models;
 pub mod observe;
 mod oversized;
 pub mod peek;
+mod plain;
 pub mod rewrite;
 mod scan;
 pub mod sse;
