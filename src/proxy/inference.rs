@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use http::{StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -13,7 +13,7 @@ use sluicegate_filters::{Denial, DenialKind};
 
 use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Times};
-use super::reply::Reply;
+use super::reply::{Content, Reply};
 use super::watchdog::{Deadlines, Watchdog};
 use super::{failure, respond};
 use crate::app::Gateway;
@@ -195,13 +195,8 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
 }
 
 fn is_of_an_api(response: &ResponseHeader) -> bool {
-    if response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0") {
-        return false;
-    }
-    let content_type = response.headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-    [&b"application/json"[..], b"text/event-stream"].into_iter().any(|kind| {
-        content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
-    })
+    let empty = response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+    !empty && Content::of(&response.headers) != Content::Other
 }
 
 /// Any number, different for each request: an id's random bits.

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 
 use crate::chat::Usage;
 use crate::dialects::body_usage::UsageScanner;
@@ -18,6 +20,34 @@ pub enum Reply {
     Document(Box<UsageScanner>),
     /// Anything else, such as a provider's error: only passed on.
     Opaque,
+}
+
+/// What an answer's `content-type` says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// `text/event-stream`.
+    Events,
+    /// `application/json`.
+    Json,
+    /// Anything else, or nothing.
+    Other,
+}
+
+impl Content {
+    /// Of an answer with these headers. Parameters such as `charset` don't matter.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let is = |kind: &[u8]| {
+            value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+        };
+        if is(b"text/event-stream") {
+            Self::Events
+        } else if is(b"application/json") {
+            Self::Json
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// An event stream.
@@ -111,7 +141,7 @@ impl Reply {
     }
 
     /// The usage seen so far.
-    pub fn usage(&mut self) -> Option<Usage> {
+    pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Stream(stream) => stream.observer.usage(),
             Self::Document(scanner) => scanner.finish(),

@@ -17,7 +17,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let duration = now - ctx.started;
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let end = end(ctx, status, error);
-    let usage = ctx.exchange.as_mut().and_then(|exchange| exchange.reply.usage());
+    let usage = ctx.exchange.as_ref().and_then(|exchange| exchange.reply.usage());
     let mut line = Line {
         request_id: ctx.id_str(),
         method: session.req_header().method.as_str(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -11,7 +11,7 @@ use sluicegate_filters::DenialKind;
 use sluicegate_filters::screen::headers::named_by_connection;
 
 use super::ctx::{Ctx, End, Exchange};
-use super::reply::{Broken, Reply, Step, StreamState};
+use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::REQUEST_ID;
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
@@ -65,17 +65,13 @@ fn watch(response: &ResponseHeader, exchange: &Exchange) -> Reply {
     if !response.status.is_success() || !plain {
         return Reply::Opaque;
     }
-    let content_type = response.headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-    let is = |kind: &[u8]| {
-        content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
-    };
-    if is(b"text/event-stream") {
-        let observer = StreamObserver::new(exchange.endpoint, exchange.hide_usage);
-        Reply::Stream(Box::new(StreamState::new(observer)))
-    } else if is(b"application/json") {
-        Reply::Document(Box::new(UsageScanner::new(exchange.endpoint)))
-    } else {
-        Reply::Opaque
+    match Content::of(&response.headers) {
+        Content::Events => {
+            let observer = StreamObserver::new(exchange.endpoint, exchange.hide_usage);
+            Reply::Stream(Box::new(StreamState::new(observer)))
+        }
+        Content::Json => Reply::Document(Box::new(UsageScanner::new(exchange.endpoint))),
+        Content::Other => Reply::Opaque,
     }
 }
 

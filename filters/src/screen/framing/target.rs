@@ -105,14 +105,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::screen::Framing;
     use crate::testing::Head;
 
     fn screen(head: &Head) -> Result<(), DenialKind> {
-        Framing::default()
-            .screen(&head.parts, &head.connection())
-            .map(|_| ())
-            .map_err(|denial| denial.kind())
+        super::super::tests::screen(head).map(drop)
     }
 
     const REFUSED: Result<(), DenialKind> = Err(DenialKind::InvalidRequestTarget);

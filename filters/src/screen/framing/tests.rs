@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::Head;
 
-fn screen(head: &Head) -> Result<Option<u64>, DenialKind> {
+pub(super) fn screen(head: &Head) -> Result<Option<u64>, DenialKind> {
     Framing::default().screen(&head.parts, &head.connection()).map_err(|denial| denial.kind())
 }
 
