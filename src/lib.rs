@@ -28,4 +28,5 @@ pub mod providers;
 pub mod proxy;
 pub mod routing;
 pub mod server;
+pub mod stores;
 pub mod telemetry;
