@@ -19,14 +19,18 @@
 //! Configuration files, time, storage, and anything that changes the request. The built filters are
 //! immutable: a new configuration builds a new [`Pipeline`].
 
+pub mod authorize;
 pub mod call;
+pub mod caller;
 pub mod denial;
+pub mod grant;
 pub mod identify;
 pub mod pipeline;
 pub mod screen;
 #[cfg(test)]
 mod testing;
 
-pub use call::{Caller, CallerKind, Connection, Protocol};
+pub use call::{Connection, Protocol};
+pub use caller::{Bearer, Caller, CallerKind, Claim, KeyIdentity};
 pub use denial::{Denial, DenialKind};
 pub use pipeline::{Denied, Pipeline, Screened};

@@ -4,10 +4,12 @@
 //! lines above it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::call::{Caller, Connection};
+use crate::call::Connection;
+use crate::caller::Caller;
 use crate::denial::Denial;
 use crate::identify::Identify;
 use crate::screen::cors::{Cors, CorsGrant, PreflightAnswer};
@@ -76,7 +78,7 @@ impl Pipeline {
     ///
     /// A 401 for an absent or wrong credential, a 400 for contradictory ones. The answer must carry
     /// the screen's CORS grant.
-    pub fn identify(&self, head: &Parts) -> Result<Caller, Denial> {
+    pub fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Denial> {
         self.identify.identify(head)
     }
 }
@@ -125,7 +127,7 @@ impl std::error::Error for Denied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::CallerKind;
+    use crate::caller::CallerKind;
     use crate::denial::DenialKind;
     use crate::screen::cors::{CorsConfig, Origins};
     use crate::testing::Head;

@@ -36,7 +36,7 @@ pub struct Ctx {
     /// What CORS lets a browser read; on every answer, refusals included.
     pub cors: Option<CorsGrant>,
     /// Who asks.
-    pub caller: Option<Caller>,
+    pub caller: Option<Arc<Caller>>,
     /// A short name of what was asked for, for metrics and logs.
     pub route: &'static str,
     /// Set once the request is on its way to a provider.

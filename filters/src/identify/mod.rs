@@ -4,6 +4,7 @@
 //! choice, and another part of the system could choose otherwise.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -11,7 +12,7 @@ use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::call::Caller;
+use crate::caller::Caller;
 use crate::denial::{Denial, DenialKind};
 
 /// Bytes of a credential, at most.
@@ -63,11 +64,11 @@ impl Identify {
     ///
     /// `missing_api_key` and `invalid_api_key` (401), `conflicting_credentials` (400). No message
     /// holds any part of a credential.
-    pub fn identify(&self, head: &Parts) -> Result<Caller, Denial> {
+    pub fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Denial> {
         match self {
-            Self::Anonymous => optional(&head.headers).map(|_| Caller::ANONYMOUS),
+            Self::Anonymous => optional(&head.headers).map(|_| Caller::anonymous()),
             Self::MasterKey(key) => match credential(&head.headers)? {
-                Some(presented) if key.matches(presented) => Ok(Caller::MASTER),
+                Some(presented) if key.matches(presented) => Ok(Caller::master()),
                 Some(_) => Err(Denial::new(DenialKind::InvalidApiKey, "the API key is not valid")),
                 None => Err(Denial::new(
                     DenialKind::MissingApiKey,
@@ -75,8 +76,8 @@ impl Identify {
                 )),
             },
             Self::AnonymousOrMasterKey(key) => Ok(match optional(&head.headers)? {
-                Some(presented) if key.matches(presented) => Caller::MASTER,
-                _ => Caller::ANONYMOUS,
+                Some(presented) if key.matches(presented) => Caller::master(),
+                _ => Caller::anonymous(),
             }),
         }
     }
@@ -185,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::CallerKind;
+    use crate::caller::CallerKind;
     use crate::testing::Head;
 
     const KEY: &str = "sk-0123456789abcdef0123456789abcdef";
