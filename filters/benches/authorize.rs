@@ -36,7 +36,7 @@ fn policies(matching: usize, condition: &str) -> String {
         };
         text += &format!(
             "@id(\"policy-{n}\")\n{effect}(principal in Role::\"{role}\", \
-             action in [Action::\"infer\", Action::\"list_models\"], resource is Model)\n\
+             action in Action::\"infer\", resource is Model)\n\
              when {{ principal.tags.contains(\"tag-{n}\") || resource.providers.contains(\"openai\") }}\n\
              {condition};\n"
         );
