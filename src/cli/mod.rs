@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod demo;
 mod keys;
+mod policy;
 mod serve;
 
 use std::path::PathBuf;
@@ -36,6 +37,9 @@ enum Command {
     /// Make keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Validate policies, explain what they decide, run their tests.
+    #[command(subcommand)]
+    Policy(Box<policy::Policy>),
 }
 
 /// Options of `serve`.
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Policy(command) => policy::run(&command),
     }
 }
 
