@@ -9,6 +9,7 @@ mod framing;
 mod h2;
 mod leaving;
 mod limits;
+mod policies;
 mod reload;
 mod retries;
 mod streams;
