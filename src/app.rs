@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
 use sluicegate_filters::Pipeline;
-use sluicegate_filters::identify::Identify;
+use sluicegate_filters::identify::{Accepts, Identify};
 use sluicegate_filters::screen::{
     Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
 };
@@ -124,7 +124,7 @@ fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
             .map_err(|error| refused("limits.routes", &error))?,
         headers: HeaderPolicy::new(config.request_headers.allow.iter().cloned())
             .map_err(|error| refused("request_headers.allow", &error))?,
-        identify: Identify::new(config.auth.anonymous, key)
+        identify: Identify::new(config.auth.anonymous, key, Accepts::default())
             .map_err(|error| refused("admin.master_key", &error))?,
     })
 }

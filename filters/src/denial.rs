@@ -163,6 +163,12 @@ kinds! {
     MissingApiKey = UNAUTHORIZED, "missing_api_key", keeps;
     /// A credential was sent, and it is not a valid one.
     InvalidApiKey = UNAUTHORIZED, "invalid_api_key", keeps;
+    /// The key's time is over.
+    ApiKeyExpired = UNAUTHORIZED, "api_key_expired", keeps;
+    /// The key, or whom it belongs to, is blocked.
+    ApiKeyBlocked = FORBIDDEN, "api_key_blocked", keeps;
+    /// Whose credential it is can't be looked up now.
+    IdentityUnavailable = SERVICE_UNAVAILABLE, "identity_unavailable", keeps;
     /// More than one credential was sent, so whose request it is is in doubt.
     ConflictingCredentials = BAD_REQUEST, "conflicting_credentials", keeps;
     /// The body ended before its declared length.
@@ -189,7 +195,7 @@ impl DenialKind {
     /// The `WWW-Authenticate` header that a 401 must carry (RFC 9110 section 15.5.2).
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
-            Self::MissingApiKey | Self::InvalidApiKey => Some("Bearer"),
+            Self::MissingApiKey | Self::InvalidApiKey | Self::ApiKeyExpired => Some("Bearer"),
             _ => None,
         }
     }
@@ -197,9 +203,10 @@ impl DenialKind {
     /// The `Retry-After` header, in seconds, of the refusals that pass by themselves.
     pub const fn retry_after_seconds(self) -> Option<u32> {
         match self {
-            Self::TooManyConnections | Self::ServiceShuttingDown | Self::UpstreamUnavailable => {
-                Some(1)
-            }
+            Self::TooManyConnections
+            | Self::ServiceShuttingDown
+            | Self::IdentityUnavailable
+            | Self::UpstreamUnavailable => Some(1),
             _ => None,
         }
     }

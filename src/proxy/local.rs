@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use pingora_core::Result;
 use pingora_proxy::Session;
+use sluicegate_filters::identify::Presented;
 use sluicegate_filters::screen::{BodyLimit, Health, PreflightAnswer, Route};
 use sluicegate_filters::{Connection, Denial, DenialKind, Screened};
 
@@ -45,7 +46,10 @@ pub fn screen(session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
     };
     ctx.route = route.template();
     if !route.is_public() {
-        ctx.caller = Some(runtime.pipeline.identify(head)?);
+        ctx.caller = Some(match runtime.pipeline.identify(head)? {
+            Presented::Caller(caller) => caller,
+            Presented::Credential(credential) => credential.unknown()?,
+        });
     }
     // Only Anthropic's clients send this header, and both dialects list models at one path.
     if head.headers.contains_key("anthropic-version") {
