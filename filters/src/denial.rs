@@ -167,6 +167,8 @@ kinds! {
     ApiKeyExpired = UNAUTHORIZED, "api_key_expired", keeps;
     /// The key, or whom it belongs to, is blocked.
     ApiKeyBlocked = FORBIDDEN, "api_key_blocked", keeps;
+    /// The peer has sent too many credentials that nobody has.
+    TooManyFailedCredentials = TOO_MANY_REQUESTS, "too_many_failed_credentials", keeps;
     /// Whose credential it is can't be looked up now.
     IdentityUnavailable = SERVICE_UNAVAILABLE, "identity_unavailable", keeps;
     /// More than one credential was sent, so whose request it is is in doubt.
@@ -207,6 +209,7 @@ impl DenialKind {
             | Self::ServiceShuttingDown
             | Self::IdentityUnavailable
             | Self::UpstreamUnavailable => Some(1),
+            Self::TooManyFailedCredentials => Some(60),
             _ => None,
         }
     }

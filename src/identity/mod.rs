@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`freshness`] | whether what a verdict rests on has changed |
 //! | [`feed`] | learns from the store what has changed |
+//! | [`strangers`] | bounds the look-ups that made-up credentials cause |
 //! | [`verdict`] | from records to a verdict |
 //!
 //! A request whose credential is known costs a hash of the credential, a look into a map and a few
@@ -13,8 +14,10 @@
 
 pub mod feed;
 pub mod freshness;
+pub mod strangers;
 pub mod verdict;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,11 +25,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use moka::future::Cache;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
 use sluicegate_filters::identify::{Credential, CredentialKind};
-use sluicegate_filters::{Caller, Denial};
+use sluicegate_filters::{Caller, Denial, DenialKind};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use self::freshness::Freshness;
+use self::strangers::Strangers;
 use self::verdict::{Judgement, Verdict, answer, judge_key};
 use crate::stores::records::KeyHash;
 use crate::stores::{Store, StoreError};
@@ -60,6 +64,7 @@ pub struct Identity {
     /// Connections to the store live on this runtime; requests live on others.
     io: Handle,
     lookups: Arc<Semaphore>,
+    strangers: Strangers,
     counts: Counts,
 }
 
@@ -86,6 +91,7 @@ impl Identity {
             stale_for: i64::try_from(options.stale_for.as_millis()).unwrap_or(i64::MAX),
             io: io.clone(),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            strangers: Strangers::default(),
             counts: Counts::default(),
         });
         if let Some(store) = store {
@@ -94,18 +100,24 @@ impl Identity {
         identity
     }
 
-    /// Who bears `credential`.
+    /// Who bears `credential`, which came from `peer`.
     ///
     /// # Errors
-    /// 401 and 403 for a credential that is not good, 503 where that can't be found out now.
+    /// 401 and 403 for a credential that is not good, 429 for one of too many that nobody has, 503
+    /// where it can't be found out now.
     pub async fn caller(
         self: &Arc<Self>,
         credential: &Credential<'_>,
+        peer: Option<IpAddr>,
     ) -> Result<Arc<Caller>, Denial> {
         if let Some(verdict) = self.known.get(credential.digest()).await
             && self.holds(&verdict)
         {
             return answer(&verdict, credential);
+        }
+        if peer.is_some_and(|peer| !self.strangers.may_ask(peer)) {
+            let message = "too many unknown credentials came from this address; try again later";
+            return Err(Denial::new(DenialKind::TooManyFailedCredentials, message));
         }
         let verdict = self
             .known
@@ -113,7 +125,11 @@ impl Identity {
             .or_insert_with_if(self.look_up(credential), |verdict| !self.holds(verdict))
             .await
             .into_value();
-        answer(&verdict, credential)
+        let answer = answer(&verdict, credential);
+        if let (None, Err(_), Some(peer)) = (&verdict.outcome, &answer, peer) {
+            self.strangers.failed(peer);
+        }
+        answer
     }
 
     /// Under which pepper keys are stored.
@@ -198,9 +214,7 @@ impl Identity {
     fn count(&self, verdict: &Verdict) {
         let count = match &verdict.outcome {
             None => &self.counts.unknown,
-            Some(Err(denial))
-                if denial.kind() == sluicegate_filters::DenialKind::IdentityUnavailable =>
-            {
+            Some(Err(denial)) if denial.kind() == DenialKind::IdentityUnavailable => {
                 &self.counts.unavailable
             }
             Some(_) => &self.counts.found,

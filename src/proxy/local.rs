@@ -48,7 +48,10 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
     if !route.is_public() {
         ctx.caller = Some(match runtime.pipeline.identify(head)? {
             Presented::Caller(caller) => caller,
-            Presented::Credential(credential) => gateway.identity.caller(&credential).await?,
+            Presented::Credential(credential) => {
+                let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
+                gateway.identity.caller(&credential, peer).await?
+            }
         });
     }
     // Only Anthropic's clients send this header, and both dialects list models at one path.
