@@ -120,7 +120,7 @@ fn default_port(tls: bool) -> u16 {
 }
 
 /// Host, in lower case and with an IPv6 address's brackets, and port.
-fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
+pub(super) fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
     }
