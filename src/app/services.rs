@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use secrecy::ExposeSecret;
+use sluicegate_filters::identify::virtual_key::KeyHasher;
 use tokio::runtime::Handle;
 
-use crate::config::valid::Config;
-use crate::identity::Identity;
+use crate::config::Secret;
+use crate::config::valid::{self, Config, Environment, SqlitePath};
+use crate::identity::{self, Identity};
 use crate::stores::{Store, StoreError};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -41,14 +44,49 @@ impl Services {
         access_log: AccessLog,
         io: &Handle,
     ) -> Result<Self, OpenError> {
-        let _ = config;
-        let store: Option<Arc<dyn Store>> = None;
-        let options = crate::identity::Options {
-            hasher: sluicegate_filters::identify::virtual_key::KeyHasher::new(b"", None),
-            capacity: 100_000,
-            stale_for: std::time::Duration::from_secs(3600),
+        let store = open_store(config).await?;
+        let options = identity::Options {
+            hasher: hasher(config),
+            capacity: config.auth.keys.cache as u64,
+            stale_for: config.auth.keys.stale_for,
         };
         let identity = Identity::new(store.clone(), options, io.clone());
         Ok(Self { metrics, access_log, store, identity })
     }
+}
+
+/// Hashes keys when no pepper is configured, which production does not allow. A key has 256 random
+/// bits, so its hash gives it away no more than with a secret pepper; what is lost is that a stolen
+/// store could be told from a made-up one.
+const DEVELOPMENT_PEPPER: &[u8] = b"sluicegate development pepper, not a secret";
+
+fn hasher(config: &Config) -> KeyHasher {
+    let bytes = |secret: &Secret| secret.value.expose_secret().as_bytes().to_vec();
+    let keys = &config.auth.keys;
+    let pepper = keys.pepper.as_ref().map_or_else(|| DEVELOPMENT_PEPPER.to_vec(), bytes);
+    KeyHasher::new(&pepper, keys.previous_pepper.as_ref().map(bytes).as_deref())
+}
+
+async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError> {
+    let store: Arc<dyn Store> = match &config.store {
+        None => return Ok(None),
+        Some(valid::Store::Sqlite { path: SqlitePath::Memory }) => {
+            Arc::new(SqliteStore::in_memory().await?)
+        }
+        Some(valid::Store::Sqlite { path: SqlitePath::File(path) }) => {
+            Arc::new(SqliteStore::open(path).await?)
+        }
+        Some(valid::Store::Postgres { url, max_connections, replica_url }) => {
+            let options = PostgresOptions {
+                url: url.value.clone(),
+                max_connections: *max_connections,
+                replica_url: replica_url.as_ref().map(|url| url.value.clone()),
+                production: config.environment == Environment::Production,
+            };
+            let store = PostgresStore::connect(&options).await?;
+            store.migrate().await?;
+            Arc::new(store)
+        }
+    };
+    Ok(Some(store))
 }
