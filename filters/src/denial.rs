@@ -173,6 +173,8 @@ kinds! {
     IdentityUnavailable = SERVICE_UNAVAILABLE, "identity_unavailable", keeps;
     /// More than one credential was sent, so whose request it is is in doubt.
     ConflictingCredentials = BAD_REQUEST, "conflicting_credentials", keeps;
+    /// The credential is not for this route.
+    RouteNotAllowed = FORBIDDEN, "route_not_allowed", keeps;
     /// The body ended before its declared length.
     IncompleteRequestBody = BAD_REQUEST, "incomplete_request_body", closes;
     /// The body is not the JSON that the endpoint takes.
@@ -181,6 +183,8 @@ kinds! {
     ModelNotFound = NOT_FOUND, "model_not_found", keeps;
     /// The model exists, but not for this caller or this endpoint.
     ModelNotAllowed = FORBIDDEN, "model_not_allowed", keeps;
+    /// The policies do not permit it.
+    PolicyDenied = FORBIDDEN, "policy_denied", keeps;
     /// No provider could be reached.
     UpstreamUnavailable = SERVICE_UNAVAILABLE, "upstream_unavailable", keeps;
     /// The provider was reached and took too long.
