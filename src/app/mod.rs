@@ -223,6 +223,7 @@ impl Gateway {
         self.metrics.connections.set(count(self.connections.open()));
         let dropped = self.access_log.dropped();
         self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
+        self.metrics.access.observe(&self.identity, self.store.is_some());
         self.metrics.render()
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use secrecy::ExposeSecret;
 use sluicegate_filters::Pipeline;
+use sluicegate_filters::authorize::Authorize;
 use sluicegate_filters::identify::{Accepts, Identify};
 use sluicegate_filters::screen::{
     Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
@@ -108,6 +109,7 @@ fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
     };
     let sizes = config.limits.routes.iter().map(|(path, limits)| (path, limits.request_size));
     let key = config.admin.master_key.as_ref().map(|key| key.value.expose_secret());
+    let accepts = Accepts { keys: config.store.is_some(), tokens: false };
     Ok(Pipeline {
         framing: Framing::new(config.limits.header_size),
         methods: Methods,
@@ -116,7 +118,8 @@ fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
             .map_err(|error| refused("limits.routes", &error))?,
         headers: HeaderPolicy::new(config.request_headers.allow.iter().cloned())
             .map_err(|error| refused("request_headers.allow", &error))?,
-        identify: Identify::new(config.auth.anonymous, key, Accepts::default())
+        identify: Identify::new(config.auth.anonymous, key, accepts)
             .map_err(|error| refused("admin.master_key", &error))?,
+        authorize: Authorize::open(),
     })
 }

@@ -7,8 +7,9 @@ use sluicegate_filters::identify::virtual_key::KeyHasher;
 use tokio::runtime::Handle;
 
 use crate::config::Secret;
-use crate::config::valid::{self, Config, Environment, SqlitePath};
+use crate::config::valid::{self, Config, SqlitePath};
 use crate::identity::{self, Identity};
+use crate::stores::sqlite::SqliteStore;
 use crate::stores::{Store, StoreError};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -76,16 +77,8 @@ async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError
         Some(valid::Store::Sqlite { path: SqlitePath::File(path) }) => {
             Arc::new(SqliteStore::open(path).await?)
         }
-        Some(valid::Store::Postgres { url, max_connections, replica_url }) => {
-            let options = PostgresOptions {
-                url: url.value.clone(),
-                max_connections: *max_connections,
-                replica_url: replica_url.as_ref().map(|url| url.value.clone()),
-                production: config.environment == Environment::Production,
-            };
-            let store = PostgresStore::connect(&options).await?;
-            store.migrate().await?;
-            Arc::new(store)
+        Some(valid::Store::Postgres { .. }) => {
+            return Err(StoreError::Unavailable("not yet".to_owned()).into());
         }
     };
     Ok(Some(store))

@@ -37,6 +37,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         line.user = caller.user();
         line.team = caller.team();
         line.organization = caller.organization();
+        line.decision = ctx.decision.as_deref();
     }
     if let Some(exchange) = &ctx.exchange {
         let overhead = overhead(ctx.started, ctx.body_wait, &exchange.times);

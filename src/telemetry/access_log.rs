@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
 
+use sluicegate_filters::authorize::Decision;
 use uuid::Uuid;
 
 use crate::chat::Usage;
@@ -53,6 +54,8 @@ pub struct Line<'a> {
     pub team: Option<&'a str>,
     /// The caller's organization.
     pub organization: Option<&'a str>,
+    /// What the policies said, where they were asked.
+    pub decision: Option<&'a Decision>,
     /// The configuration generation that decided.
     pub generation: u64,
     /// The model asked for.
@@ -206,6 +209,9 @@ impl Line<'_> {
         out.maybe_text("user", self.user);
         out.maybe_text("team", self.team);
         out.maybe_text("organization", self.organization);
+        if let Some(decision) = self.decision {
+            out.decision(decision);
+        }
         out.number("generation", self.generation);
         out.maybe_text("model", self.model);
         out.maybe_text("provider", self.provider);
@@ -265,6 +271,10 @@ impl Members {
 
     fn text(&mut self, name: &str, value: &str) {
         self.name(name);
+        self.string(value);
+    }
+
+    fn string(&mut self, value: &str) {
         let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
         if value.as_bytes().iter().all(plain) {
             self.0.push(b'"');
@@ -301,6 +311,21 @@ impl Members {
         let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| digit(micros / unit));
         self.0.push(b'.');
         self.0.extend_from_slice(&digits);
+    }
+
+    /// Which policies decided, of which version; and where only a trial let the request pass, that.
+    fn decision(&mut self, decision: &Decision) {
+        self.name("policies");
+        self.0.push(b'[');
+        for (n, id) in decision.policy_ids().enumerate() {
+            if n > 0 {
+                self.0.push(b',');
+            }
+            self.string(id);
+        }
+        self.0.push(b']');
+        self.text("policy_version", &decision.version);
+        self.raw("permitted", if decision.allowed { b"true" } else { b"false" });
     }
 
     fn usage(&mut self, usage: &Usage) {
