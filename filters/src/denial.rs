@@ -167,10 +167,14 @@ kinds! {
     ApiKeyExpired = UNAUTHORIZED, "api_key_expired", keeps;
     /// The key, or whom it belongs to, is blocked.
     ApiKeyBlocked = FORBIDDEN, "api_key_blocked", keeps;
+    /// The peer has sent too many credentials that nobody has.
+    TooManyFailedCredentials = TOO_MANY_REQUESTS, "too_many_failed_credentials", keeps;
     /// Whose credential it is can't be looked up now.
     IdentityUnavailable = SERVICE_UNAVAILABLE, "identity_unavailable", keeps;
     /// More than one credential was sent, so whose request it is is in doubt.
     ConflictingCredentials = BAD_REQUEST, "conflicting_credentials", keeps;
+    /// The credential is not for this route.
+    RouteNotAllowed = FORBIDDEN, "route_not_allowed", keeps;
     /// The body ended before its declared length.
     IncompleteRequestBody = BAD_REQUEST, "incomplete_request_body", closes;
     /// The body is not the JSON that the endpoint takes.
@@ -179,6 +183,8 @@ kinds! {
     ModelNotFound = NOT_FOUND, "model_not_found", keeps;
     /// The model exists, but not for this caller or this endpoint.
     ModelNotAllowed = FORBIDDEN, "model_not_allowed", keeps;
+    /// The policies do not permit it.
+    PolicyDenied = FORBIDDEN, "policy_denied", keeps;
     /// No provider could be reached.
     UpstreamUnavailable = SERVICE_UNAVAILABLE, "upstream_unavailable", keeps;
     /// The provider was reached and took too long.
@@ -207,6 +213,7 @@ impl DenialKind {
             | Self::ServiceShuttingDown
             | Self::IdentityUnavailable
             | Self::UpstreamUnavailable => Some(1),
+            Self::TooManyFailedCredentials => Some(60),
             _ => None,
         }
     }

@@ -24,7 +24,7 @@ pub enum Next {
 }
 
 /// Screens the head and identifies the caller.
-pub fn screen(session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
+pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
     let head = session.req_header();
     let target = head.raw_path();
     let connection =
@@ -48,7 +48,10 @@ pub fn screen(session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
     if !route.is_public() {
         ctx.caller = Some(match runtime.pipeline.identify(head)? {
             Presented::Caller(caller) => caller,
-            Presented::Credential(credential) => credential.unknown()?,
+            Presented::Credential(credential) => {
+                let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
+                gateway.identity.caller(&credential, peer).await?
+            }
         });
     }
     // Only Anthropic's clients send this header, and both dialects list models at one path.

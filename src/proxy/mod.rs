@@ -82,7 +82,10 @@ impl ProxyHttp for Proxy {
 
     /// All that decides: `Ok(true)` means that the answer is written.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let judged = wire_check::request(session, ctx).and_then(|()| local::screen(session, ctx));
+        let judged = match wire_check::request(session, ctx) {
+            Ok(()) => local::screen(&self.gateway, session, ctx).await,
+            Err(denial) => Err(denial),
+        };
         match judged {
             Ok(Next::Infer(endpoint, body)) => {
                 inference::begin(&self.gateway, session, ctx, endpoint, &body).await

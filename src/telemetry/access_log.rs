@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
 
+use uuid::Uuid;
+
 use crate::chat::Usage;
 
 /// Lines that may wait for the writer. Beyond it lines are dropped and counted: a full disk must
@@ -43,6 +45,14 @@ pub struct Line<'a> {
     pub client: Option<IpAddr>,
     /// How the caller was identified.
     pub caller: Option<&'a str>,
+    /// The virtual key's id.
+    pub key: Option<Uuid>,
+    /// The caller's user.
+    pub user: Option<&'a str>,
+    /// The caller's team.
+    pub team: Option<&'a str>,
+    /// The caller's organization.
+    pub organization: Option<&'a str>,
     /// The configuration generation that decided.
     pub generation: u64,
     /// The model asked for.
@@ -176,7 +186,7 @@ fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
 
 impl Line<'_> {
     /// The line as JSON with its line end. Written by hand: it is on every request's way, and
-    /// serialising its 25 members generically took as long as screening the request.
+    /// serialising its thirty members generically took as long as screening the request.
     fn render(&self, now: SystemTime) -> Vec<u8> {
         let mut out = Members::begin(now);
         out.text("request_id", self.request_id);
@@ -190,6 +200,12 @@ impl Line<'_> {
             out.display("client", &client);
         }
         out.maybe_text("caller", self.caller);
+        if let Some(key) = &self.key {
+            out.display("key", key);
+        }
+        out.maybe_text("user", self.user);
+        out.maybe_text("team", self.team);
+        out.maybe_text("organization", self.organization);
         out.number("generation", self.generation);
         out.maybe_text("model", self.model);
         out.maybe_text("provider", self.provider);
