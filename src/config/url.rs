@@ -152,7 +152,7 @@ pub(super) fn authority_parts(authority: &str) -> Result<(String, Option<u16>), 
     Ok((host, port.map(parse_port).transpose()?))
 }
 
-fn parse_port(text: &str) -> Result<u16, UrlError> {
+pub(super) fn parse_port(text: &str) -> Result<u16, UrlError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits && port > 0 => Ok(port),
