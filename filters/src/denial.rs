@@ -163,6 +163,12 @@ kinds! {
     MissingApiKey = UNAUTHORIZED, "missing_api_key", keeps;
     /// A credential was sent, and it is not a valid one.
     InvalidApiKey = UNAUTHORIZED, "invalid_api_key", keeps;
+    /// A token was sent, and it is not a valid one.
+    InvalidToken = UNAUTHORIZED, "invalid_token", keeps;
+    /// A token was sent that is valid no more.
+    TokenExpired = UNAUTHORIZED, "token_expired", keeps;
+    /// Who the caller is can't be told at the moment: what vouches for them can't be reached.
+    IdentityUnavailable = SERVICE_UNAVAILABLE, "identity_unavailable", keeps;
     /// More than one credential was sent, so whose request it is is in doubt.
     ConflictingCredentials = BAD_REQUEST, "conflicting_credentials", keeps;
     /// The body ended before its declared length.
@@ -190,6 +196,8 @@ impl DenialKind {
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
             Self::MissingApiKey | Self::InvalidApiKey => Some("Bearer"),
+            // For both (RFC 6750 section 3.1).
+            Self::InvalidToken | Self::TokenExpired => Some("Bearer error=\"invalid_token\""),
             _ => None,
         }
     }
@@ -197,9 +205,10 @@ impl DenialKind {
     /// The `Retry-After` header, in seconds, of the refusals that pass by themselves.
     pub const fn retry_after_seconds(self) -> Option<u32> {
         match self {
-            Self::TooManyConnections | Self::ServiceShuttingDown | Self::UpstreamUnavailable => {
-                Some(1)
-            }
+            Self::TooManyConnections
+            | Self::ServiceShuttingDown
+            | Self::IdentityUnavailable
+            | Self::UpstreamUnavailable => Some(1),
             _ => None,
         }
     }

@@ -3,6 +3,8 @@
 //! A request that carries two different credentials is refused: which one counts would be our
 //! choice, and another part of the system could choose otherwise.
 
+pub mod jwt;
+
 use std::fmt;
 use std::sync::Arc;
 
