@@ -167,6 +167,10 @@ kinds! {
     ApiKeyExpired = UNAUTHORIZED, "api_key_expired", keeps;
     /// The key, or whom it belongs to, is blocked.
     ApiKeyBlocked = FORBIDDEN, "api_key_blocked", keeps;
+    /// A token was sent, and it is not a valid one.
+    InvalidToken = UNAUTHORIZED, "invalid_token", keeps;
+    /// A token was sent that is valid no more.
+    TokenExpired = UNAUTHORIZED, "token_expired", keeps;
     /// The peer has sent too many credentials that nobody has.
     TooManyFailedCredentials = TOO_MANY_REQUESTS, "too_many_failed_credentials", keeps;
     /// Whose credential it is can't be looked up now.
@@ -202,6 +206,8 @@ impl DenialKind {
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
             Self::MissingApiKey | Self::InvalidApiKey | Self::ApiKeyExpired => Some("Bearer"),
+            // For both (RFC 6750 section 3.1).
+            Self::InvalidToken | Self::TokenExpired => Some("Bearer error=\"invalid_token\""),
             _ => None,
         }
     }
