@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 ok, 1 failed while running, 64 bad usage or configuration.
 
+mod audit;
 mod check;
 mod config;
 mod demo;
@@ -36,6 +37,9 @@ enum Command {
     /// Make keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Check or show an audit log.
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 /// Options of `serve`.
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
     }
 }
 
