@@ -48,7 +48,7 @@ pub use json::JsonError;
 pub use keys::{KeySet, KeySetError, MAX_BYTES, SkipReason, Skipped};
 pub use parts::looks_like_token;
 
-use crate::caller::Bearer;
+use crate::caller::{Bearer, Caller, CallerKind};
 use keys::NoKey;
 use parts::Parts;
 
@@ -124,6 +124,13 @@ pub struct Verified {
     /// Until when it is valid, leeway included, in milliseconds since the Unix epoch. From then on it
     /// must not be accepted.
     pub until_ms: u64,
+}
+
+impl Verified {
+    /// The caller that bears this token. `bearer` is the token's own, with what else is known of them.
+    pub fn into_caller(self, bearer: Bearer) -> Caller {
+        Caller::new(CallerKind::Token, bearer)
+    }
 }
 
 /// Gives the keys of the verifier's issuer of this index; `None` while they are not known.
