@@ -27,6 +27,13 @@ mod keys;
 mod parts;
 mod times;
 
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
