@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
+use crate::audit::AuditLog;
 use crate::config::valid::Config;
 use crate::config::{self, Env, Loaded, Problems};
 use crate::edge::ConnectionLimits;
@@ -71,6 +72,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// Where keys and their owners are kept, where that is configured.
     pub store: Option<Arc<dyn Store>>,
+    /// Acts of administrators and refusals by policies.
+    pub audit: Arc<AuditLog>,
     /// Who credentials belong to.
     pub identity: Arc<Identity>,
     /// Places for connections.
@@ -94,7 +97,7 @@ impl Gateway {
     /// # Errors
     /// What keeps it from being served.
     pub fn new(source: Source, loaded: Loaded, services: Services) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, identity } = services;
+        let Services { metrics, access_log, store, audit, identity } = services;
         let resolvers = Resolvers::default();
         let tls = loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
         let runtime = Runtime::build(loaded, 1, &resolvers)?;
@@ -108,6 +111,7 @@ impl Gateway {
             metrics,
             access_log,
             store,
+            audit,
             identity,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
@@ -223,7 +227,7 @@ impl Gateway {
         self.metrics.connections.set(count(self.connections.open()));
         let dropped = self.access_log.dropped();
         self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
-        self.metrics.access.observe(&self.identity, self.store.is_some());
+        self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.render()
     }
 }
