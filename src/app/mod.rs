@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
@@ -60,6 +61,8 @@ impl Source {
 pub struct Gateway {
     source: Source,
     current: ArcSwap<Runtime>,
+    /// Says when there is a new generation.
+    generation: watch::Sender<u64>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     /// The listener's certificate, where it has one.
@@ -105,6 +108,7 @@ impl Gateway {
         Ok(Arc::new(Self {
             source,
             current: ArcSwap::from_pointee(runtime),
+            generation: watch::Sender::new(1),
             reloading: tokio::sync::Mutex::new(()),
             tls,
             resolvers,
@@ -126,6 +130,11 @@ impl Gateway {
     /// The generation for a request that begins now.
     pub fn current(&self) -> Arc<Runtime> {
         self.current.load_full()
+    }
+
+    /// Marks each new generation.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     /// Where the configuration comes from.
@@ -186,6 +195,7 @@ impl Gateway {
         // New names get their addresses before the first request needs them.
         self.resolvers.refresh(true).await;
         self.current.store(Arc::new(next));
+        self.generation.send_replace(generation);
         Ok((generation, true))
     }
 
