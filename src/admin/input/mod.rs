@@ -1,0 +1,15 @@
+//! What callers send, read strictly: each fault names its field.
+//!
+//! | module | what it reads |
+//! |---|---|
+//! | [`json`] | bodies |
+//! | [`query`] | query strings |
+//! | [`patch`] | merge patches (RFC 7396), and fields of which absence differs from `null` |
+//! | [`money`] | amounts |
+//! | [`time`] | moments and spans |
+
+pub mod json;
+pub mod money;
+pub mod patch;
+pub mod query;
+pub mod time;
