@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`records`] | what is stored, in types |
 //! | [`sqlite`] | one file and no server: the default |
-//! | [`postgres`] | for several instances |
+//! | `sql` | what the databases have in common: the statements and the rules |
 //!
 //! The request path never waits for a store in the common case: [`crate::identity`] keeps who a
 //! credential belongs to, and follows [`Store::changes`] to know when that is no longer so.
@@ -12,6 +12,8 @@
 //! reader that has seen number `n` has seen everything before it.
 
 pub mod records;
+mod sql;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -42,6 +44,14 @@ pub enum StoreError {
     Dangling {
         /// The field that refers.
         field: &'static str,
+    },
+    /// A value can't be stored, whatever the other records are.
+    #[error("`{field}` {reason}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it, as the rest of a sentence that begins with the field.
+        reason: &'static str,
     },
     /// Other records refer to this one, so it can't be deleted.
     #[error("{0} still refer to it")]
@@ -120,6 +130,9 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: `InUse` while it has teams, users' or keys.
     async fn delete_organization(&self, id: &str) -> Result<(), StoreError>;
 }
+
+/// The longest identifier, alias or e-mail address, in bytes.
+pub const MAX_NAME_BYTES: usize = 512;
 
 /// Changes given at once, at most.
 pub const CHANGES_AT_ONCE: usize = 1000;
