@@ -174,6 +174,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::NotFound => Self::not_found("record"),
             StoreError::Dangling { field } => Self::invalid(field, "names what does not exist"),
+            StoreError::Invalid { field, reason } => Self::invalid(field, reason),
             StoreError::InUse(what) => {
                 Self::conflict("in_use", format!("It can't be deleted while {what} refer to it."))
             }
