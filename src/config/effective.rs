@@ -24,8 +24,19 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
         request_headers: Some(raw::RequestHeaders {
             allow: Some(names(&config.request_headers.allow)),
         }),
-        auth: Some(raw::Auth { anonymous: Some(config.auth.anonymous) }),
+        store: config.store.as_ref().map(store),
+        auth: Some(raw::Auth {
+            anonymous: Some(config.auth.anonymous),
+            // Without a store they have no effect, and loading them again would complain of that.
+            keys: config.store.as_ref().map(|_| keys(&config.auth.keys)),
+        }),
         admin: Some(raw::Admin { master_key: reference(config.admin.master_key.as_ref()) }),
+        policies: config.policies.as_ref().map(policies),
+        audit: config.audit.as_ref().map(|audit| raw::Audit {
+            directory: path(&audit.directory),
+            retention: Some(raw::Wait(audit.retention)),
+            segment_size: Some(raw::Size(audit.segment_size)),
+        }),
         providers: Some(map(&config.providers, |value| Some(provider(value)))),
         models: Some(map(&config.models, model)),
     }
@@ -78,6 +89,45 @@ fn cors(cors: &valid::Cors) -> raw::Cors {
         expose_headers: Some(names(&cors.expose_headers)),
         max_age: Some(raw::Wait(cors.max_age)),
         credentials: Some(cors.credentials),
+    }
+}
+
+fn store(store: &valid::Store) -> raw::Store {
+    match store {
+        valid::Store::Sqlite { path: place } => {
+            let path = match place {
+                valid::SqlitePath::Memory => ":memory:".to_owned(),
+                valid::SqlitePath::File(file) => path(file),
+            };
+            raw::Store { sqlite: Some(raw::Sqlite { path }), postgres: None }
+        }
+        valid::Store::Postgres { url, max_connections, replica_url } => {
+            let postgres = raw::Postgres {
+                url: url.reference.to_string(),
+                max_connections: Some(*max_connections),
+                replica_url: reference(replica_url.as_ref()),
+            };
+            raw::Store { sqlite: None, postgres: Some(postgres) }
+        }
+    }
+}
+
+fn keys(keys: &valid::Keys) -> raw::Keys {
+    raw::Keys {
+        pepper: reference(keys.pepper.as_ref()),
+        previous_pepper: reference(keys.previous_pepper.as_ref()),
+        cache: Some(keys.cache),
+        stale_for: Some(raw::Wait(keys.stale_for)),
+    }
+}
+
+fn policies(policies: &valid::Policies) -> raw::Policies {
+    raw::Policies {
+        directory: path(&policies.directory),
+        mode: Some(match policies.mode {
+            valid::PolicyMode::Enforce => raw::PolicyMode::Enforce,
+            valid::PolicyMode::Shadow => raw::PolicyMode::Shadow,
+        }),
     }
 }
 
