@@ -108,7 +108,8 @@ impl Actor {
             Standing::Admin => permission != Permission::ImportKeys,
             Standing::Viewer => permission.only_sees(),
             Standing::Limited(reach) => {
-                let own = matches!((scope, &self.key), (Scope::Key(key), Some(own)) if key.id == own.id);
+                let own =
+                    matches!((scope, &self.key), (Scope::Key(key), Some(own)) if key.id == own.id);
                 own && permission == Permission::SeeKeys || reach.may(permission, scope, &self.id)
             }
         }
@@ -322,7 +323,8 @@ mod tests {
         assert!(!alice.may(ManageMembers, Scope::Team("blue")));
         assert!(!alice.may(ManageTeams, Scope::Team("red")));
         assert!(!alice.may(SeeUsers, Scope::User("bob")));
-        let status = |scope| alice.demand(SeeKeys, ManageKeys, scope).map_err(|e| e.status.as_u16());
+        let status =
+            |scope| alice.demand(SeeKeys, ManageKeys, scope).map_err(|e| e.status.as_u16());
         assert_eq!(status(Scope::Key(&blue)), Err(404));
         assert_eq!(status(Scope::Key(&key(Some("alice"), None, "master"))), Err(403));
     }
@@ -393,8 +395,18 @@ mod tests {
         for scope in scopes {
             for actor in &actors {
                 for permission in [
-                    SeeKeys, ManageKeys, RotateKeys, SeeTeams, ManageTeams, ManageMembers,
-                    SeeUsers, ManageUsers, SeeModels, SeeConfig, ReloadConfig, ImportKeys,
+                    SeeKeys,
+                    ManageKeys,
+                    RotateKeys,
+                    SeeTeams,
+                    ManageTeams,
+                    ManageMembers,
+                    SeeUsers,
+                    ManageUsers,
+                    SeeModels,
+                    SeeConfig,
+                    ReloadConfig,
+                    ImportKeys,
                 ] {
                     if actor.may(permission, scope) {
                         assert!(actor.may_at_all(permission), "{actor:?} {permission:?} {scope:?}");

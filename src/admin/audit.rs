@@ -112,15 +112,7 @@ impl Act {
             other => other,
         });
         let resource = Mutex::new(Resource { kind, id: None });
-        Self {
-            services,
-            actor,
-            action,
-            ip,
-            request_id,
-            resource,
-            allowed: AtomicBool::new(false),
-        }
+        Self { services, actor, action, ip, request_id, resource, allowed: AtomicBool::new(false) }
     }
 
     /// Says what it is about, as soon as that is known: a refusal is written down with it.

@@ -91,7 +91,8 @@ impl Ignored {
         let mut names = self.0;
         // What can't stand in a header is no field of anybody's documentation.
         names.retain(|name| {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
         });
         names.truncate(MAX_IGNORED);
         if !names.is_empty()

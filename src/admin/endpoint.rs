@@ -63,43 +63,43 @@ impl Shape {
     }
 }
 
+/// A route of ours.
+pub fn own<F>(
+    method: Method,
+    path: &'static str,
+    needs: Permission,
+    summary: &'static str,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
+) -> Endpoint
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    Endpoint {
+        method,
+        path,
+        dialect: Dialect::Own,
+        needs: Some(needs),
+        act: None,
+        doc: Doc { summary, ..Doc::default() },
+        handler: Arc::new(move |call| Box::pin(handler(call))),
+    }
+}
+
+/// A route of LiteLLM's.
+pub fn litellm<F>(
+    method: Method,
+    path: &'static str,
+    needs: Permission,
+    summary: &'static str,
+    handler: impl Fn(Call) -> F + Send + Sync + 'static,
+) -> Endpoint
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    Endpoint { dialect: Dialect::LiteLlm, ..own(method, path, needs, summary, handler) }
+}
+
 impl Endpoint {
-    /// A route of ours.
-    pub fn own<F>(
-        method: Method,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: impl Fn(Call) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        Self {
-            method,
-            path,
-            dialect: Dialect::Own,
-            needs: Some(needs),
-            act: None,
-            doc: Doc { summary, ..Doc::default() },
-            handler: Arc::new(move |call| Box::pin(handler(call))),
-        }
-    }
-
-    /// A route of LiteLLM's.
-    pub fn litellm<F>(
-        method: Method,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: impl Fn(Call) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        Self { dialect: Dialect::LiteLlm, ..Self::own(method, path, needs, summary, handler) }
-    }
-
     /// Anybody may, whom the list of networks lets in.
     #[must_use]
     pub fn public(self) -> Self {

@@ -189,8 +189,7 @@ impl From<StoreError> for ApiError {
 /// A refused credential.
 impl From<Denial> for ApiError {
     fn from(denial: Denial) -> Self {
-        let mut error =
-            Self::new(denial.status(), denial.code(), denial.message().to_owned());
+        let mut error = Self::new(denial.status(), denial.code(), denial.message().to_owned());
         error.retry_after = denial.kind().retry_after_seconds().map(u64::from);
         error
     }

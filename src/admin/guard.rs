@@ -55,11 +55,7 @@ pub async fn dress(mut request: Request, next: Next) -> Response {
 }
 
 /// Serves one request to `endpoint`.
-pub async fn serve(
-    services: Arc<Services>,
-    endpoint: Arc<Endpoint>,
-    request: Request,
-) -> Response {
+pub async fn serve(services: Arc<Services>, endpoint: Arc<Endpoint>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let dialect = endpoint.dialect;
     let peer = parts
@@ -134,7 +130,9 @@ async fn prepare(
         return Err(ApiError::forbidden("Your credential does not allow this."));
     }
     let path = match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(params) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        Ok(params) => {
+            params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        }
         Err(_) if !endpoint.path.contains('{') => Vec::new(),
         Err(_) => return Err(ApiError::invalid("path", "is not UTF-8")),
     };
@@ -188,11 +186,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
         }
         if length > MAX_BODY || declared.is_some_and(|declared: u64| declared > MAX_BODY as u64) {
             let message = format!("The body is over {MAX_BODY} bytes.");
-            return Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request_too_large",
-                message,
-            ));
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message));
         }
         Ok(())
     };

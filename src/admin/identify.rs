@@ -119,7 +119,7 @@ async fn derive(services: &Services, caller: Arc<Caller>) -> Result<Actor, ApiEr
 async fn of_key(services: &Services, caller: Arc<Caller>) -> Result<Actor, ApiError> {
     let gone = || Denial::new(DenialKind::InvalidApiKey, "the API key is not valid");
     let id = caller.key().map(|key| key.id).ok_or_else(gone)?;
-    let key = services.store.key(id).await?.ok_or_else(gone)?;
+    let key = services.store()?.key(id).await?.ok_or_else(gone)?;
     let mut standing = match key.user.as_deref() {
         Some(user) => of_user(services, user, key.team.as_deref()).await?,
         None => Standing::Limited(Reach { bound_to: key.team.clone(), ..Reach::default() }),
@@ -143,7 +143,7 @@ async fn of_user(
     user: &str,
     team: Option<&str>,
 ) -> Result<Standing, ApiError> {
-    let stored = services.store.user(user).await?;
+    let stored = services.store()?.user(user).await?;
     if stored.as_ref().is_some_and(|stored| stored.blocked) {
         return Err(Denial::new(DenialKind::ApiKeyBlocked, "the user is blocked").into());
     }
@@ -158,7 +158,7 @@ async fn of_user(
         within: team.map(|team| vec![team.to_owned()]),
         ..TeamFilter::default()
     };
-    let teams = services.store.teams(&filter, &Page { offset: 0, limit: TEAMS }).await?.items;
+    let teams = services.store()?.teams(&filter, &Page { offset: 0, limit: TEAMS }).await?.items;
     let mut reach = Reach {
         user: Some(user.to_owned()),
         makes_keys: matches!(role, Some(UserRole::InternalUser | UserRole::ProxyAdmin)),
@@ -193,7 +193,7 @@ async fn of_token(services: &Services, caller: Arc<Caller>) -> Result<Actor, Api
         Standing::Limited(mut reach) => {
             if let Some(team) = caller.team() {
                 reach.bound_to = Some(team.to_owned());
-                if has(&roles.team_admin) && services.store.team(team).await?.is_some() {
+                if has(&roles.team_admin) && services.store()?.team(team).await?.is_some() {
                     reach.administers.push(team.to_owned());
                     reach.member_of.push(team.to_owned());
                 }
@@ -244,10 +244,19 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_local() {
-        for host in ["localhost", "LOCALHOST:8081", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"] {
+        for host in
+            ["localhost", "LOCALHOST:8081", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"]
+        {
             assert!(is_local(host.as_bytes()), "{host}");
         }
-        for host in ["", "x", "evil.example", "localhost.evil.example", "10.0.0.1:80", "127.0.0.1.nip.io:80"] {
+        for host in [
+            "",
+            "x",
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1:80",
+            "127.0.0.1.nip.io:80",
+        ] {
             assert!(!is_local(host.as_bytes()), "{host}");
         }
     }

@@ -123,7 +123,8 @@ fn operation(endpoint: &Endpoint) -> Operation {
         good = good.content("application/json", content(shape));
     }
     if doc.versioned && success != 204 {
-        good = good.header("ETag", HeaderBuilder::new().schema(ObjectBuilder::new().schema_type(Type::String)).build());
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        good = good.header("ETag", HeaderBuilder::new().schema(Some(schema)).build());
     }
     let error = match endpoint.dialect {
         Dialect::Own => "Error",

@@ -13,7 +13,7 @@ use super::actor::Permission::{
     RotateKeys, SeeAudit, SeeConfig, SeeKeys, SeeModels, SeeOrganizations, SeePolicies,
     SeeProviders, SeeTeams, SeeUsers,
 };
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, own};
 use super::own::{
     List, audit, catalogue, config, keys, members, organizations, policies, teams, users,
 };
@@ -28,14 +28,13 @@ const DELETE: Method = Method::DELETE;
 
 /// The table.
 pub fn endpoints() -> Vec<Endpoint> {
-    let mut table = own();
+    let mut table = ours();
     table.extend(super::litellm::routes::endpoints());
     table
 }
 
 #[rustfmt::skip]
-fn own() -> Vec<Endpoint> {
-    let own = Endpoint::own;
+fn ours() -> Vec<Endpoint> {
     vec![
         own(GET, "/admin/v1/openapi.json", SeeModels, "This document.", openapi::show).public(),
 

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use sluicegate_filters::caller::Caller;
 use sluicegate_filters::denial::Denial;
+use sluicegate_filters::identify::Presented;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
 
 use super::audit::AuditSink;
@@ -21,8 +22,8 @@ use crate::stores::Store;
 pub struct Services {
     /// The configuration in force, models and providers among it.
     pub gateway: Arc<Gateway>,
-    /// Keys and their owners.
-    pub store: Arc<dyn Store>,
+    /// Keys and their owners, where that is configured. See [`Services::store`].
+    pub store: Option<Arc<dyn Store>>,
     /// Makes keys and what is stored of them.
     pub hasher: KeyHasher,
     /// Whose credential it is.
@@ -104,26 +105,32 @@ impl Default for AdminRoles {
 }
 
 impl Services {
-    /// With the system's clock, the usual roles, and neither policies nor a history.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        store: Arc<dyn Store>,
-        hasher: KeyHasher,
-        identity: Arc<dyn AdminIdentity>,
-        audit: Arc<dyn AuditSink>,
-    ) -> Self {
+    /// Those of `gateway`, with the system's clock, the usual roles, and neither policies nor a history.
+    pub fn new(gateway: Arc<Gateway>, audit: Arc<dyn AuditSink>) -> Self {
         Self {
+            store: gateway.store.clone(),
+            hasher: gateway.identity.hasher().clone(),
+            identity: gateway.clone(),
             gateway,
-            store,
-            hasher,
-            identity,
             audit,
             policies: None,
             history: None,
             roles: AdminRoles::default(),
-            clock: Box::new(|| jiff::Timestamp::now().as_millisecond()),
+            clock: Box::new(crate::identity::now_ms),
             backoff: Backoff::default(),
         }
+    }
+
+    /// Keys and their owners.
+    ///
+    /// # Errors
+    /// 503 `no_store`, where none is configured.
+    pub fn store(&self) -> Result<&dyn Store, ApiError> {
+        self.store.as_deref().ok_or_else(|| {
+            let message = "No store of keys is configured.";
+            ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, "no_store", message)
+                .hint("set `store` in the configuration")
+        })
     }
 
     /// Milliseconds since the epoch.
@@ -143,5 +150,16 @@ impl Services {
             ApiError::internal()
         })?;
         Ok(bits)
+    }
+}
+
+/// As on the proxy's listener, but that it is up to the caller to slow down who guesses.
+#[async_trait]
+impl AdminIdentity for Gateway {
+    async fn identify(&self, headers: &HeaderMap, _: IpAddr) -> Result<Arc<Caller>, Denial> {
+        match self.current().pipeline.identify.identify(headers)? {
+            Presented::Caller(caller) => Ok(caller),
+            Presented::Credential(credential) => self.identity.caller(&credential, None).await,
+        }
     }
 }

@@ -37,10 +37,7 @@ pub fn lenient<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Vec<String>), Api
     read(body, &Context { ignored: Some(RefCell::default()) })
 }
 
-fn read<T: DeserializeOwned>(
-    body: &[u8],
-    context: &Context,
-) -> Result<(T, Vec<String>), ApiError> {
+fn read<T: DeserializeOwned>(body: &[u8], context: &Context) -> Result<(T, Vec<String>), ApiError> {
     // An absent body is an empty object: many requests have only optional fields.
     let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { body };
     let raw: &RawValue = serde_json::from_slice(body).map_err(|error| {
@@ -97,10 +94,7 @@ impl<'de, 'c> Strict<'de, 'c> {
     }
 
     /// The members that a struct with these `fields` knows.
-    fn known(
-        self,
-        fields: &'static [&'static str],
-    ) -> Result<Vec<(String, &'de RawValue)>, Fault> {
+    fn known(self, fields: &'static [&'static str]) -> Result<Vec<(String, &'de RawValue)>, Fault> {
         let mut members = self.members()?;
         let Some(ignored) = &self.context.ignored else {
             let stranger = members.iter().find(|(name, _)| !fields.contains(&name.as_str()));
@@ -378,7 +372,8 @@ impl de::Error for Fault {
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let expected = expected.to_string();
-        let expected = if expected.starts_with('u') { "a whole number, 0 or more" } else { &expected };
+        let expected =
+            if expected.starts_with('u') { "a whole number, 0 or more" } else { &expected };
         Self::new(format!("must be {expected}"))
     }
 

@@ -72,7 +72,9 @@ fn scaled(text: &str) -> Result<(Usd, bool), MoneyError> {
     let mut dropped = false;
     let all = whole.bytes().chain(fraction.bytes());
     let present = whole.len() + fraction.len();
-    for (position, digit) in all.chain(std::iter::repeat_n(b'0', kept.saturating_sub(present))).enumerate() {
+    for (position, digit) in
+        all.chain(std::iter::repeat_n(b'0', kept.saturating_sub(present))).enumerate()
+    {
         if position >= kept {
             dropped |= digit != b'0';
             continue;
@@ -194,7 +196,10 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for text in ["", "-1", "+1", "1.", ".5", "1,5", "1.2.3", "NaN", "inf", "0x1", "1e", "1e99", "١", " 1"] {
+        for text in [
+            "", "-1", "+1", "1.", ".5", "1,5", "1.2.3", "NaN", "inf", "0x1", "1e", "1e99", "١",
+            " 1",
+        ] {
             assert_eq!(parse(text), Err(MoneyError::NotANumber), "{text}");
         }
         assert_eq!(parse("9223372036.854775808"), Err(MoneyError::TooMuch));

@@ -100,7 +100,9 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            D::Error::custom("must be a span of time such as 90s, 30m, 24h, 30d, 4w or 1mo, up to ten years")
+            D::Error::custom(
+                "must be a span of time such as 90s, 30m, 24h, 30d, 4w or 1mo, up to ten years",
+            )
         })
     }
 }
@@ -159,11 +161,24 @@ mod tests {
 
     #[test]
     fn spans_are_a_number_and_a_unit() {
-        let table = [("30s", 30), ("30m", 1800), ("24h", 86_400), ("30d", 2_592_000), ("1mo", 2_592_000), ("2w", 1_209_600)];
+        let table = [
+            ("30s", 30),
+            ("30m", 1800),
+            ("24h", 86_400),
+            ("30d", 2_592_000),
+            ("1mo", 2_592_000),
+            ("2w", 1_209_600),
+        ];
         for (text, seconds) in table {
-            assert_eq!(Span::parse(text).map(|span| span.milliseconds()), Some(seconds * 1000), "{text}");
+            assert_eq!(
+                Span::parse(text).map(|span| span.milliseconds()),
+                Some(seconds * 1000),
+                "{text}"
+            );
         }
-        for text in ["", "30", "d", "0d", "-1d", "1.5h", "1y", "30 d", "99999999999999999999d", "4000d"] {
+        for text in
+            ["", "30", "d", "0d", "-1d", "1.5h", "1y", "30 d", "99999999999999999999d", "4000d"]
+        {
             assert_eq!(Span::parse(text), None, "{text}");
         }
     }

@@ -143,9 +143,11 @@ pub async fn create(call: Call) -> Answer {
         }
         // A chosen text is itself what tells a repetition from a new request.
         (Some(Hidden(text)), None, _) => Secret::Chosen(text.clone()),
-        (None, Some(hex), _) => Secret::LiteLlmHash(KeyHash::from_hex(hex).ok_or_else(|| {
-            ApiError::invalid("litellm_hash", "must be 64 hexadecimal digits")
-        })?),
+        (None, Some(hex), _) => {
+            Secret::LiteLlmHash(KeyHash::from_hex(hex).ok_or_else(|| {
+                ApiError::invalid("litellm_hash", "must be 64 hexadecimal digits")
+            })?)
+        }
         (None, None, Some(request)) => Secret::Repeatable(request),
         (None, None, None) => Secret::Random,
     };
@@ -181,21 +183,15 @@ pub async fn update(call: Call) -> Answer {
     }
     let key = keys::get(&call.services, &call.actor, call.path("id")).await?;
     let now = call.services.now();
-    let key = keys::update(
-        &call.services,
-        &call.actor,
-        &call.act,
-        key.id,
-        call.if_match()?,
-        |key| {
+    let key =
+        keys::update(&call.services, &call.actor, &call.act, key.id, call.if_match()?, |key| {
             let mut before = KeyBody::of(key.clone());
             if changes.contains_key("expires_in") {
                 before.expires_at = None;
             }
             patched::<KeyBody>(&before, &changes)?.apply(key, now)
-        },
-    )
-    .await?;
+        })
+        .await?;
     Ok(record(StatusCode::OK, key.version, KeyView::from(key)))
 }
 
@@ -211,9 +207,8 @@ async fn set_blocked(call: Call, blocked: bool) -> Answer {
     call.body::<Nothing>()?;
     let key = keys::get(&call.services, &call.actor, call.path("id")).await?;
     let if_match = call.if_match()?;
-    let key =
-        keys::set_blocked(&call.services, &call.actor, &call.act, key.id, blocked, if_match)
-            .await?;
+    let key = keys::set_blocked(&call.services, &call.actor, &call.act, key.id, blocked, if_match)
+        .await?;
     Ok(record(StatusCode::OK, key.version, KeyView::from(key)))
 }
 

@@ -83,8 +83,7 @@ pub async fn create(call: Call) -> Answer {
         body.apply(team);
         Ok(())
     };
-    let (team, made) =
-        make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
+    let (team, made) = make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok(record(status, team.version, TeamView::from(team)))
 }

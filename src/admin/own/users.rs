@@ -96,8 +96,7 @@ pub async fn create(call: Call) -> Answer {
         body.apply(user);
         Ok(())
     };
-    let (user, made) =
-        make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
+    let (user, made) = make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok(record(status, user.version, UserView::from(user)))
 }

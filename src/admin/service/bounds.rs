@@ -28,9 +28,9 @@ pub fn within_user(key: &Key, user: &User) -> Result<(), ApiError> {
 
 fn within(owner: &str, models: &[String], limits: &Limits, key: &Key) -> Result<(), ApiError> {
     // Without models of its own a key has its owner's.
-    if let Some(index) = key.models.iter().position(|entry| {
-        !ALL.contains(&entry.as_str()) && !allows(models, entry)
-    }) {
+    if let Some(index) =
+        key.models.iter().position(|entry| !ALL.contains(&entry.as_str()) && !allows(models, entry))
+    {
         let reason = format!("is not among the {owner}'s models");
         return Err(ApiError::invalid(format!("models[{index}]"), reason));
     }
@@ -81,8 +81,10 @@ pub fn within_acting_key(acting: &Key, key: &Key) -> Result<(), ApiError> {
             ));
         }
         // A word for "all" stands for all here, since the new key would not have the old one's list.
-        let all = |entry: &str| if ALL.contains(&entry) { "*".to_owned() } else { entry.to_owned() };
-        if let Some(index) = key.models.iter().position(|entry| !allows(&acting.models, &all(entry)))
+        let all =
+            |entry: &str| if ALL.contains(&entry) { "*".to_owned() } else { entry.to_owned() };
+        if let Some(index) =
+            key.models.iter().position(|entry| !allows(&acting.models, &all(entry)))
         {
             let reason = "is not among the models of the key with which you ask";
             return Err(ApiError::invalid(format!("models[{index}]"), reason));

@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn lists_name_the_entry_at_fault() {
-        let entries = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let entries =
+            |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let at = |texts: &[&str]| list("models", &entries(texts), 3).expect_err("bad").field;
         assert_eq!(at(&["a", ""]).as_deref(), Some("models[1]"));
         assert_eq!(at(&["a", "b", "a"]).as_deref(), Some("models[2]"));

@@ -57,17 +57,26 @@ pub async fn create(
     key.hint.clone_from(&material.hint);
 
     if matches!(secret, Secret::Repeatable(_))
-        && let Some(stored) = services.store.key(key.id).await?
+        && let Some(stored) = services.store()?.key(key.id).await?
     {
         return replay(services, actor, stored, &key, material);
     }
     let mut names = changes!(blank(actor, now), key, alias, user, team, organization, models);
-    names.extend(changes!(blank(actor, now), key, routes, expires_at, blocked, tags, metadata, limits));
+    names.extend(changes!(
+        blank(actor, now),
+        key,
+        routes,
+        expires_at,
+        blocked,
+        tags,
+        metadata,
+        limits
+    ));
     act.allow(Resource::new("key", key.id), names).await?;
-    match services.store.create_key(&key).await {
+    match services.store()?.create_key(&key).await {
         Ok(()) => Ok(Made { key, text: material.text, replayed: false }),
         // The same request arrived twice at once, and the other one was quicker.
-        Err(StoreError::Conflict { field: "id" }) => match services.store.key(key.id).await? {
+        Err(StoreError::Conflict { field: "id" }) => match services.store()?.key(key.id).await? {
             Some(stored) => replay(services, actor, stored, &key, material),
             None => Err(too_busy()),
         },
@@ -133,7 +142,7 @@ fn same_fields(a: &Key, b: &Key) -> bool {
 pub async fn get(services: &Services, actor: &Actor, id: &str) -> Result<Key, ApiError> {
     let not_found = || ApiError::not_found("key");
     let id = id.parse::<Uuid>().map_err(|_| not_found())?;
-    let key = services.store.key(id).await?.ok_or_else(not_found)?;
+    let key = services.store()?.key(id).await?.ok_or_else(not_found)?;
     if actor.may(Permission::SeeKeys, Scope::Key(&key)) { Ok(key) } else { Err(not_found()) }
 }
 
@@ -146,11 +155,11 @@ pub async fn find(services: &Services, actor: &Actor, named: &str) -> Result<Key
     let key = if named.starts_with("sk-") {
         let hashes: Vec<KeyHash> =
             services.hasher.candidates(named).into_iter().map(KeyHash).collect();
-        services.store.key_by_hash(&hashes).await?.map(|owned| owned.key)
+        services.store()?.key_by_hash(&hashes).await?.map(|owned| owned.key)
     } else if let Some(hash) = KeyHash::from_hex(named) {
         let filter = KeyFilter { hash: Some(hash), ..KeyFilter::default() };
         let page = Page { offset: 0, limit: 1 };
-        services.store.keys(&filter, &page).await?.items.pop()
+        services.store()?.keys(&filter, &page).await?.items.pop()
     } else {
         return get(services, actor, named).await;
     };
@@ -173,7 +182,7 @@ pub async fn list(
             .hint("see /admin/v1/keys/self"));
     }
     match visible(actor, filter) {
-        Some(filter) => Ok(services.store.keys(&filter, page).await?),
+        Some(filter) => Ok(services.store()?.keys(&filter, page).await?),
         None => Ok(Paged { items: Vec::new(), total: 0 }),
     }
 }
@@ -233,7 +242,7 @@ pub async fn update(
             act.allow(Resource::new("key", id), names.clone()).await?;
             told = Some(names);
         }
-        match services.store.update_key(&after).await {
+        match services.store()?.update_key(&after).await {
             Ok(version) => return Ok(Key { version, ..after }),
             Err(error) => again(error, if_match, "key")?,
         }
@@ -331,7 +340,7 @@ pub async fn rotate(
             act.allow(Resource::new("key", id), vec!["key".into()]).await?;
             told = true;
         }
-        match services.store.update_key(&after).await {
+        match services.store()?.update_key(&after).await {
             Ok(version) => {
                 let key = Key { version, ..after };
                 return Ok(Made { key, text: material.text, replayed: false });
@@ -364,11 +373,11 @@ pub async fn delete(
     if if_match.is_some() {
         // The store deletes any version. Blocking the key first makes sure that it is still this one.
         let blocked = Key { blocked: true, updated_at: services.now(), ..key.clone() };
-        if let Err(error) = services.store.update_key(&blocked).await {
+        if let Err(error) = services.store()?.update_key(&blocked).await {
             again(error, if_match, "key")?;
         }
     }
-    match services.store.delete_key(id).await {
+    match services.store()?.delete_key(id).await {
         Ok(()) => Ok(key),
         Err(StoreError::NotFound) => Err(ApiError::not_found("key")),
         Err(error) => Err(error.into()),
@@ -391,7 +400,7 @@ async fn stored(
     id: Uuid,
     permission: Permission,
 ) -> Result<Key, ApiError> {
-    let key = services.store.key(id).await?.ok_or_else(|| ApiError::not_found("key"))?;
+    let key = services.store()?.key(id).await?.ok_or_else(|| ApiError::not_found("key"))?;
     actor.demand(Permission::SeeKeys, permission, Scope::Key(&key))?;
     Ok(key)
 }
@@ -415,7 +424,7 @@ async fn check_owners(
     if let Some(acting) = &actor.key {
         bounds::within_acting_key(acting, key)?;
     }
-    let owner = services.store.owner(key.user.as_deref(), key.team.as_deref(), None).await?;
+    let owner = services.store()?.owner(key.user.as_deref(), key.team.as_deref(), None).await?;
     if key.user.is_some() && owner.user.is_none() {
         return Err(ApiError::invalid("user", "names a user that does not exist"));
     }

@@ -25,7 +25,7 @@ pub async fn list(
     if !actor.may(Permission::SeeOrganizations, Scope::All) {
         return Err(ApiError::forbidden("You may not list organizations."));
     }
-    Ok(services.store.organizations(page).await?)
+    Ok(services.store()?.organizations(page).await?)
 }
 
 #[async_trait]

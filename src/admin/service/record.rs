@@ -68,14 +68,14 @@ pub async fn create<R: Record>(
     let record = blank.keep(record, now);
     act.about(Resource::new(R::KIND, record.id()));
     record.check()?;
-    if let Some(stored) = R::read(&*services.store, record.id()).await? {
+    if let Some(stored) = R::read(services.store()?, record.id()).await? {
         return same(stored, &record);
     }
     act.allow(Resource::new(R::KIND, record.id()), blank.changes(&record)).await?;
-    match record.store(&*services.store).await {
+    match record.store(services.store()?).await {
         Ok(()) => Ok((record, true)),
         Err(StoreError::Conflict { field: "id" }) => {
-            match R::read(&*services.store, record.id()).await? {
+            match R::read(services.store()?, record.id()).await? {
                 Some(stored) => same(stored, &record),
                 None => Err(too_busy()),
             }
@@ -100,7 +100,7 @@ pub async fn get<R: Record>(services: &Services, actor: &Actor, id: &str) -> Res
     let not_found = || ApiError::not_found(R::KIND);
     // No record has such an id, and no database wants to be asked for it.
     super::check::name("id", id).map_err(|_| not_found())?;
-    let record = R::read(&*services.store, id).await?.ok_or_else(not_found)?;
+    let record = R::read(services.store()?, id).await?.ok_or_else(not_found)?;
     if actor.may(R::SEE, record.scope()) { Ok(record) } else { Err(not_found()) }
 }
 
@@ -150,7 +150,7 @@ pub async fn update_by<R: Record>(
             act.allow(Resource::new(R::KIND, id), names.clone()).await?;
             told = Some(names);
         }
-        match after.replace(&*services.store).await {
+        match after.replace(services.store()?).await {
             Ok(version) => return Ok(after.with_version(version)),
             Err(error) => again(error, if_match, R::KIND)?,
         }
@@ -177,11 +177,11 @@ pub async fn delete<R: Record>(
     if if_match.is_some() {
         // The store deletes any version. Storing the record anew makes sure that it is still this one.
         let touched = record.keep(record.clone(), services.now());
-        if let Err(error) = touched.replace(&*services.store).await {
+        if let Err(error) = touched.replace(services.store()?).await {
             again(error, if_match, R::KIND)?;
         }
     }
-    match R::remove(&*services.store, id).await {
+    match R::remove(services.store()?, id).await {
         Ok(()) => Ok(record),
         Err(StoreError::NotFound) => Err(ApiError::not_found(R::KIND)),
         Err(error) => Err(error.into()),

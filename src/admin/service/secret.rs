@@ -106,7 +106,9 @@ fn check_chosen(services: &Services, text: &str) -> Result<(), ApiError> {
         return refuse("must have 20 to 512 characters");
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return refuse("must be visible ASCII characters without spaces, since it is sent in a header");
+        return refuse(
+            "must be visible ASCII characters without spaces, since it is sent in a header",
+        );
     }
     let mut distinct: Vec<u8> = text["sk-".len()..].bytes().collect();
     distinct.sort_unstable();

@@ -33,7 +33,7 @@ pub async fn list(
     if let Some(reach) = actor.reach() {
         filter.within = Some(reach.member_of.clone());
     }
-    Ok(services.store.teams(&filter, page).await?)
+    Ok(services.store()?.teams(&filter, page).await?)
 }
 
 /// Adds a member, or gives them another role.

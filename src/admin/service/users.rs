@@ -26,7 +26,7 @@ pub async fn list(
     if !actor.may(Permission::SeeUsers, Scope::All) {
         return Err(ApiError::forbidden("You may not list users."));
     }
-    Ok(services.store.users(&filter, page).await?)
+    Ok(services.store()?.users(&filter, page).await?)
 }
 
 /// The role of that name. LiteLLM writes two of them in another way.

@@ -39,11 +39,7 @@ struct Wanted {
 
 fn fault<T: DeserializeOwned + fmt::Debug>(body: &str) -> (String, String, Option<String>) {
     let error = strict::<T>(body.as_bytes()).expect_err(body);
-    (
-        error.field.unwrap_or_default(),
-        error.message.into_owned(),
-        error.hint.map(Cow::into_owned),
-    )
+    (error.field.unwrap_or_default(), error.message.into_owned(), error.hint.map(Cow::into_owned))
 }
 
 #[test]
