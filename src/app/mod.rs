@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
-use crate::audit::AuditLog;
+use crate::audit::{self, AuditLog};
 use crate::config::valid::Config;
 use crate::config::{self, Env, Loaded, Problems};
 use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
-use crate::identity::Identity;
+use crate::identity::{Identity, now_ms};
 use crate::providers::resolve::Resolvers;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
@@ -150,6 +150,7 @@ impl Gateway {
     pub async fn reload(&self) -> Result<(u64, bool), LoadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let result = self.load_next().await;
+        self.record_reload(&result);
         match &result {
             Ok((generation, true)) => {
                 let runtime = self.current();
@@ -166,6 +167,22 @@ impl Gateway {
             }
         }
         result
+    }
+
+    /// Who may what changes with the configuration, so that it is for the audit log.
+    fn record_reload(&self, result: &Result<(u64, bool), LoadError>) {
+        let outcome = match result {
+            Ok((_, false)) => return,
+            Ok((_, true)) => audit::Outcome::Allowed,
+            Err(_) => audit::Outcome::Refused,
+        };
+        self.audit.record(audit::Event {
+            outcome,
+            actor: audit::Actor { kind: "system".into(), ..audit::Actor::default() },
+            resource: audit::Resource { kind: "config".into(), id: None },
+            config_generation: self.current().generation,
+            ..audit::Event::new(now_ms(), audit::Kind::ConfigReload, "config.reload")
+        });
     }
 
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
