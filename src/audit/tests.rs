@@ -75,7 +75,8 @@ impl Place {
 
     /// The paths of all segments, oldest first.
     fn segments(&self) -> Vec<PathBuf> {
-        files(&self.directory).into_keys().map(|name| self.directory.join(name)).collect()
+        let listing = super::files::list(&self.directory).unwrap();
+        listing.segments.iter().map(|segment| segment.within(&self.directory)).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::check::{Checked, Seen, check};
-use super::files;
+use super::files::{self, is_growing};
 use super::line::LineHash;
 use super::records::{Anchor, Retired};
 use super::segment::SegmentName;
@@ -106,7 +106,7 @@ impl Log {
     fn read(directory: &Path, noted: Option<LineHash>) -> io::Result<Self> {
         let mut log = Self { noted, ..Self::default() };
         let listing = files::list(directory)?;
-        for other in listing.others {
+        for other in listing.others.into_iter().filter(|file| !is_growing(directory, file)) {
             log.warn(other, 0, "is not part of the log");
         }
         for name in listing.segments {

@@ -170,7 +170,9 @@ impl Writer {
             }
             return Err(unwritable(&source));
         }
-        self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_WITHIN);
+        if self.setup.options.fsync {
+            self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_WITHIN);
+        }
         Ok(())
     }
 
@@ -198,7 +200,7 @@ impl Writer {
             self.tell_at = now + DROPPED_EVERY;
             self.tell(lost);
         }
-        if self.sync_at.is_some_and(|at| now >= at) && self.setup.options.fsync {
+        if self.sync_at.is_some_and(|at| now >= at) {
             let synced = self.sync();
             self.or_complain(synced);
         }
