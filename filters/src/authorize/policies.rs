@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator, pst,
 };
 use sha2::{Digest, Sha256};
 
@@ -52,6 +52,8 @@ pub struct Policies {
 /// One policy, with what is known of it before any request.
 pub(super) struct Rule {
     pub(super) policy: Policy,
+    /// What is left of it for whoever its scope lets in.
+    pub(super) conditions: Policy,
     pub(super) info: Arc<PolicyInfo>,
     /// What of a request it looks at.
     pub(super) uses: Uses,
@@ -294,8 +296,20 @@ impl Found<'_> {
 
     fn into_rule(self) -> Rule {
         let uses = uses::of(&self.policy);
-        Rule { policy: self.policy, info: Arc::new(self.info), uses }
+        let conditions = without_scope(&self.policy).unwrap_or_else(|| self.policy.clone());
+        Rule { policy: self.policy, conditions, info: Arc::new(self.info), uses }
     }
+}
+
+/// The policy with a scope that lets everybody in, and without annotations.
+fn without_scope(policy: &Policy) -> Option<Policy> {
+    let mut body = policy.to_pst().ok()?.body().clone();
+    body.principal = pst::PrincipalConstraint::Any;
+    body.action = pst::ActionConstraint::Any;
+    body.resource = pst::ResourceConstraint::Any;
+    body.annotations.clear();
+    let body = pst::StaticPolicy::try_from(body).ok()?;
+    Policy::from_pst(pst::Policy::Static(body)).ok()
 }
 
 fn is_id(id: &str) -> bool {
