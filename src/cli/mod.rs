@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 ok, 1 failed while running, 64 bad usage or configuration.
 
+mod audit;
 mod check;
 mod config;
 mod demo;
@@ -40,6 +41,9 @@ enum Command {
     /// Make keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Check or show an audit log.
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 /// Options of `serve`.
@@ -80,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Jwt(command) => jwt::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
     }
 }
 

@@ -118,7 +118,8 @@ pub fn serve(
     };
 
     io.block_on(gateway.resolvers.refresh(true));
-    io.spawn(admin::serve_admin(gateway.clone(), admin));
+    let services = admin::Services::new(gateway.clone(), Arc::new(admin::audit::Unaudited));
+    io.spawn(admin::serve_admin(Arc::new(services), admin));
     io.spawn(admin::serve_metrics(gateway.clone(), metrics));
     io.spawn(upkeep::run(gateway.clone()));
 

@@ -11,6 +11,7 @@ mod leaving;
 mod limits;
 mod reload;
 mod retries;
+mod stores;
 mod streams;
 mod support;
 mod upstream_h2;

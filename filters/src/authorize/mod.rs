@@ -7,7 +7,7 @@
 //! # What makes it cheap
 //!
 //! - A policy whose scope leaves a caller or a resource out is never evaluated for them.
-//! - A policy that looks at nothing of the request itself (see [`uses`]) is evaluated once for a caller
+//! - A policy that looks at nothing of the request itself is evaluated once for a caller
 //!   and a resource. What it said is kept with the [`Caller`], until there are new policies.
 //! - The others are evaluated for each request, with only those facts that they look at.
 
@@ -18,6 +18,7 @@ pub mod decision;
 mod entities;
 mod judge;
 pub mod policies;
+mod problem;
 pub mod schema;
 mod split;
 mod uses;
@@ -31,7 +32,8 @@ pub(crate) use cache::Decisions;
 pub use decision::{Decision, Explanation, Mode, Permit, PolicyInfo, Question, Refusal};
 pub use entities::PROXY_ADMIN;
 use judge::{Answer, Judge};
-pub use policies::{Policies, Problem, Source};
+pub use policies::{Policies, Source};
+pub use problem::Problem;
 pub use world::{Target, World};
 
 use crate::caller::{Bearer, Caller, CallerKind};

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(super) use self::row::{Cell, Row};
-pub(super) use self::schema::{Migration, migrate};
+pub(super) use self::schema::{Migration, migrate, version, wanted};
 pub(super) use self::statement::{Bind, Statement};
 use super::records::{Key, KeyHash, Organization, OwnedKey, Owner, Team, User};
 use super::{

@@ -1,0 +1,4 @@
+//! The stores: one contract, every database.
+
+mod contract;
+mod sqlite;
