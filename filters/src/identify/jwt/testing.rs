@@ -17,7 +17,7 @@ use super::{Algorithm, Issuer, JwtError, KeySet, Verified, Verifier};
 pub(super) const ISSUER: &str = "https://login.test/";
 pub(super) const AUDIENCE: &str = "sluicegate";
 /// The time at which the tests verify, in seconds.
-pub(super) const NOW: u64 = 1_800_000_000;
+pub(super) const NOW: i64 = 1_800_000_000;
 
 /// One key pair of each type.
 pub(super) static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::new("rsa", Algorithm::RS256));

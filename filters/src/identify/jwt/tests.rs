@@ -210,7 +210,7 @@ proptest! {
     fn what_an_issuer_signs_comes_through(
         user in "[a-zA-Z0-9|@.é-]{1,40}",
         roles in proptest::collection::hash_set("[a-z:/-]{1,12}", 0..8),
-        lifetime in 1_u64..100_000,
+        lifetime in 1_i64..100_000,
     ) {
         let roles: Vec<_> = roles.into_iter().collect();
         let exp = NOW + lifetime;
