@@ -165,9 +165,12 @@ impl Services {
 #[async_trait]
 impl AdminIdentity for Gateway {
     async fn identify(&self, headers: &HeaderMap, _: IpAddr) -> Result<Arc<Caller>, Denial> {
-        match self.current().pipeline.identify.identify(headers)? {
+        let runtime = self.current();
+        match runtime.pipeline.identify.identify(headers)? {
             Presented::Caller(caller) => Ok(caller),
-            Presented::Credential(credential) => self.identity.caller(&credential, None).await,
+            Presented::Credential(credential) => {
+                self.identity.caller(&credential, runtime.tokens.as_ref(), None).await
+            }
         }
     }
 }
