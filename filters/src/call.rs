@@ -1,7 +1,4 @@
-//! Facts about a request that a phase has established: where it came in and who sent it.
-//!
-//! A [`Caller`] has no public constructor. Whoever holds one holds the proof that
-//! [`Pipeline::identify`](crate::Pipeline::identify) made it.
+//! What the listener knows of a request: how it came in.
 
 /// What the listener knows of how a request came in, and its parsed head cannot be trusted to say.
 #[derive(Clone, Copy, Debug)]
@@ -32,39 +29,4 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 (RFC 9113).
     Http2,
-}
-
-/// Who sends a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    kind: CallerKind,
-}
-
-impl Caller {
-    pub(crate) const ANONYMOUS: Self = Self { kind: CallerKind::Anonymous };
-
-    pub(crate) const MASTER: Self = Self { kind: CallerKind::Master };
-
-    pub fn kind(&self) -> CallerKind {
-        self.kind
-    }
-}
-
-/// By what a caller was identified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CallerKind {
-    /// Nobody in particular: the configuration lets callers in without a credential.
-    Anonymous,
-    /// The holder of the master key.
-    Master,
-}
-
-impl CallerKind {
-    /// A stable word for logs and metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Anonymous => "anonymous",
-            Self::Master => "master",
-        }
-    }
 }

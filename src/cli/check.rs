@@ -8,10 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::USAGE;
-use crate::app::{Gateway, Source};
+use crate::app::dry_run;
 use crate::config::{Env, load_file};
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::Metrics;
 
 /// Options of `check`.
 #[derive(Args)]
@@ -57,14 +55,10 @@ pub fn run(args: &Check) -> ExitCode {
 
 /// What only shows when the configuration is put to use: certificates, CA files.
 fn unservable(args: &Check, loaded: crate::config::Loaded) -> serde_json::Value {
-    let source = Source::File(args.config.clone());
-    let built = Metrics::new().map_err(|error| error.to_string()).and_then(|metrics| {
-        let log = AccessLog::start(std::io::sink()).map_err(|error| error.to_string())?;
-        Gateway::new(source, loaded, metrics, log).map_err(|error| error.to_string())
-    });
-    match built {
+    match dry_run(loaded) {
         Ok(_) => json!([]),
-        Err(message) => {
+        Err(error) => {
+            let message = error.to_string();
             if !args.json {
                 eprintln!("{}: {message}", args.config.display());
             }

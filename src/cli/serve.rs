@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Run, Serve, complain};
+use crate::app::services::Services;
 use crate::app::{Gateway, Source};
 use crate::server::{self, Addresses, Options};
 use crate::telemetry::access_log::AccessLog;
@@ -48,7 +49,16 @@ pub fn start(
         Ok(log) => log,
         Err(error) => return fail(error),
     };
-    let gateway = match Gateway::new(source, loaded, metrics, access_log) {
+    let io = match server::io_runtime() {
+        Ok(io) => io,
+        Err(error) => return fail(error),
+    };
+    let services = Services::open(&loaded.config, metrics, access_log, io.handle());
+    let services = match io.block_on(services) {
+        Ok(services) => services,
+        Err(error) => return fail(error),
+    };
+    let gateway = match Gateway::new(source, loaded, services) {
         Ok(gateway) => gateway,
         Err(error) => return complain(error),
     };
@@ -56,7 +66,7 @@ pub fn start(
         upgrade: run.upgrade,
         upgrade_socket: run.upgrade_socket.clone().unwrap_or_else(default_upgrade_socket),
     };
-    match server::serve(&gateway, &options, announce) {
+    match server::serve(&gateway, io, &options, announce) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error),
     }

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use super::{Client, PATIENCE};
 
+/// What `env:MASTER_KEY` is for the gateways of the tests.
+pub const MASTER_KEY: &str = "sk-gateway-master-0123456789abcdef0123456789abcdef";
+
 /// A configuration as text, in pieces that tests change.
 #[derive(Clone)]
 pub struct Config {
@@ -95,7 +98,7 @@ impl Gateway {
             .arg(root.join("handover/upgrade.sock"))
             .env_clear()
             .env("SIM_KEY", "sk-provider-secret")
-            .env("MASTER_KEY", "sk-gateway-master-0123456789abcdef0123456789abcdef")
+            .env("MASTER_KEY", MASTER_KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

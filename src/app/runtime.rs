@@ -1,0 +1,125 @@
+//! One generation of the configuration, ready to serve.
+
+use bytes::Bytes;
+use secrecy::ExposeSecret;
+use sluicegate_filters::Pipeline;
+use sluicegate_filters::authorize::Authorize;
+use sluicegate_filters::identify::{Accepts, Identify};
+use sluicegate_filters::screen::{
+    Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
+};
+
+use crate::config::valid::Config;
+use crate::config::{Loaded, Problems};
+use crate::dialects::{Dialect, models};
+use crate::providers::resolve::Resolvers;
+use crate::routing::Routes;
+
+/// One generation of the configuration, ready to serve. A request keeps the one it began with.
+pub struct Runtime {
+    /// 1 for the configuration at start, one more for each reload.
+    pub generation: u64,
+    /// SHA-256 of the effective configuration, in hex.
+    pub hash: String,
+    /// The configuration itself.
+    pub config: Config,
+    /// The filters, in their order.
+    pub pipeline: Pipeline,
+    /// Which model goes where.
+    pub routes: Routes,
+    /// The answers of `GET /v1/models`, by dialect.
+    pub model_lists: ModelLists,
+}
+
+/// Prebuilt model lists.
+pub struct ModelLists {
+    openai: Bytes,
+    anthropic: Bytes,
+}
+
+impl ModelLists {
+    /// The list in `dialect`'s shape.
+    pub fn get(&self, dialect: Dialect) -> &Bytes {
+        match dialect {
+            Dialect::OpenAi => &self.openai,
+            Dialect::Anthropic => &self.anthropic,
+        }
+    }
+}
+
+/// A configuration that is not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is wrong in itself.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+    /// A filter refused its part.
+    #[error("{path}: {message}")]
+    Filter {
+        /// The config key.
+        path: &'static str,
+        /// What the filter says.
+        message: String,
+    },
+    /// A provider can't be made ready.
+    #[error(transparent)]
+    Provider(#[from] crate::providers::upstream::UpstreamError),
+    /// The listener's certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] crate::edge::tls::TlsError),
+}
+
+impl Runtime {
+    /// Builds a generation. `resolvers` keep known addresses over reloads.
+    pub(super) fn build(
+        loaded: Loaded,
+        generation: u64,
+        resolvers: &Resolvers,
+    ) -> Result<Self, LoadError> {
+        let Loaded { config, hash, .. } = loaded;
+        let pipeline = pipeline(&config)?;
+        let routes = Routes::build(&config, resolvers)?;
+        let infos: Vec<_> = config.models.keys().map(|id| model_info(id)).collect();
+        let model_lists = ModelLists {
+            openai: models::list(Dialect::OpenAi, &infos),
+            anthropic: models::list(Dialect::Anthropic, &infos),
+        };
+        Ok(Self { generation, hash, config, pipeline, routes, model_lists })
+    }
+}
+
+/// A configured model as callers see it. When it was made is the provider's to know; both APIs
+/// take the epoch for "unknown".
+pub fn model_info(id: &str) -> models::ModelInfo<'_> {
+    models::ModelInfo { id, created: 0, owned_by: "sluicegate", display_name: id }
+}
+
+fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
+    let refused =
+        |path, error: &dyn ToString| LoadError::Filter { path, message: error.to_string() };
+    let cors = &config.cors;
+    let origins =
+        if cors.any_origin() { Origins::Any } else { Origins::List(cors.origins.clone()) };
+    let options = CorsConfig {
+        origins,
+        allow_headers: cors.allow_headers.clone(),
+        expose_headers: cors.expose_headers.clone(),
+        max_age: cors.max_age,
+        credentials: cors.credentials,
+    };
+    let sizes = config.limits.routes.iter().map(|(path, limits)| (path, limits.request_size));
+    let key = config.admin.master_key.as_ref().map(|key| key.value.expose_secret());
+    let accepts = Accepts { keys: config.store.is_some(), tokens: false };
+    Ok(Pipeline {
+        framing: Framing::new(config.limits.header_size),
+        methods: Methods,
+        cors: Cors::new(options).map_err(|error| refused("cors", &error))?,
+        size: RequestSize::new(config.limits.request_size, sizes)
+            .map_err(|error| refused("limits.routes", &error))?,
+        headers: HeaderPolicy::new(config.request_headers.allow.iter().cloned())
+            .map_err(|error| refused("request_headers.allow", &error))?,
+        identify: Identify::new(config.auth.anonymous, key, accepts)
+            .map_err(|error| refused("admin.master_key", &error))?,
+        authorize: Authorize::open(),
+    })
+}
