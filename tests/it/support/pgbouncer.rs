@@ -38,11 +38,8 @@ impl PgBouncer {
             users.display(),
         );
         std::fs::write(&settings, text).unwrap();
-        let mut server = as_postgres("/usr/sbin/pgbouncer")
-            .arg(&settings)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut server =
+            as_postgres("pgbouncer").arg(&settings).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(server.stderr.take().unwrap());
         assert!(said(log, "pgbouncer", "process up"), "PgBouncer did not start");
         Self { _directory: directory, address, server }

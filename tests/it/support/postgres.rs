@@ -124,8 +124,10 @@ impl Postgres {
 
     fn signal_all(&self, signal: &str) {
         let server = self.server.as_ref().unwrap().id().to_string();
-        run("pkill", &["--signal", signal, "-P", &server]);
-        run("kill", &["-s", signal, &server]);
+        let sessions = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        for process in sessions.unwrap().split_whitespace().chain([&*server]) {
+            run("kill", &["-s", signal, process]);
+        }
     }
 
     /// Starts the server again on the same data and address.
@@ -245,7 +247,9 @@ pub fn as_postgres(program: &str) -> Command {
     } else {
         Command::new(program)
     };
-    command.stdin(Stdio::null()).current_dir("/");
+    // Debian has PgBouncer where only root looks.
+    let path = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+    command.stdin(Stdio::null()).current_dir("/").env("PATH", path);
     command
 }
 
