@@ -68,10 +68,12 @@ pub(super) fn prepare(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes what became no segment, because its writer died or its disk was full.
-pub(super) fn clear_unfinished(directory: &Path) {
+/// Removes what became no segment before `before_ms`, because its writer died or its disk was full. What
+/// is younger may be another process's that has not come to lock it yet.
+pub(super) fn clear_unfinished(directory: &Path, before_ms: i64) {
     for other in list(directory).unwrap_or_default().others {
-        if SegmentName::is_unfinished(&other) && !is_growing(directory, &other) {
+        let old = SegmentName::of_unfinished(&other).is_some_and(|it| it.opened_ms() < before_ms);
+        if old && !is_growing(directory, &other) {
             std::fs::remove_file(directory.join(&other)).ok();
         }
     }
@@ -79,7 +81,7 @@ pub(super) fn clear_unfinished(directory: &Path) {
 
 /// Whether a file is about to become a segment.
 pub(super) fn is_growing(directory: &Path, file: &str) -> bool {
-    SegmentName::is_unfinished(file)
+    SegmentName::of_unfinished(file).is_some()
         && open_regular(&directory.join(file)).is_ok_and(|file| is_locked(&file))
 }
 

@@ -18,6 +18,8 @@ use super::{AuditError, AuditOptions};
 /// After this long a segment is closed whatever its size, so that no line outlives the retention by
 /// much. Milliseconds.
 const MAX_AGE: i64 = 24 * 3600 * 1000;
+/// After this long a file that has not become a segment never will. Milliseconds.
+const UNFINISHED_FOR: i64 = 60_000;
 /// How often old segments are looked for.
 const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 /// How long lines that nobody waits for may be written and not on disk.
@@ -89,7 +91,8 @@ impl Writer {
             failure: None,
             complain_at: now,
         };
-        files::clear_unfinished(&writer.setup.options.directory);
+        let Setup { options, clock, .. } = &writer.setup;
+        files::clear_unfinished(&options.directory, clock() - UNFINISHED_FOR);
         writer.segment()?;
         Ok(writer)
     }

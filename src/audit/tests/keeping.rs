@@ -54,6 +54,22 @@ async fn after_a_crash_a_torn_line_is_told_and_the_end_is_kept_for_ever() {
     assert!(report.problems[0].what.contains("was added after"), "{report:?}");
 }
 
+#[test]
+fn what_never_became_a_segment_is_removed() {
+    let place = Place::new();
+    close(&place.open());
+    let name = place.segments()[0].file_name().unwrap().to_str().unwrap().to_owned();
+    let unfinished = place.directory.join(format!("{name}.new"));
+    std::fs::write(&unfinished, "").unwrap();
+    // It may be another process's, this very moment.
+    close(&place.open());
+    assert!(unfinished.exists());
+    place.advance(100_000);
+    close(&place.open());
+    assert!(!unfinished.exists());
+    assert_sound(&place.verify());
+}
+
 #[tokio::test]
 async fn a_day_ends_a_segment() {
     let place = Place::new();
