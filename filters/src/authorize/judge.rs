@@ -1,11 +1,9 @@
 //! Puts questions to the policies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Entities, Entity, EntityUid, PolicyId, PolicySet, Request,
-};
+use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Request, eval_expression};
 
 use super::ask::{Action, Ask};
 use super::context::context;
@@ -28,8 +26,6 @@ pub(super) struct Judge {
     resources: Vec<Party>,
     /// In the order of [`Action::ALL`].
     actions: Vec<ActionRules>,
-    by_id: HashMap<PolicyId, usize>,
-    authorizer: Authorizer,
 }
 
 /// A principal or a resource, with the policies whose scope lets it in.
@@ -58,8 +54,8 @@ pub(super) enum Answer {
 pub(super) struct Open {
     /// What the other policies said.
     fixed: Verdict,
-    /// Those that must be asked again.
-    policies: PolicySet,
+    /// The numbers of those that must be asked again.
+    rules: Vec<usize>,
     uses: Uses,
     entities: Entities,
     principal: EntityUid,
@@ -97,20 +93,8 @@ impl Judge {
             Party { reach, rules }
         });
         let resources = resources.collect();
-        let numbered = policies.rules.iter().enumerate();
-        let by_id = numbered.map(|(number, rule)| (rule.policy.id().clone(), number)).collect();
-        let (environment, authorizer) = (environment.to_owned(), Authorizer::new());
-        Self {
-            policies,
-            mode,
-            environment,
-            generation,
-            world,
-            resources,
-            actions,
-            by_id,
-            authorizer,
-        }
+        let environment = environment.to_owned();
+        Self { policies, mode, environment, generation, world, resources, actions }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -158,9 +142,9 @@ impl Judge {
         let action = &self.actions[ask.action as usize];
         let (mut fixed, mut open, mut uses) = (Vec::new(), Vec::new(), Uses::NONE);
         for number in action.rules.in_all(&principal.rules, &resource.rules) {
-            let rule = &self.policies.rules[number];
-            uses |= rule.uses;
-            if rule.uses.is_none() { &mut fixed } else { &mut open }.push(rule);
+            let looks_at = self.policies.rules[number].uses;
+            uses |= looks_at;
+            if looks_at.is_none() { &mut fixed } else { &mut open }.push(number);
         }
         let (principal, resource) = (&principal.reach, &resource.reach);
         let reached = [&principal.entities, &resource.entities, &action.entities];
@@ -171,7 +155,7 @@ impl Judge {
         };
         let mut part = Open {
             fixed: Verdict::default(),
-            policies: set(fixed),
+            rules: fixed,
             uses: Uses::NONE,
             entities,
             principal: principal.uid.clone(),
@@ -184,7 +168,7 @@ impl Judge {
         if open.is_empty() {
             return Answer::Fixed(self.decision(part.fixed));
         }
-        (part.policies, part.uses) = (set(open), uses);
+        (part.rules, part.uses) = (open, uses);
         Answer::Open(Box::new(part))
     }
 
@@ -221,20 +205,18 @@ impl Judge {
         // describes these requests is known since it was read.
         let request = Request::new(principal, action, resource, context, None)
             .map_err(|error| error.to_string())?;
-        let response = self.authorizer.is_authorized(&request, &open.policies, &open.entities);
-        let info = |id: &PolicyId| self.by_id.get(id).map(|n| self.policies.rules[*n].info.clone());
         let mut verdict = Verdict::default();
-        for policy in response.diagnostics().reason().filter_map(info) {
-            match policy.effect {
-                Effect::Permit => &mut verdict.permits,
-                Effect::Forbid => &mut verdict.forbids,
+        for rule in open.rules.iter().map(|number| &self.policies.rules[*number]) {
+            match rule.holds(&request, &open.entities) {
+                Ok(false) => {}
+                Ok(true) if rule.info.effect == Effect::Permit => {
+                    verdict.permits.push(rule.info.clone());
+                }
+                Ok(true) => verdict.forbids.push(rule.info.clone()),
+                Err(message) => {
+                    verdict.errors.push(EvaluationError { policy: rule.info.clone(), message });
+                }
             }
-            .push(policy);
-        }
-        for error in response.diagnostics().errors() {
-            let AuthorizationError::PolicyEvaluationError(error) = error;
-            let policy = info(error.policy_id()).ok_or("an unknown policy failed")?;
-            verdict.errors.push(EvaluationError { policy, message: error.inner().to_string() });
         }
         Ok(verdict)
     }
@@ -272,8 +254,14 @@ impl Verdict {
     }
 }
 
-fn set(rules: Vec<&Rule>) -> PolicySet {
-    let policies = rules.into_iter().map(|rule| rule.conditions.clone());
-    // Ids are unique, as was checked when the policies were read.
-    PolicySet::from_policies(policies).unwrap_or_default()
+impl Rule {
+    /// Whether the conditions hold.
+    fn holds(&self, request: &Request, entities: &Entities) -> Result<bool, String> {
+        let Some(condition) = &self.condition else { return Ok(true) };
+        match eval_expression(request, entities, condition) {
+            Ok(EvalResult::Bool(holds)) => Ok(holds),
+            Ok(_) => Err("the condition is neither true nor false".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }

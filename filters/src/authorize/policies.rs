@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator, pst,
+    Expression, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
 };
 use sha2::{Digest, Sha256};
 
@@ -52,8 +52,8 @@ pub struct Policies {
 /// One policy, with what is known of it before any request.
 pub(super) struct Rule {
     pub(super) policy: Policy,
-    /// What is left of it for whoever its scope lets in.
-    pub(super) conditions: Policy,
+    /// What must hold for whoever its scope lets in; nothing, if that is all it asks.
+    pub(super) condition: Option<Expression>,
     pub(super) info: Arc<PolicyInfo>,
     /// What of a request it looks at.
     pub(super) uses: Uses,
@@ -296,20 +296,20 @@ impl Found<'_> {
 
     fn into_rule(self) -> Rule {
         let uses = uses::of(&self.policy);
-        let conditions = without_scope(&self.policy).unwrap_or_else(|| self.policy.clone());
-        Rule { policy: self.policy, conditions, info: Arc::new(self.info), uses }
+        let condition = condition(&self.policy);
+        Rule { policy: self.policy, condition, info: Arc::new(self.info), uses }
     }
 }
 
-/// The policy with a scope that lets everybody in, and without annotations.
-fn without_scope(policy: &Policy) -> Option<Policy> {
-    let mut body = policy.to_pst().ok()?.body().clone();
-    body.principal = pst::PrincipalConstraint::Any;
-    body.action = pst::ActionConstraint::Any;
-    body.resource = pst::ResourceConstraint::Any;
-    body.annotations.clear();
-    let body = pst::StaticPolicy::try_from(body).ok()?;
-    Policy::from_pst(pst::Policy::Static(body)).ok()
+/// All `when` and `unless` of a policy as one expression: the very one that Cedar evaluates itself,
+/// after the scope. There is no other way to it than the conversions which Cedar's documentation
+/// leaves out.
+fn condition(policy: &Policy) -> Option<Expression> {
+    // What has come through this form no longer refers to its source at every step, which costs more
+    // than the steps themselves.
+    let bare = policy.to_pst().ok().and_then(|policy| Policy::from_pst(policy).ok());
+    let policy = bare.as_ref().unwrap_or(policy);
+    policy.as_ref().non_scope_constraints().cloned().map(Expression::from)
 }
 
 fn is_id(id: &str) -> bool {

@@ -195,7 +195,7 @@ fn cedars(text: &str, caller: &Caller, ask: &Ask<'_>) -> Outcome {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Each caller is asked about again and again, so that most answers are kept ones.
     #[test]
