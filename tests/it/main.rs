@@ -7,6 +7,7 @@ mod cli;
 mod cors;
 mod framing;
 mod h2;
+mod jwt;
 mod leaving;
 mod limits;
 mod reload;

@@ -2,6 +2,7 @@
 
 mod client;
 mod gateway;
+pub mod issuer;
 
 use std::time::Duration;
 
