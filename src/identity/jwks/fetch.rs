@@ -272,7 +272,8 @@ fn redirected(url: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
     let target: Uri = location.parse().map_err(|_| nowhere())?;
     let mut parts = target.into_parts();
     match (&parts.scheme, &parts.authority) {
-        (None, None) if location.starts_with('/') => {
+        // `//host/path` names another host, whatever a parser makes of it.
+        (None, None) if location.starts_with('/') && !location.starts_with("//") => {
             parts.scheme = url.scheme().cloned();
             parts.authority = url.authority().cloned();
         }

@@ -2,6 +2,7 @@
 
 mod client;
 mod gateway;
+pub mod issuer;
 pub mod pgbouncer;
 pub mod postgres;
 
