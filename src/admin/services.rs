@@ -121,6 +121,14 @@ impl Services {
         }
     }
 
+    /// Those of `gateway`, with its policies and its audit log.
+    pub fn of(gateway: &Arc<Gateway>) -> Self {
+        let audit = gateway.audit.clone();
+        let history = audit.directory().is_some().then(|| audit.clone() as Arc<dyn AuditHistory>);
+        let policies = Some(gateway.clone() as Arc<dyn PolicyView>);
+        Self { policies, history, ..Self::new(gateway.clone(), audit) }
+    }
+
     /// Keys and their owners.
     ///
     /// # Errors

@@ -12,15 +12,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
+use crate::audit::{self, AuditLog};
 use crate::config::valid::Config;
 use crate::config::{self, Env, Loaded, Problems};
 use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
-use crate::identity::Identity;
+use crate::identity::{Identity, now_ms};
 use crate::providers::resolve::Resolvers;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
@@ -59,6 +61,8 @@ impl Source {
 pub struct Gateway {
     source: Source,
     current: ArcSwap<Runtime>,
+    /// Says when there is a new generation.
+    generation: watch::Sender<u64>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     /// The listener's certificate, where it has one.
@@ -71,6 +75,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// Where keys and their owners are kept, where that is configured.
     pub store: Option<Arc<dyn Store>>,
+    /// Acts of administrators and refusals by policies.
+    pub audit: Arc<AuditLog>,
     /// Who credentials belong to.
     pub identity: Arc<Identity>,
     /// Places for connections.
@@ -94,7 +100,7 @@ impl Gateway {
     /// # Errors
     /// What keeps it from being served.
     pub fn new(source: Source, loaded: Loaded, services: Services) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, identity } = services;
+        let Services { metrics, access_log, store, audit, identity } = services;
         let resolvers = Resolvers::default();
         let tls = loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
         let runtime = Runtime::build(loaded, 1, &resolvers)?;
@@ -102,12 +108,14 @@ impl Gateway {
         Ok(Arc::new(Self {
             source,
             current: ArcSwap::from_pointee(runtime),
+            generation: watch::Sender::new(1),
             reloading: tokio::sync::Mutex::new(()),
             tls,
             resolvers,
             metrics,
             access_log,
             store,
+            audit,
             identity,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
@@ -124,6 +132,11 @@ impl Gateway {
         self.current.load_full()
     }
 
+    /// Marks each new generation.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
     /// Where the configuration comes from.
     pub fn source(&self) -> &Source {
         &self.source
@@ -137,6 +150,7 @@ impl Gateway {
     pub async fn reload(&self) -> Result<(u64, bool), LoadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let result = self.load_next().await;
+        self.record_reload(&result);
         match &result {
             Ok((generation, true)) => {
                 let runtime = self.current();
@@ -153,6 +167,22 @@ impl Gateway {
             }
         }
         result
+    }
+
+    /// Who may what changes with the configuration, so that it is for the audit log.
+    fn record_reload(&self, result: &Result<(u64, bool), LoadError>) {
+        let outcome = match result {
+            Ok((_, false)) => return,
+            Ok((_, true)) => audit::Outcome::Allowed,
+            Err(_) => audit::Outcome::Refused,
+        };
+        self.audit.record(audit::Event {
+            outcome,
+            actor: audit::Actor { kind: "system".into(), ..audit::Actor::default() },
+            resource: audit::Resource { kind: "config".into(), id: None },
+            config_generation: self.current().generation,
+            ..audit::Event::new(now_ms(), audit::Kind::ConfigReload, "config.reload")
+        });
     }
 
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
@@ -182,6 +212,7 @@ impl Gateway {
         // New names get their addresses before the first request needs them.
         self.resolvers.refresh(true).await;
         self.current.store(Arc::new(next));
+        self.generation.send_replace(generation);
         Ok((generation, true))
     }
 
@@ -223,7 +254,7 @@ impl Gateway {
         self.metrics.connections.set(count(self.connections.open()));
         let dropped = self.access_log.dropped();
         self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
-        self.metrics.access.observe(&self.identity, self.store.is_some());
+        self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.render()
     }
 }

@@ -6,9 +6,11 @@ use secrecy::ExposeSecret;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
 use tokio::runtime::Handle;
 
+use crate::audit::{AuditError, AuditLog, AuditOptions};
 use crate::config::Secret;
-use crate::config::valid::{self, Config, SqlitePath};
+use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::{self, Identity};
+use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::{Store, StoreError};
 use crate::telemetry::access_log::AccessLog;
@@ -22,6 +24,8 @@ pub struct Services {
     pub access_log: AccessLog,
     /// Where keys and their owners are kept, where that is configured.
     pub store: Option<Arc<dyn Store>>,
+    /// Acts of administrators and refusals by policies.
+    pub audit: Arc<AuditLog>,
     /// Who credentials belong to.
     pub identity: Arc<Identity>,
 }
@@ -32,6 +36,9 @@ pub enum OpenError {
     /// The store of keys.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// The audit log.
+    #[error("audit: {0}")]
+    Audit(#[from] AuditError),
 }
 
 impl Services {
@@ -45,6 +52,7 @@ impl Services {
         access_log: AccessLog,
         io: &Handle,
     ) -> Result<Self, OpenError> {
+        let audit = config.audit.as_ref().map(open_audit).transpose()?;
         let store = open_store(config).await?;
         let options = identity::Options {
             hasher: hasher(config),
@@ -52,7 +60,8 @@ impl Services {
             stale_for: config.auth.keys.stale_for,
         };
         let identity = Identity::new(store.clone(), options, io.clone());
-        Ok(Self { metrics, access_log, store, identity })
+        let audit = audit.unwrap_or_else(AuditLog::disabled);
+        Ok(Self { metrics, access_log, store, audit, identity })
     }
 }
 
@@ -68,6 +77,18 @@ fn hasher(config: &Config) -> KeyHasher {
     KeyHasher::new(&pepper, keys.previous_pepper.as_ref().map(bytes).as_deref())
 }
 
+fn open_audit(config: &valid::Audit) -> Result<Arc<AuditLog>, AuditError> {
+    // A pod's name is its host's; several processes of one host differ in their number.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    AuditLog::open(&AuditOptions {
+        directory: config.directory.clone(),
+        segment_size: config.segment_size,
+        retention: config.retention,
+        fsync: true,
+        instance: format!("{}/{}", host.trim(), std::process::id()),
+    })
+}
+
 async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError> {
     let store: Arc<dyn Store> = match &config.store {
         None => return Ok(None),
@@ -77,8 +98,16 @@ async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError
         Some(valid::Store::Sqlite { path: SqlitePath::File(path) }) => {
             Arc::new(SqliteStore::open(path).await?)
         }
-        Some(valid::Store::Postgres { .. }) => {
-            return Err(StoreError::Unavailable("not yet".to_owned()).into());
+        Some(valid::Store::Postgres { url, max_connections, replica_url }) => {
+            let options = PostgresOptions {
+                url: url.value.clone(),
+                max_connections: *max_connections,
+                replica_url: replica_url.as_ref().map(|url| url.value.clone()),
+                production: config.environment == Environment::Production,
+            };
+            let store = PostgresStore::connect(&options).await?;
+            store.migrate().await?;
+            Arc::new(store)
         }
     };
     Ok(Some(store))

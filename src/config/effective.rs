@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use http::HeaderName;
+use sluicegate_filters::identify::jwt::{Algorithm, ClaimMap, ClaimPath, Issuer};
 
 use super::raw;
 use super::valid;
@@ -29,6 +30,7 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             anonymous: Some(config.auth.anonymous),
             // Without a store they have no effect, and loading them again would complain of that.
             keys: config.store.as_ref().map(|_| keys(&config.auth.keys)),
+            jwt: config.auth.jwt.iter().map(jwt_issuer).collect(),
         }),
         admin: Some(raw::Admin { master_key: reference(config.admin.master_key.as_ref()) }),
         policies: config.policies.as_ref().map(policies),
@@ -39,6 +41,55 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
         }),
         providers: Some(map(&config.providers, |value| Some(provider(value)))),
         models: Some(map(&config.models, model)),
+    }
+}
+
+fn jwt_issuer(issuer: &valid::JwtIssuer) -> raw::JwtIssuer {
+    let Issuer { issuer: name, audience, algorithms, leeway, required, claims } = &issuer.rules;
+    let (jwks_url, jwks_file) = match &issuer.keys {
+        valid::KeySource::Discovery(_) => (None, None),
+        valid::KeySource::Url(url) => (Some(url.to_string()), None),
+        valid::KeySource::File(file) => (None, Some(path(file))),
+    };
+    raw::JwtIssuer {
+        issuer: name.clone(),
+        audience: audience.clone(),
+        algorithms: Some(algorithms.iter().copied().map(algorithm).collect()),
+        jwks_url,
+        jwks_file,
+        ca: issuer.ca.as_deref().map(path),
+        stale_for: Some(raw::Wait(issuer.stale_for)),
+        leeway: Some(raw::Wait(*leeway)),
+        required: Some(required.iter().map(ToString::to_string).collect()),
+        claims: Some(jwt_claims(claims)),
+    }
+}
+
+fn algorithm(algorithm: Algorithm) -> raw::JwtAlgorithm {
+    match algorithm {
+        Algorithm::RS256 => raw::JwtAlgorithm::RS256,
+        Algorithm::RS384 => raw::JwtAlgorithm::RS384,
+        Algorithm::RS512 => raw::JwtAlgorithm::RS512,
+        Algorithm::PS256 => raw::JwtAlgorithm::PS256,
+        Algorithm::PS384 => raw::JwtAlgorithm::PS384,
+        Algorithm::PS512 => raw::JwtAlgorithm::PS512,
+        Algorithm::ES256 => raw::JwtAlgorithm::ES256,
+        Algorithm::ES384 => raw::JwtAlgorithm::ES384,
+        Algorithm::EdDSA => raw::JwtAlgorithm::EdDSA,
+    }
+}
+
+fn jwt_claims(claims: &ClaimMap) -> raw::JwtClaims {
+    let ClaimMap { user, team, organization, roles, tags, prefix, expose } = claims;
+    let optional = |path: &Option<ClaimPath>| path.as_ref().map(ToString::to_string);
+    raw::JwtClaims {
+        user: Some(user.to_string()),
+        team: optional(team),
+        organization: optional(organization),
+        roles: optional(roles),
+        tags: optional(tags),
+        prefix: (!prefix.is_empty()).then(|| prefix.clone()),
+        expose: Some(expose.iter().map(ToString::to_string).collect()),
     }
 }
 

@@ -248,6 +248,81 @@ pub struct Auth {
     /// How the keys in the store are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<Keys>,
+    /// Whose JSON Web Tokens are trusted. Default: nobody's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwt: Vec<JwtIssuer>,
+}
+
+/// An issuer of JSON Web Tokens that is trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtIssuer {
+    /// The `iss` of its tokens, exactly.
+    #[schemars(length(min = 1))]
+    pub issuer: String,
+    /// What `aud` of its tokens must name one of: this gateway's own names.
+    #[schemars(length(min = 1))]
+    pub audience: Vec<String>,
+    /// What its tokens may be signed with. Default: RS256, ES256, EdDSA.
+    pub algorithms: Option<Vec<JwtAlgorithm>>,
+    /// Where its keys are. Default: where its `/.well-known/openid-configuration` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// Its keys as a file, instead of a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<String>,
+    /// Authorities to trust instead of the public ones, as a PEM file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// How long its keys are used when it can't be reached, up to 7d. Default: 24h.
+    pub stale_for: Option<Wait>,
+    /// What clocks may differ by, up to 5m. Default: 30s.
+    pub leeway: Option<Wait>,
+    /// Claims that every token must have beside `iss`, `aud`, `exp` and the user's. Default: none.
+    pub required: Option<Vec<String>>,
+    /// Which claim says what of a caller.
+    pub claims: Option<JwtClaims>,
+}
+
+/// A signature algorithm of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum JwtAlgorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// Which claim says what of a caller. A claim within others is written with dots, as in
+/// `realm_access.roles`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtClaims {
+    /// Who it is; the claim must be there. Default: sub.
+    pub user: Option<String>,
+    /// The team. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// The organization. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// The roles: a list, or one text with spaces between. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<String>,
+    /// The tags, as roles. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    /// Stands before every name that these claims give. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Further claims that policies may look at. Default: none.
+    pub expose: Option<Vec<String>>,
 }
 
 /// How the keys in the store are read.

@@ -12,6 +12,7 @@ use super::valid::{AuthStyle, Environment, RetryOn};
 use super::*;
 use crate::dialects::Dialect;
 
+mod jwt;
 mod stores;
 
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
@@ -225,7 +226,6 @@ fn keys_of_later_versions_and_of_others() {
         ("quota_store: { redis: { url: x } }", "1:1: quota_store"),
         ("secrets: { vault: { address: x } }", "1:1: secrets"),
         ("redis: { url: x }", "1:1: redis"),
-        ("auth: { anonymous: true, jwt: [] }", "1:26: auth.jwt"),
     ] {
         refused(text, &format!("c.yaml:{place}: {LATER}"));
     }
@@ -835,7 +835,7 @@ fn differences() {
 
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
-    use check::{access, cors, limits, listeners, models, policies, providers, stores};
+    use check::{access, cors, jwt, limits, listeners, models, policies, providers, stores};
     vec![
         ("", check::KEYS),
         ("Listeners", listeners::KEYS),
@@ -854,6 +854,8 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Postgres", stores::POSTGRES),
         ("Auth", access::AUTH),
         ("Keys", access::KEYS),
+        ("JwtIssuer", jwt::KEYS),
+        ("JwtClaims", jwt::CLAIMS),
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),

@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
+use sluicegate_filters::identify::jwt::Issuer;
 
 use super::secrets::SecretRef;
 use crate::dialects::Dialect;
@@ -242,6 +243,34 @@ pub struct Auth {
     pub anonymous: bool,
     /// How the keys in the store are read.
     pub keys: Keys,
+    /// Whose JSON Web Tokens are trusted. No two have one name.
+    pub jwt: Vec<JwtIssuer>,
+}
+
+/// An issuer of JSON Web Tokens that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtIssuer {
+    /// What its tokens must say, and what they say of a caller.
+    pub rules: Issuer,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// Authorities to trust instead of the public ones, as a PEM file. Only with an https URL.
+    pub ca: Option<PathBuf>,
+    /// How long its keys are used when it can't be reached; up to 7 days.
+    pub stale_for: Duration,
+}
+
+/// Where an issuer's keys are. URLs are https, or outside production http to this machine; they
+/// have no user name and no fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// Where the document says that is found by the issuer's own URL (OpenID Connect Discovery 1.0
+    /// section 4).
+    Discovery(Uri),
+    /// At this URL.
+    Url(Uri),
+    /// In this file. It existed when the configuration was loaded.
+    File(PathBuf),
 }
 
 /// How the keys in the store are read.

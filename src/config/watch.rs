@@ -1,6 +1,6 @@
-//! Notices when the configuration file changes.
+//! Notices when the configuration file changes, or a directory of files that belong to it.
 //!
-//! What is watched is the file's directory: editors save by renaming, and Kubernetes swaps the
+//! What is watched for a file is its directory: editors save by renaming, and Kubernetes swaps the
 //! symlink `..data` beside the file, so that the file's own inode never changes. Whatever happens
 //! there only leads to a look at the file's content; nothing is told unless that differs.
 
@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_secs(5);
 /// How often to look where it can: network file systems do not always.
 const SAFETY_NET: Duration = Duration::from_secs(60);
 
+/// Files of a directory that are looked at.
+const MAX_FILES: usize = 10_000;
+
 /// Keeps watching until dropped.
 pub struct Watcher {
     _system: Option<RecommendedWatcher>,
@@ -28,7 +31,7 @@ pub struct Watcher {
     _stop: Sender<Event>,
 }
 
-/// Watches the file at `path`. The receiver gets one message after each change of content, a burst
+/// Watches the file at `path`, or the files in the directory at `path`. The receiver gets one message after each change of content, a burst
 /// of changes counting once; it says nothing of whether the file is valid. The file need not exist
 /// yet. Works with or without a tokio runtime.
 pub fn watch(path: impl Into<PathBuf>) -> (Watcher, mpsc::Receiver<()>) {
@@ -55,6 +58,7 @@ enum Event {
 
 fn system_watcher(path: &Path, events: Sender<Event>) -> Option<RecommendedWatcher> {
     let directory = match path.parent() {
+        _ if path.is_dir() => path,
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
@@ -140,14 +144,34 @@ impl Content {
     }
 }
 
-/// SHA-256 of the file, as far as a configuration may be long.
+/// SHA-256 of the file, as far as a configuration may be long; of a directory's files, with their names.
 fn hash(path: &Path) -> Option<[u8; 32]> {
     use std::io::Read as _;
 
+    if path.is_dir() {
+        return hash_directory(path);
+    }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(super::node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
     Some(Sha256::digest(&bytes).into())
+}
+
+fn hash_directory(directory: &Path) -> Option<[u8; 32]> {
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .take(MAX_FILES)
+        .collect();
+    files.sort_unstable();
+    let mut all = Sha256::new();
+    for file in files {
+        all.update(file.as_os_str().as_encoded_bytes());
+        // A file that is being replaced has no hash for a moment; its event comes again.
+        all.update(hash(&file).unwrap_or_default());
+    }
+    Some(all.finalize().into())
 }
 
 #[cfg(test)]
@@ -173,6 +197,21 @@ mod tests {
         next(&mut changes).await;
         fs::write(directory.path().join("new"), "a: 3").unwrap();
         fs::rename(directory.path().join("new"), &path).unwrap();
+        next(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_s_files_are_seen_to_come_change_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_watcher, mut changes) = watch(directory.path());
+        let path = directory.path().join("a.cedar");
+        fs::write(&path, "permit").unwrap();
+        next(&mut changes).await;
+        fs::write(&path, "forbid").unwrap();
+        next(&mut changes).await;
+        fs::rename(&path, directory.path().join("b.cedar")).unwrap();
+        next(&mut changes).await;
+        fs::remove_file(directory.path().join("b.cedar")).unwrap();
         next(&mut changes).await;
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`freshness`] | whether what a verdict rests on has changed |
 //! | [`feed`] | learns from the store what has changed |
+//! | [`jwks`] | the keys of issuers of tokens |
 //! | [`strangers`] | bounds the look-ups that made-up credentials cause |
 //! | [`verdict`] | from records to a verdict |
 //!
@@ -14,6 +15,7 @@
 
 pub mod feed;
 pub mod freshness;
+pub mod jwks;
 pub mod strangers;
 pub mod verdict;
 

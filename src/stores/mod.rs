@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`records`] | what is stored, in types |
 //! | [`sqlite`] | one file and no server: the default |
+//! | [`postgres`] | for several instances |
 //! | `sql` | what the databases have in common: the statements and the rules |
 //!
 //! The request path never waits for a store in the common case: [`crate::identity`] keeps who a
@@ -11,6 +12,7 @@
 //! Every write leaves a [`Change`] in the same transaction, numbered in the order of commits, so a
 //! reader that has seen number `n` has seen everything before it.
 
+pub mod postgres;
 pub mod records;
 mod sql;
 pub mod sqlite;

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::sqlite::{
@@ -186,7 +185,7 @@ fn cell(row: &SqliteRow, index: usize) -> Result<Cell, sqlx::Error> {
         "INTEGER" | "BOOLEAN" => Cell::Int(row.try_get_unchecked(index)?),
         "BLOB" => Cell::Bytes(row.try_get_unchecked(index)?),
         "TEXT" => Cell::Text(row.try_get_unchecked(index)?),
-        _ => Cell::Json(Value::Null),
+        _ => Cell::Unknown,
     })
 }
 

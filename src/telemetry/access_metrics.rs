@@ -1,10 +1,11 @@
-//! Figures on who is let in: look-ups of credentials, decisions of policies.
+//! Figures on who is let in: look-ups of credentials, decisions of policies, the audit log.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sluicegate_filters::authorize::Permit;
 
+use crate::audit::AuditLog;
 use crate::identity::Identity;
 
 /// Handles are taken once: these are counted for each request.
@@ -15,6 +16,9 @@ pub struct AccessMetrics {
     refused_by_credential: IntCounter,
     lookups: [IntCounter; 3],
     feed_age: Gauge,
+    audit_written: IntCounter,
+    audit_dropped: IntCounter,
+    audit_writable: IntGauge,
 }
 
 impl AccessMetrics {
@@ -38,6 +42,17 @@ impl AccessMetrics {
             "Time since the store's changes were last known to be complete.",
         )?;
         registry.register(Box::new(feed_age.clone()))?;
+        let counter = |name: &str, help: &str| {
+            let made = IntCounter::new(name, help)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let audit_written = counter("audit_records_total", "Records of the audit log.")?;
+        let audit_dropped =
+            counter("audit_dropped_total", "Events that the audit log could not take.")?;
+        let audit_writable =
+            IntGauge::new("audit_writable", "1 where the audit log could last be written.")?;
+        registry.register(Box::new(audit_writable.clone()))?;
         Ok(Self {
             allowed: decisions.with_label_values(&["allowed"]),
             refused: decisions.with_label_values(&["refused_by_policy"]),
@@ -46,6 +61,9 @@ impl AccessMetrics {
             lookups: ["found", "unknown", "unavailable"]
                 .map(|outcome| lookups.with_label_values(&[outcome])),
             feed_age,
+            audit_written,
+            audit_dropped,
+            audit_writable,
         })
     }
 
@@ -61,12 +79,15 @@ impl AccessMetrics {
     }
 
     /// Takes over what `identity` counts by itself.
-    pub fn observe(&self, identity: &Identity, has_store: bool) {
+    pub fn observe(&self, identity: &Identity, has_store: bool, audit: &AuditLog) {
         let counts = identity.counts();
         let counted = [&counts.found, &counts.unknown, &counts.unavailable];
         for (metric, count) in self.lookups.iter().zip(counted) {
-            follow(metric, count);
+            follow(metric, count.load(Ordering::Relaxed));
         }
+        follow(&self.audit_written, audit.written());
+        follow(&self.audit_dropped, audit.dropped());
+        self.audit_writable.set(i64::from(audit.is_writable()));
         if has_store {
             self.feed_age.set(identity.feed_age_ms() as f64 / 1e3);
         }
@@ -74,7 +95,6 @@ impl AccessMetrics {
 }
 
 /// Brings a metric up to a count that is kept elsewhere.
-fn follow(metric: &IntCounter, count: &AtomicU64) {
-    let count = count.load(Ordering::Relaxed);
+fn follow(metric: &IntCounter, count: u64) {
     metric.inc_by(count - metric.get().min(count));
 }

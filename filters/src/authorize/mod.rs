@@ -7,7 +7,7 @@
 //! # What makes it cheap
 //!
 //! - A policy whose scope leaves a caller or a resource out is never evaluated for them.
-//! - A policy that looks at nothing of the request itself (see [`uses`]) is evaluated once for a caller
+//! - A policy that looks at nothing of the request itself is evaluated once for a caller
 //!   and a resource. What it said is kept with the [`Caller`], until there are new policies.
 //! - The others are evaluated for each request, with only those facts that they look at.
 
@@ -18,7 +18,9 @@ pub mod decision;
 mod entities;
 mod judge;
 pub mod policies;
+mod problem;
 pub mod schema;
+mod scope;
 mod split;
 mod uses;
 mod world;
@@ -31,7 +33,8 @@ pub(crate) use cache::Decisions;
 pub use decision::{Decision, Explanation, Mode, Permit, PolicyInfo, Question, Refusal};
 pub use entities::PROXY_ADMIN;
 use judge::{Answer, Judge};
-pub use policies::{Policies, Problem, Source};
+pub use policies::{Policies, Source};
+pub use problem::Problem;
 pub use world::{Target, World};
 
 use crate::caller::{Bearer, Caller, CallerKind};
@@ -94,7 +97,7 @@ impl Authorize {
         if let Some(judge) = &self.judge {
             let (decision, how) = decide(judge, caller, ask);
             explanation.allowed &= decision.allowed || judge.mode() == Mode::Shadow;
-            explanation.question = entities::principal(caller).ok().map(|p| judge.words(&p, ask));
+            explanation.question = judge.principal(caller).ok().map(|p| judge.words(&p, ask));
             explanation.decision = Some(decision);
             explanation.depends_on_request = how.depends_on_request;
             explanation.cached = how.cached;
@@ -140,7 +143,7 @@ fn decide(judge: &Arc<Judge>, caller: &Caller, ask: &Ask<'_>) -> (Arc<Decision>,
             (judge.finish(open, ask), How { depends_on_request: true, cached: false })
         }
     };
-    let table = caller.decisions.table(judge, || entities::principal(caller));
+    let table = caller.decisions.table(judge, || judge.principal(caller));
     let principal = match table.as_ref().map(|table| &table.principal) {
         Some(Ok(principal)) => principal,
         Some(Err(error)) => return finish(&Answer::Fixed(judge.failure(error.to_string())), false),

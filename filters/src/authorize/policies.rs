@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator, pst,
 };
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::decision::{Effect, PolicyInfo};
+use super::problem::{MAX_PROBLEMS, Problem, problem, tidy, told};
 use super::schema;
 use super::split::{Lines, Piece, split};
 use super::uses::{self, Uses};
@@ -19,15 +19,18 @@ use super::uses::{self, Uses};
 /// Bytes of all files together, at most.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Policies of all files together, at most.
-pub const MAX_POLICIES: usize = 10_000;
-/// Problems that are told of one load, at most.
-const MAX_PROBLEMS: usize = 200;
+pub const MAX_POLICIES: usize = 5000;
+/// The stack on which policies are read, in bytes: without optimization Cedar needs up to 50 KiB for
+/// an operator. The system gives only what is touched.
+const STACK: usize = 64 << 20;
 /// Characters of an `@id`, at most: it stands in answers and in every line of the audit log.
 const MAX_ID: usize = 128;
 /// How many entities a policy may go through, as in `principal.key.team`. What matters is that there
 /// is a limit: only then does Cedar refuse to look into entities that no request leads to, and those
 /// are not there when a policy is evaluated.
 const MAX_STEPS: u32 = 8;
+const CLAIMS_ARE_TAGS: &str = "claims are tags, each a set: principal.hasTag(\"department\") && \
+                               principal.getTag(\"department\").contains(\"research\")";
 
 /// A file of policies, or the schema.
 #[derive(Clone, Copy, Debug)]
@@ -49,32 +52,11 @@ pub struct Policies {
 /// One policy, with what is known of it before any request.
 pub(super) struct Rule {
     pub(super) policy: Policy,
+    /// What is left of it for whoever its scope lets in.
+    pub(super) conditions: Policy,
     pub(super) info: Arc<PolicyInfo>,
     /// What of a request it looks at.
     pub(super) uses: Uses,
-}
-
-/// Something wrong with a file of policies. Shown as `file:line:column: message; help`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Problem {
-    pub file: String,
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
-        match &self.help {
-            Some(help) => write!(f, "; {help}"),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Policies {
@@ -86,6 +68,20 @@ impl Policies {
     /// describe what the gateway asks, text that is not Cedar, policies that are not valid under the
     /// schema, an `@id` that is used twice, too much of anything.
     pub fn parse(files: &[Source<'_>], schema: Option<Source<'_>>) -> Result<Self, Vec<Problem>> {
+        std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().name("policies".to_owned()).stack_size(STACK);
+            let reading = reader.spawn_scoped(scope, || Self::read(files, schema));
+            let failure = |reason: String| {
+                let file = files.first().map_or("policies", |source| source.file).to_owned();
+                let message = format!("the policies could not be read: {reason}");
+                vec![Problem { file, line: 1, column: 1, message, help: None }]
+            };
+            let reading = reading.map_err(|error| failure(error.to_string()))?;
+            reading.join().unwrap_or_else(|_| Err(failure("the reader gave up".to_owned())))
+        })
+    }
+
+    fn read(files: &[Source<'_>], schema: Option<Source<'_>>) -> Result<Self, Vec<Problem>> {
         let mut reading = Reading::default();
         reading.read(files);
         let text = schema.map_or(schema::BUILT_IN, |schema| schema.text);
@@ -167,24 +163,29 @@ struct Found<'a> {
 
 impl<'a> Reading<'a> {
     fn read(&mut self, files: &[Source<'a>]) {
-        let mut left = MAX_BYTES;
+        // Counted before anything is tried, as that is what takes time.
+        let (mut bytes, mut count, mut all) = (0, 0, Vec::new());
         for source in files {
             let lines = Arc::new(Lines::new(source.text));
-            let Some(rest) = left.checked_sub(source.text.len()) else {
-                let message = "the policies are longer than 4 MiB together";
-                return self.problems.push(problem(source.file, &lines, 0, message, None));
+            bytes += source.text.len();
+            let pieces = if bytes > MAX_BYTES { Vec::new() } else { split(source.text) };
+            count += pieces.len();
+            let message = if bytes > MAX_BYTES {
+                "the policies are longer than 4 MiB together"
+            } else if count > MAX_POLICIES {
+                "there are more than 5000 policies"
+            } else {
+                all.push((source.file, lines, pieces));
+                continue;
             };
-            left = rest;
-            for piece in split(source.text) {
-                if self.found.len() == MAX_POLICIES {
-                    let message = "there are more than 10000 policies";
-                    let problem = problem(source.file, &lines, piece.start, message, None);
-                    return self.problems.push(problem);
-                }
+            return self.problems.push(problem(source.file, &lines, 0, message, None));
+        }
+        for (file, lines, pieces) in all {
+            for piece in pieces {
                 if self.problems.len() >= MAX_PROBLEMS {
                     return;
                 }
-                match read_one(source.file, &lines, piece) {
+                match read_one(file, &lines, piece) {
                     Ok(found) => self.found.push(found),
                     Err(problems) => self.problems.extend(problems),
                 }
@@ -244,9 +245,10 @@ fn read_one<'a>(
             return Err(errors.iter().map(|error| told(DetailedError::from(error))).collect());
         }
     };
-    let (line, _) = lines.place(piece.start);
+    let (line, column) = lines.place(piece.start);
     let id = match policy.annotation("id") {
-        None => format!("{file}:{line}"),
+        None if column == 1 => format!("{file}:{line}"),
+        None => format!("{file}:{line}:{column}"),
         Some(id) if is_id(id) => id.to_owned(),
         Some(_) => {
             let message = "an @id must be 1 to 128 characters, none of them a control character";
@@ -278,65 +280,40 @@ impl Found<'_> {
 
     fn told(&self, error: &DetailedError) -> Problem {
         let at = error.source_locations.first().map(|label| label.loc.start);
-        // Cedar names the policy in every message; here its place does.
-        let prefix = format!("for policy `{}`, ", self.info.id);
-        let message = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
-        self.problem(at, message.to_owned(), error.help.clone())
+        // Cedar names the policy; here its place does.
+        let name = format!("for policy `{}`, ", self.info.id);
+        let plain = |text: &str| text.strip_prefix(&name).unwrap_or(text).to_owned();
+        let message = plain(&error.message);
+        let help = if message.starts_with("attribute `claims`") {
+            Some(CLAIMS_ARE_TAGS.to_owned())
+        } else if message.starts_with("entity literals cannot be dereferenced") {
+            Some("only what a request leads to can be looked into".to_owned())
+        } else {
+            error.help.as_deref().map(plain)
+        };
+        self.problem(at, message, help)
     }
 
     fn into_rule(self) -> Rule {
         let uses = uses::of(&self.policy);
-        Rule { policy: self.policy, info: Arc::new(self.info), uses }
+        let conditions = without_scope(&self.policy).unwrap_or_else(|| self.policy.clone());
+        Rule { policy: self.policy, conditions, info: Arc::new(self.info), uses }
     }
 }
 
-/// A mistake in the Cedar text that begins at `offset`, in one line.
-fn told(
-    file: &str,
-    lines: &Lines<'_>,
-    offset: usize,
-    start: usize,
-    error: &DetailedError,
-) -> Problem {
-    let label = error.source_locations.first();
-    let at = label.map_or(start, |label| offset + label.loc.start);
-    let mut message = error.message.clone();
-    if let Some(label) = label.and_then(|label| label.label.as_deref()) {
-        message = format!("{message}: {label}");
-    }
-    problem(file, lines, at, &message, error.help.clone())
-}
-
-pub(super) fn problem(
-    file: &str,
-    lines: &Lines<'_>,
-    at: usize,
-    message: &str,
-    help: Option<String>,
-) -> Problem {
-    let (line, column) = lines.place(at);
-    Problem { file: file.to_owned(), line, column, message: message.to_owned(), help }
+/// The policy with a scope that lets everybody in, and without annotations.
+fn without_scope(policy: &Policy) -> Option<Policy> {
+    let mut body = policy.to_pst().ok()?.body().clone();
+    body.principal = pst::PrincipalConstraint::Any;
+    body.action = pst::ActionConstraint::Any;
+    body.resource = pst::ResourceConstraint::Any;
+    body.annotations.clear();
+    let body = pst::StaticPolicy::try_from(body).ok()?;
+    Policy::from_pst(pst::Policy::Static(body)).ok()
 }
 
 fn is_id(id: &str) -> bool {
     (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control)
-}
-
-/// In the order of the files, on one line each, without repetitions.
-fn tidy(mut problems: Vec<Problem>) -> Vec<Problem> {
-    let one_line = |text: &mut String| {
-        if text.contains(char::is_control) {
-            *text = text.replace(char::is_control, " ");
-        }
-    };
-    for problem in &mut problems {
-        one_line(&mut problem.message);
-        problem.help.iter_mut().for_each(one_line);
-    }
-    problems.sort();
-    problems.dedup();
-    problems.truncate(MAX_PROBLEMS);
-    problems
 }
 
 fn version(files: &[Source<'_>], schema: &str) -> Arc<str> {
@@ -353,3 +330,6 @@ fn version(files: &[Source<'_>], schema: &str) -> Arc<str> {
     }
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,15 @@
 //! Takes a file of policies apart, before Cedar reads any of them.
 //!
 //! Each policy is then read alone, so that one mistake hides no other and every policy's place is
-//! known. Cedar's parser and what it builds are recursive, so what could exhaust the stack is
-//! refused here.
+//! known. Cedar's parser and validator are recursive, so what could exhaust their stack is refused
+//! here.
 
 /// Bytes of one policy, at most.
 pub(super) const MAX_POLICY_BYTES: usize = 64 * 1024;
 /// Brackets within brackets, at most.
 pub(super) const MAX_NESTING: usize = 32;
 /// Operators of one policy, at most: a chain of them is a tree as deep.
-pub(super) const MAX_OPERATORS: usize = 1000;
+pub(super) const MAX_OPERATORS: usize = 300;
 
 /// The text of one policy, from the end of the one before it to its semicolon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) fn split(text: &str) -> Vec<Piece<'_>> {
             char if char.is_whitespace() => continue,
             _ => {}
         }
-        scan.see(at, char);
+        scan.see(text, at, char);
         if char == ';' {
             pieces.push(scan.piece(text, offset, at + 1));
             (scan, offset) = (Scan::default(), at + 1);
@@ -72,7 +72,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn see(&mut self, at: usize, char: char) {
+    fn see(&mut self, text: &str, at: usize, char: char) {
         self.start.get_or_insert(at);
         match char {
             '(' | '[' | '{' => {
@@ -81,6 +81,7 @@ impl Scan {
             }
             ')' | ']' | '}' => self.nesting = self.nesting.saturating_sub(1),
             '&' | '|' | '!' | '=' | '<' | '>' | '+' | '-' | '*' | '.' => self.operators += 1,
+            'e' if text[at..].starts_with("else") => self.operators += 1,
             _ => {}
         }
     }
@@ -91,7 +92,7 @@ impl Scan {
         } else if self.deepest > MAX_NESTING {
             Some("a policy has brackets nested more than 32 deep")
         } else if self.operators > MAX_OPERATORS {
-            Some("a policy has more than 1000 operators")
+            Some("a policy has more than 300 operators")
         } else {
             None
         };
@@ -122,5 +123,97 @@ impl<'a> Lines<'a> {
         // Bytes that go on with a character begin with the bits 10.
         let column = before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1;
         (line, column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::{Policy, PolicySet};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(text: &str) -> Vec<&str> {
+        split(text).into_iter().map(|piece| piece.text).collect()
+    }
+
+    #[test]
+    fn semicolons_in_strings_and_comments_end_nothing() {
+        let text = "a \";\"; // b;\nc \"\\\";\" /;\n // only a comment;\n";
+        assert_eq!(texts(text), ["a \";\";", " // b;\nc \"\\\";\" /;"]);
+        let starts: Vec<_> = split(text).iter().map(|piece| &text[piece.start..][..1]).collect();
+        assert_eq!(starts, ["a", "c"]);
+    }
+
+    #[test]
+    fn what_has_no_end_is_still_there_to_be_complained_of() {
+        assert_eq!(texts("a; b"), ["a;", " b"]);
+        assert_eq!(texts("a; \"b; c;"), ["a;", " \"b; c;"]);
+        assert_eq!(texts("a; // b"), ["a;"]);
+        assert_eq!(texts(""), [""; 0]);
+    }
+
+    #[test]
+    fn too_much_of_anything_is_not_even_tried() {
+        let nested = |n: usize| format!("{}{};", "(".repeat(n), ")".repeat(n));
+        let chained = |n: usize| format!("{};", "!".repeat(n));
+        let long = |n: usize| format!("{};", "x".repeat(n - 1));
+        for (enough, too_much) in [
+            (nested(MAX_NESTING), nested(MAX_NESTING + 1)),
+            (chained(MAX_OPERATORS), chained(MAX_OPERATORS + 1)),
+            (long(MAX_POLICY_BYTES), long(MAX_POLICY_BYTES + 1)),
+        ] {
+            assert_eq!(split(&enough)[0].excess, None);
+            assert!(split(&too_much)[0].excess.is_some());
+            assert_eq!(split(&format!("{too_much}a;"))[1].excess, None, "each policy has its own");
+        }
+    }
+
+    #[test]
+    fn places_are_lines_and_characters() {
+        let lines = Lines::new("ab\n\u{e9}\u{e9}x\n");
+        assert_eq!([0, 1, 3].map(|at| lines.place(at)), [(1, 1), (1, 2), (2, 1)]);
+        assert_eq!(lines.place(7), (2, 3));
+        assert_eq!(lines.place(9), (3, 1));
+        assert_eq!(lines.place(1000), (3, 1));
+    }
+
+    proptest! {
+        /// What reads well policy by policy reads the same as a whole.
+        #[test]
+        fn the_pieces_are_the_policies_that_cedar_finds(
+            parts in proptest::collection::vec(prop_oneof![
+                Just("permit(principal, action, resource);"),
+                Just("@id(\"a;b\") forbid(principal, action, resource) when { \"//\" == \"\\\";\" };"),
+                Just("permit(principal, action, resource) unless { context.x // y };\n };"),
+                Just("// a comment; \"\n"),
+                Just("// one that ends by a carriage return\r"),
+                Just("//"),
+                Just("\""),
+                Just(";"),
+                Just("\n"),
+                Just(" \u{a0}\u{2003}"),
+                Just("permit(principal, action"),
+                Just(", resource);"),
+            ], 0..12),
+        ) {
+            let text = parts.concat();
+            let whole = text.parse::<PolicySet>();
+            let pieces = split(&text).into_iter();
+            let pieces: Option<Vec<_>> =
+                pieces.map(|piece| Policy::parse(None, piece.text).ok()).collect();
+            match (whole, pieces) {
+                (Ok(whole), Some(pieces)) => {
+                    // Cedar numbers them in their order.
+                    prop_assert_eq!(whole.num_of_policies(), pieces.len());
+                    for (n, piece) in pieces.iter().enumerate() {
+                        let id = cedar_policy::PolicyId::new(format!("policy{n}"));
+                        prop_assert_eq!(whole.policy(&id), Some(&piece.new_id(id.clone())));
+                    }
+                }
+                (Err(_), None) => {}
+                (whole, pieces) => prop_assert!(false, "{:?} {:?} {:?}", text, whole, pieces),
+            }
+        }
     }
 }

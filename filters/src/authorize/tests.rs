@@ -1,8 +1,13 @@
 //! Decisions as a whole: text of policies in, permits and refusals out.
 
+mod against_cedar;
+
 use std::net::{IpAddr, Ipv4Addr};
 
+use uuid::Uuid;
+
 use super::*;
+use crate::caller::{Claim, KeyIdentity};
 
 pub(super) fn facts() -> Facts {
     Facts {
@@ -38,6 +43,10 @@ fn authorize(text: &str) -> Authorize {
 
 fn user(name: &str) -> Bearer {
     Bearer { user: Some(name.to_owned()), ..Bearer::default() }
+}
+
+fn key(n: u128) -> KeyIdentity {
+    KeyIdentity { id: Uuid::from_u128(n), alias: None }
 }
 
 fn chat(model: &str) -> Ask<'_> {

@@ -27,6 +27,13 @@ mod keys;
 mod parts;
 mod times;
 
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -116,7 +123,7 @@ pub struct Verified {
     pub subject: Option<String>,
     /// Until when it is valid, leeway included, in milliseconds since the Unix epoch. From then on it
     /// must not be accepted.
-    pub until_ms: u64,
+    pub until_ms: i64,
 }
 
 impl Verified {
@@ -170,7 +177,7 @@ impl Verifier {
     ///
     /// [`JwtError`]: why the token is refused. [`JwtError::worth_refetching`] tells whether newer
     /// keys could change that.
-    pub fn verify(&self, token: &[u8], keys: &Keys<'_>, now_ms: u64) -> Result<Verified, JwtError> {
+    pub fn verify(&self, token: &[u8], keys: &Keys<'_>, now_ms: i64) -> Result<Verified, JwtError> {
         self.inspect(token, keys, now_ms).map(|(verified, _)| verified)
     }
 
@@ -183,7 +190,7 @@ impl Verifier {
         &self,
         token: &[u8],
         keys: &Keys<'_>,
-        now_ms: u64,
+        now_ms: i64,
     ) -> Result<(Verified, Map<String, Value>), JwtError> {
         let parts = Parts::split(token)?;
         let index = self.issuer_of(&parts.claims)?;

@@ -8,13 +8,13 @@ use secrecy::ExposeSecret;
 use sluicegate_filters::identify::virtual_key::MIN_PEPPER;
 use sluicegate_filters::screen::headers::never_forwarded;
 
-use super::{section, value};
+use super::{jwt, section, value};
 use crate::config::master_key::{self, Weakness};
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::valid::{self, Admin, Auth, RequestHeaders, Secret};
 
 pub(in crate::config) const AUTH: Keys = Keys {
-    known: &["anonymous", "keys"],
+    known: &["anonymous", "keys", "jwt"],
     renamed: &[
         ("allow_anonymous", "anonymous"),
         ("disabled", "anonymous"),
@@ -26,7 +26,7 @@ pub(in crate::config) const AUTH: Keys = Keys {
         ("oidc", "jwt"),
         ("enable_jwt_auth", "jwt"),
     ],
-    later: &["jwt"],
+    later: &[],
 };
 
 pub(in crate::config) const KEYS: Keys = Keys {
@@ -109,9 +109,13 @@ pub(super) fn access(
     let keys_at = auth.as_ref().and_then(|auth| auth.get("keys"));
     let keys = keys(reader, keys_at.as_ref(), store_at.as_ref(), master_key.as_ref());
 
+    let jwt_at = auth.as_ref().and_then(|auth| auth.get("jwt"));
+    let jwt = jwt::issuers(reader, jwt_at.as_ref());
+
     // A value that is there but wrong has been reported; this is for what is not there at all.
     let anonymous_at = auth.as_ref().and_then(|auth| auth.get("anonymous"));
-    let could_call = anonymous.unwrap_or(anonymous_at.is_some()) || store_at.is_some();
+    let issues = jwt_at.is_some_and(|at| !at.is_empty_list());
+    let could_call = anonymous.unwrap_or(anonymous_at.is_some()) || store_at.is_some() || issues;
     if key_at.is_none() && (reader.production || !could_call) {
         let (at, message) = if reader.production {
             (admin_at.as_ref(), "production needs a master key")
@@ -126,7 +130,7 @@ pub(super) fn access(
         let at = at.unwrap_or(root);
         reader.report.error(at.key, &at.path, message, hint);
     }
-    (Auth { anonymous: anonymous.unwrap_or(false), keys }, Admin { master_key })
+    (Auth { anonymous: anonymous.unwrap_or(false), keys, jwt }, Admin { master_key })
 }
 
 fn master_key(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Secret> {

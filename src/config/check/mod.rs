@@ -11,6 +11,7 @@ use super::valid::{Config, Environment};
 
 pub(super) mod access;
 pub(super) mod cors;
+pub(super) mod jwt;
 pub(super) mod limits;
 pub(super) mod listeners;
 pub(super) mod models;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(super) use self::row::{Cell, Row};
-pub(super) use self::schema::{Migration, migrate};
+pub(super) use self::schema::{Migration, migrate, version, wanted};
 pub(super) use self::statement::{Bind, Statement};
 use super::records::{Key, KeyHash, Organization, OwnedKey, Owner, Team, User};
 use super::{
@@ -239,10 +239,12 @@ impl<D: Database> Store for D {
 
 /// What an update does once it is known which version is stored: only the one that was read may be
 /// replaced.
-fn replace(stored: Option<Row>, version: i64) -> Result<i64, StoreError> {
-    let Some(row) = stored else { return Err(StoreError::NotFound) };
-    let stored = row::Reader::new("record", row).int("version")?;
-    if stored == version { Ok(version + 1) } else { Err(StoreError::Stale) }
+fn replace(stored: Option<i64>, version: i64) -> Result<i64, StoreError> {
+    match stored {
+        None => Err(StoreError::NotFound),
+        Some(stored) if stored == version => Ok(version.saturating_add(1)),
+        Some(_) => Err(StoreError::Stale),
+    }
 }
 
 /// The end of a list's statement, and the whole list's length.

@@ -17,6 +17,8 @@ pub(in crate::stores) enum Cell {
     Flag(bool),
     Id(Uuid),
     Json(Value),
+    /// Of a type that no column here has.
+    Unknown,
 }
 
 /// One row.

@@ -2,6 +2,8 @@
 
 mod client;
 mod gateway;
+pub mod pgbouncer;
+pub mod postgres;
 
 use std::time::Duration;
 

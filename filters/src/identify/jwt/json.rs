@@ -1,7 +1,7 @@
 //! JSON without its ambiguities: what two parsers could read in two ways is refused.
 //!
 //! A repeated member is the dangerous one: which of the two counts differs between parsers, so one
-//! part of a system could check a claim that another does not read (RFC 8725 section 2.4, RFC 7519
+//! part of a system could check a claim that another does not read (RFC 7519 section 4, RFC 8259
 //! section 4). Here it is refused at every depth, after escapes have been undone.
 
 use std::fmt;

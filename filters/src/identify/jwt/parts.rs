@@ -75,7 +75,7 @@ struct Header {
 
 impl Header {
     /// Keys and certificates in the header (`jwk`, `jku`, `x5c`, `x5u`) are not looked at: whoever
-    /// writes a token would choose by what it is verified (RFC 8725 sections 2.10 and 3.10).
+    /// writes a token would choose by what it is verified (RFC 8725 sections 2.9 and 3.10).
     fn read(members: &Map<String, Value>) -> Result<Self, JwtError> {
         // Each changes what the rest means, and this gateway understands none of them.
         for name in ["crit", "b64"] {

@@ -7,40 +7,40 @@ use serde_json::{Map, Value};
 use super::error::JwtError;
 
 /// The last second of the year 9999. What is beyond is no time but a mistake, or an attempt at one.
-const LAST_SECOND: u64 = 253_402_300_799;
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Sees that a token is valid at `now_ms`, give or take `leeway`; until when it is, in milliseconds.
 pub(super) fn check(
     claims: &Map<String, Value>,
-    now_ms: u64,
+    now_ms: i64,
     leeway: Duration,
-) -> Result<u64, JwtError> {
-    let leeway = u64::try_from(leeway.as_millis()).unwrap_or(u64::MAX);
+) -> Result<i64, JwtError> {
+    let leeway = i64::try_from(leeway.as_millis()).unwrap_or(i64::MAX);
     let expiry = time(claims, "exp")?.ok_or_else(|| JwtError::MissingClaim("exp".to_owned()))?;
     let until = expiry.saturating_add(leeway);
     // "On or after" that time it is not accepted any more.
     if now_ms >= until {
-        return Err(JwtError::Expired { ago_ms: now_ms - expiry });
+        return Err(JwtError::Expired { ago_ms: now_ms.abs_diff(expiry) });
     }
     let latest = now_ms.saturating_add(leeway);
     if let Some(begin) = time(claims, "nbf")?.filter(|begin| *begin > latest) {
-        return Err(JwtError::NotYetValid { in_ms: begin - now_ms });
+        return Err(JwtError::NotYetValid { in_ms: begin.abs_diff(now_ms) });
     }
     if let Some(issued) = time(claims, "iat")?.filter(|issued| *issued > latest) {
-        return Err(JwtError::IssuedInFuture { in_ms: issued - now_ms });
+        return Err(JwtError::IssuedInFuture { in_ms: issued.abs_diff(now_ms) });
     }
     Ok(until)
 }
 
 /// A NumericDate (RFC 7519 section 2) in milliseconds: seconds, whole or with a fraction.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, JwtError> {
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, JwtError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(JwtError::NotATime(name)) };
-    let milliseconds = match (number.as_u64(), number.as_f64()) {
-        (Some(seconds), _) if seconds <= LAST_SECOND => seconds * 1000,
+    let milliseconds = match (number.as_i64(), number.as_f64()) {
+        (Some(seconds), _) if (0..=LAST_SECOND).contains(&seconds) => seconds * 1000,
         // Not negative and small enough, so the cast only cuts the fraction off.
         (None, Some(seconds)) if (0.0..=LAST_SECOND as f64).contains(&seconds) => {
-            (seconds * 1000.0) as u64
+            (seconds * 1000.0) as i64
         }
         _ => return Err(JwtError::NotATime(name)),
     };
@@ -53,9 +53,9 @@ mod tests {
 
     use super::*;
 
-    const NOW: u64 = 1_700_000_000;
+    const NOW: i64 = 1_700_000_000;
 
-    fn at(now_ms: u64, claims: Value) -> Result<u64, JwtError> {
+    fn at(now_ms: i64, claims: Value) -> Result<i64, JwtError> {
         let Value::Object(claims) = claims else { panic!("a test's claims are an object") };
         check(&claims, now_ms, Duration::from_secs(30))
     }
