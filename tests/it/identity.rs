@@ -5,7 +5,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::reload::Load;
-use crate::support::{Client, Config, Gateway, MASTER_KEY, Postgres, Response, chat, provider, soon};
+use crate::support::postgres::Postgres;
+use crate::support::{Client, Config, Gateway, MASTER_KEY, Response, chat, provider, soon};
 
 /// A gateway that keeps its keys in `store`, and lets in nobody without one.
 fn config(provider: std::net::SocketAddr, store: &str) -> Config {
@@ -147,8 +148,9 @@ async fn a_block_is_effective_everywhere(store: &str) {
 
 #[tokio::test]
 async fn a_block_reaches_the_other_process_through_postgres() {
-    let postgres = Postgres::start().await;
-    a_block_is_effective_everywhere(&format!("{{ postgres: {{ url: \"{}\" }} }}", postgres.url())).await;
+    let postgres = Postgres::start();
+    a_block_is_effective_everywhere(&format!("{{ postgres: {{ url: \"{}\" }} }}", postgres.url()))
+        .await;
 }
 
 #[tokio::test]
@@ -160,7 +162,7 @@ async fn a_block_reaches_the_other_process_through_one_file() {
 #[tokio::test]
 async fn known_keys_go_on_working_while_the_database_is_down() {
     let provider = provider().await;
-    let mut postgres = Postgres::start().await;
+    let mut postgres = Postgres::start();
     let store = format!("{{ postgres: {{ url: \"{}\" }} }}", postgres.url());
     let gateway = Gateway::start(&config(provider.address(), &store));
     let (_, known) = new_key(&gateway, json!({"alias": "known"})).await;
@@ -178,7 +180,7 @@ async fn known_keys_go_on_working_while_the_database_is_down() {
     assert_eq!(made.status, 503, "{}", made.text());
     load.go_on_for(200).await;
 
-    postgres.restart().await;
+    postgres.restart();
     let since = Instant::now();
     until(&gateway, &unseen, 200).await;
     eprintln!("an unseen key was good {:?} after the database was back", since.elapsed());

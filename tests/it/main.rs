@@ -8,6 +8,7 @@ mod cli;
 mod cors;
 mod framing;
 mod h2;
+mod identity;
 mod jwt;
 mod leaving;
 mod limits;
