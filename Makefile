@@ -37,7 +37,7 @@ ci: lint test ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
-	cargo bench --bench wire --bench filters
+	cargo bench --workspace --bench wire --bench filters --bench identity --bench authorize --bench jwt
 
 .PHONY: compare
 compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
