@@ -80,7 +80,11 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(config: &Config) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config)
+    }
+
+    /// Starts in a directory that has other files already, and keeps it.
+    pub fn start_in(directory: TempDir, config: &Config) -> Self {
         std::fs::write(directory.path().join("sluicegate.yaml"), config.yaml()).unwrap();
         let root = directory.path().to_owned();
         let mut gateway = Self::launch(&root, &root.join("sluicegate.yaml"), false);
