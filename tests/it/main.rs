@@ -12,7 +12,7 @@ mod identity;
 mod jwt;
 mod leaving;
 mod limits;
-mod policies;
+mod access;
 mod reload;
 mod retries;
 mod stores;
