@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::request::Parts;
 use http::{HeaderName, Request};
-use sluicegate_filters::identify::Identify;
+use sluicegate_filters::identify::{Accepts, Identify};
 use sluicegate_filters::screen::{
     BodyLimit, Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize, Route,
 };
@@ -61,7 +61,8 @@ fn pipeline() -> Pipeline {
         size: sizes(),
         headers: HeaderPolicy::new([HeaderName::from_static("openai-project")])
             .expect("permitted names"),
-        identify: Identify::new(false, Some(KEY)).expect("a usable key"),
+        identify: Identify::new(false, Some(KEY), Accepts::default()).expect("a usable key"),
+        authorize: sluicegate_filters::authorize::Authorize::open(),
     }
 }
 

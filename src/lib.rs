@@ -15,16 +15,19 @@
 //! | [`policies`] | from a directory of Cedar files to policies, and tests of them |
 //! | [`admin`] | the administrator's and Prometheus's listeners |
 //! | [`telemetry`] | metrics and the access log |
+//! | [`audit`] | who did what, in a log that shows when it is changed |
 //!
 //! What is allowed is decided in the crate `sluicegate-filters`, which knows no socket.
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod dialects;
 pub mod edge;
+pub mod identity;
 pub mod policies;
 pub mod providers;
 pub mod proxy;

@@ -163,6 +163,18 @@ kinds! {
     MissingApiKey = UNAUTHORIZED, "missing_api_key", keeps;
     /// A credential was sent, and it is not a valid one.
     InvalidApiKey = UNAUTHORIZED, "invalid_api_key", keeps;
+    /// The key's time is over.
+    ApiKeyExpired = UNAUTHORIZED, "api_key_expired", keeps;
+    /// The key, or whom it belongs to, is blocked.
+    ApiKeyBlocked = FORBIDDEN, "api_key_blocked", keeps;
+    /// A token was sent, and it is not a valid one.
+    InvalidToken = UNAUTHORIZED, "invalid_token", keeps;
+    /// A token was sent that is valid no more.
+    TokenExpired = UNAUTHORIZED, "token_expired", keeps;
+    /// The peer has sent too many credentials that nobody has.
+    TooManyFailedCredentials = TOO_MANY_REQUESTS, "too_many_failed_credentials", keeps;
+    /// Whose credential it is can't be looked up now.
+    IdentityUnavailable = SERVICE_UNAVAILABLE, "identity_unavailable", keeps;
     /// More than one credential was sent, so whose request it is is in doubt.
     ConflictingCredentials = BAD_REQUEST, "conflicting_credentials", keeps;
     /// The credential is not for this route.
@@ -193,7 +205,9 @@ impl DenialKind {
     /// The `WWW-Authenticate` header that a 401 must carry (RFC 9110 section 15.5.2).
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
-            Self::MissingApiKey | Self::InvalidApiKey => Some("Bearer"),
+            Self::MissingApiKey | Self::InvalidApiKey | Self::ApiKeyExpired => Some("Bearer"),
+            // For both (RFC 6750 section 3.1).
+            Self::InvalidToken | Self::TokenExpired => Some("Bearer error=\"invalid_token\""),
             _ => None,
         }
     }
@@ -201,9 +215,11 @@ impl DenialKind {
     /// The `Retry-After` header, in seconds, of the refusals that pass by themselves.
     pub const fn retry_after_seconds(self) -> Option<u32> {
         match self {
-            Self::TooManyConnections | Self::ServiceShuttingDown | Self::UpstreamUnavailable => {
-                Some(1)
-            }
+            Self::TooManyConnections
+            | Self::ServiceShuttingDown
+            | Self::IdentityUnavailable
+            | Self::UpstreamUnavailable => Some(1),
+            Self::TooManyFailedCredentials => Some(60),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@
 //! | phase | input | evidence | refuses |
 //! |---|---|---|---|
 //! | [`Pipeline::screen`] | head, connection | [`Screened`]: route, CORS grant, body limit | what nobody may send |
-//! | [`Pipeline::identify`] | head | [`Caller`] | who may not call at all |
+//! | [`Pipeline::identify`] | head | [`Caller`], or what to look up for one | who may not call at all |
 //! | [`Authorize::authorize`] | caller, model, facts | [`Permit`] | what neither credential nor policies allow |
 //!
 //! The body is read between the phases, under the [`BodyLimit`](screen::BodyLimit) that the screen

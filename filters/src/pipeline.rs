@@ -4,14 +4,13 @@
 //! lines above it.
 
 use std::fmt;
-use std::sync::Arc;
 
 use http::request::Parts;
 
+use crate::authorize::Authorize;
 use crate::call::Connection;
-use crate::caller::Caller;
 use crate::denial::Denial;
-use crate::identify::Identify;
+use crate::identify::{Identify, Presented};
 use crate::screen::cors::{Cors, CorsGrant, PreflightAnswer};
 use crate::screen::framing::Framing;
 use crate::screen::headers::HeaderPolicy;
@@ -33,6 +32,8 @@ pub struct Pipeline {
     pub headers: HeaderPolicy,
     /// Says who is calling.
     pub identify: Identify,
+    /// Says what they may do.
+    pub authorize: Authorize,
 }
 
 impl Pipeline {
@@ -71,15 +72,15 @@ impl Pipeline {
         Ok(Screened::Continue { route, cors, body })
     }
 
-    /// Says who sends a request. Call it for every route that is not
-    /// [public](crate::screen::methods::Route::is_public), before the body is read.
+    /// Says who sends a request, or which credential has to be looked up. Call it for every route that
+    /// is not [public](crate::screen::methods::Route::is_public), before the body is read.
     ///
     /// # Errors
     ///
     /// A 401 for an absent or wrong credential, a 400 for contradictory ones. The answer must carry
     /// the screen's CORS grant.
-    pub fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Denial> {
-        self.identify.identify(head)
+    pub fn identify<'h>(&self, head: &'h Parts) -> Result<Presented<'h>, Denial> {
+        self.identify.identify(&head.headers)
     }
 }
 
@@ -129,6 +130,7 @@ mod tests {
     use super::*;
     use crate::caller::CallerKind;
     use crate::denial::DenialKind;
+    use crate::identify::Accepts;
     use crate::screen::cors::{CorsConfig, Origins};
     use crate::testing::Head;
 
@@ -143,7 +145,9 @@ mod tests {
                 .expect("a valid origin"),
             size: RequestSize::new(1000, [("/v1/responses", 8000)]).expect("a known path"),
             headers: HeaderPolicy::default(),
-            identify: Identify::new(false, Some("sk-master")).expect("a usable key"),
+            identify: Identify::new(false, Some("sk-master"), Accepts::default())
+                .expect("a usable key"),
+            authorize: Authorize::open(),
         }
     }
 
@@ -241,8 +245,10 @@ mod tests {
     #[test]
     fn the_caller_is_identified_apart_from_the_screen() {
         let head = Head::chat().with("api-key", "sk-master");
-        let caller = pipeline().identify(&head.parts);
-        assert_eq!(caller.map(|caller| caller.kind()), Ok(CallerKind::Master));
+        let Ok(Presented::Caller(caller)) = pipeline().identify(&head.parts) else {
+            panic!("not the master");
+        };
+        assert_eq!(caller.kind(), CallerKind::Master);
         assert!(matches!(screen(&Head::chat()), Ok(Screened::Continue { .. })));
     }
 }

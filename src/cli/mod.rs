@@ -1,8 +1,10 @@
 //! The command line. Exit codes: 0 ok, 1 failed while running, 64 bad usage or configuration.
 
+mod audit;
 mod check;
 mod config;
 mod demo;
+mod jwt;
 mod keys;
 mod policy;
 mod serve;
@@ -34,9 +36,15 @@ enum Command {
     /// Show the configuration's schema, its effective values, or what a change would do.
     #[command(subcommand)]
     Config(config::Config),
+    /// See what the gateway makes of a JSON Web Token.
+    #[command(subcommand)]
+    Jwt(jwt::Jwt),
     /// Make keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Check or show an audit log.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Validate policies, explain what they decide, run their tests.
     #[command(subcommand)]
     Policy(Box<policy::Policy>),
@@ -78,7 +86,9 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Jwt(command) => jwt::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Policy(command) => policy::run(&command),
     }
 }

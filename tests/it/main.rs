@@ -1,17 +1,22 @@
 //! The gateway as a process, real sockets, the simulated provider behind it. One binary for all.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should say where")]
 
+mod access;
+mod audit;
 mod basics;
 mod bodies;
 mod cli;
 mod cors;
 mod framing;
 mod h2;
+mod identity;
+mod jwt;
 mod leaving;
 mod limits;
 mod policies;
 mod reload;
 mod retries;
+mod stores;
 mod streams;
 mod support;
 mod upstream_h2;

@@ -1,14 +1,19 @@
 //! Who is calling: one credential, from any of the headers that clients use for it.
 //!
+//! The head alone tells the master key from others. Whose key or token it is has to be looked up, which is
+//! not done here: [`Presented`] says what there is to look up, [`virtual_key`] judges what was found.
+//!
 //! A request that carries two different credentials is refused: which one counts would be our
 //! choice, and another part of the system could choose otherwise.
+
+pub mod jwt;
+pub mod virtual_key;
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -23,19 +28,27 @@ const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// How callers are identified.
 #[derive(Clone, Debug)]
-pub enum Identify {
-    /// Everybody is let in, whatever credential they send: clients often cannot send none.
-    Anonymous,
-    /// Only the holder of the master key is let in.
-    MasterKey(MasterKey),
-    /// Everybody is let in, and the holder of the master key is known as such.
-    AnonymousOrMasterKey(MasterKey),
+pub struct Identify {
+    anonymous: bool,
+    master_key: Option<MasterKey>,
+    accepts: Accepts,
+}
+
+/// Which credentials there can be beside the master key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepts {
+    /// Virtual keys: there is a store of them.
+    pub keys: bool,
+    /// JSON Web Tokens: there is an issuer.
+    pub tokens: bool,
 }
 
 /// Nobody could be identified with these settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
-    #[error("without a master key and without anonymous access nobody could call the gateway")]
+    #[error(
+        "without a master key, a store of keys, an issuer of tokens or anonymous access nobody could call the gateway"
+    )]
     NobodyCouldCall,
     #[error(
         "the master key must be 1 to 8192 visible ASCII characters, since it is sent in a header"
@@ -43,43 +56,126 @@ pub enum IdentifyError {
     UnusableMasterKey,
 }
 
+/// What a head says of who sends it.
+#[derive(Debug)]
+pub enum Presented<'h> {
+    /// All that is needed to know.
+    Caller(Arc<Caller>),
+    /// A credential whose bearer has to be looked up.
+    Credential(Credential<'h>),
+}
+
+/// A credential that is neither the master key nor obviously wrong.
+#[derive(Clone, Copy)]
+pub struct Credential<'h> {
+    text: &'h str,
+    digest: [u8; 32],
+    kind: CredentialKind,
+    or_anonymous: bool,
+}
+
+/// What a credential looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A virtual key.
+    Key,
+    /// A JSON Web Token.
+    Token,
+}
+
+impl<'h> Credential<'h> {
+    /// The credential itself. It must not be logged.
+    pub fn text(&self) -> &'h str {
+        self.text
+    }
+
+    /// Its SHA-256: stands for it in memory.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    pub fn kind(&self) -> CredentialKind {
+        self.kind
+    }
+
+    /// Who sends it, should nobody have this credential: where callers need none, they send whatever
+    /// their client makes them send.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_api_key` (401).
+    pub fn unknown(&self) -> Result<Arc<Caller>, Denial> {
+        if self.or_anonymous { Ok(Caller::anonymous()) } else { Err(virtual_key::unknown()) }
+    }
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
 impl Identify {
-    /// Builds the filter from the two settings there are.
+    /// Builds the filter from the settings there are.
     ///
     /// # Errors
     ///
     /// [`IdentifyError`] if nobody could ever call, or if no client could send the key.
-    pub fn new(anonymous: bool, master_key: Option<&str>) -> Result<Self, IdentifyError> {
-        match (anonymous, master_key.map(MasterKey::new).transpose()?) {
-            (true, None) => Ok(Self::Anonymous),
-            (false, Some(key)) => Ok(Self::MasterKey(key)),
-            (true, Some(key)) => Ok(Self::AnonymousOrMasterKey(key)),
-            (false, None) => Err(IdentifyError::NobodyCouldCall),
+    pub fn new(
+        anonymous: bool,
+        master_key: Option<&str>,
+        accepts: Accepts,
+    ) -> Result<Self, IdentifyError> {
+        let master_key = master_key.map(MasterKey::new).transpose()?;
+        if !anonymous && master_key.is_none() && accepts == Accepts::default() {
+            return Err(IdentifyError::NobodyCouldCall);
         }
+        Ok(Self { anonymous, master_key, accepts })
     }
 
-    /// Says who sends a request.
+    /// Says who sends a request, or which credential has to be looked up to know.
     ///
     /// # Errors
     ///
     /// `missing_api_key` and `invalid_api_key` (401), `conflicting_credentials` (400). No message
     /// holds any part of a credential.
-    pub fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Denial> {
-        match self {
-            Self::Anonymous => optional(&head.headers).map(|_| Caller::anonymous()),
-            Self::MasterKey(key) => match credential(&head.headers)? {
-                Some(presented) if key.matches(presented) => Ok(Caller::master()),
-                Some(_) => Err(Denial::new(DenialKind::InvalidApiKey, "the API key is not valid")),
-                None => Err(Denial::new(
+    pub fn identify<'h>(&self, headers: &'h HeaderMap) -> Result<Presented<'h>, Denial> {
+        let text = match credential(headers) {
+            Ok(Some(text)) => text,
+            Ok(None) if self.anonymous => return Ok(Presented::Caller(Caller::anonymous())),
+            Ok(None) => {
+                return Err(Denial::new(
                     DenialKind::MissingApiKey,
                     "an API key is required: send Authorization: Bearer, x-api-key or api-key",
-                )),
-            },
-            Self::AnonymousOrMasterKey(key) => Ok(match optional(&head.headers)? {
-                Some(presented) if key.matches(presented) => Caller::master(),
-                _ => Caller::anonymous(),
-            }),
+                ));
+            }
+            // One that can't be a credential, such as an SDK's empty one, is none where none is needed.
+            // Contradictory ones stay refused: whose request it is is in doubt all the same.
+            Err(denial) if self.anonymous && denial.kind() == DenialKind::InvalidApiKey => {
+                return Ok(Presented::Caller(Caller::anonymous()));
+            }
+            Err(denial) => return Err(denial),
+        };
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        if self.master_key.as_ref().is_some_and(|key| key.matches(&digest)) {
+            return Ok(Presented::Caller(Caller::master()));
         }
+        let credential = |kind, or_anonymous| Credential { text, digest, kind, or_anonymous };
+        if jwt::looks_like_token(text.as_bytes()) {
+            if self.accepts.tokens {
+                return Ok(Presented::Credential(credential(CredentialKind::Token, false)));
+            }
+        } else if self.accepts.keys {
+            // A key of our own form is meant as one, so its refusal stands.
+            let ours = virtual_key::checks_out(text);
+            if ours == Some(false) {
+                let message = "the API key is mistyped or cut off: its checksum does not match";
+                return Err(Denial::new(DenialKind::InvalidApiKey, message));
+            }
+            let or_anonymous = self.anonymous && ours.is_none();
+            return Ok(Presented::Credential(credential(CredentialKind::Key, or_anonymous)));
+        }
+        credential(CredentialKind::Key, self.anonymous).unknown().map(Presented::Caller)
     }
 }
 
@@ -102,8 +198,7 @@ impl MasterKey {
 
     /// Digests have one length and are compared in constant time, so how long this takes says
     /// nothing of how much of a guess was right.
-    fn matches(&self, presented: &[u8]) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented).into();
+    fn matches(&self, presented: &[u8; 32]) -> bool {
         presented.ct_eq(&self.digest).into()
     }
 }
@@ -115,7 +210,7 @@ impl fmt::Debug for MasterKey {
 }
 
 /// The one credential of a request, or `None` if it has none.
-fn credential(headers: &HeaderMap) -> Result<Option<&[u8]>, Denial> {
+fn credential(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
     let bearer = single(headers, &AUTHORIZATION)?.map(bearer).transpose()?;
     let x_api_key = single(headers, &X_API_KEY)?.map(HeaderValue::as_bytes);
     let api_key = single(headers, &API_KEY)?.map(HeaderValue::as_bytes);
@@ -131,21 +226,12 @@ fn credential(headers: &HeaderMap) -> Result<Option<&[u8]>, Denial> {
             "the request carries several API keys that differ; send one",
         ));
     }
-    if !is_credential(first) {
-        return Err(Denial::new(
+    match std::str::from_utf8(first) {
+        Ok(text) if is_credential(first) => Ok(Some(text)),
+        _ => Err(Denial::new(
             DenialKind::InvalidApiKey,
             "the API key must be 1 to 8192 visible ASCII characters",
-        ));
-    }
-    Ok(Some(first))
-}
-
-/// As [`credential`], where none is needed: one that can't be a key, such as an SDK's empty one, is
-/// none. Contradictory ones stay refused, as whose request it is is in doubt all the same.
-fn optional(headers: &HeaderMap) -> Result<Option<&[u8]>, Denial> {
-    match credential(headers) {
-        Err(denial) if denial.kind() == DenialKind::InvalidApiKey => Ok(None),
-        result => result,
+        )),
     }
 }
 
@@ -192,11 +278,39 @@ mod tests {
     const KEY: &str = "sk-0123456789abcdef0123456789abcdef";
 
     fn master() -> Identify {
-        Identify::new(false, Some(KEY)).expect("a usable key")
+        Identify::new(false, Some(KEY), Accepts::default()).expect("a usable key")
     }
 
+    fn anonymous(key: Option<&str>, accepts: Accepts) -> Identify {
+        Identify::new(true, key, accepts).expect("usable settings")
+    }
+
+    /// Who calls, where the head says it.
     fn identify(filter: &Identify, head: &Head) -> Result<CallerKind, DenialKind> {
-        filter.identify(&head.parts).map(|caller| caller.kind()).map_err(|denial| denial.kind())
+        match filter.identify(&head.parts.headers) {
+            Ok(Presented::Caller(caller)) => Ok(caller.kind()),
+            Ok(Presented::Credential(credential)) => panic!("to be looked up: {credential:?}"),
+            Err(denial) => Err(denial.kind()),
+        }
+    }
+
+    /// What is to be looked up, and who it is if nobody has it.
+    fn looked_up(
+        filter: &Identify,
+        key: &str,
+    ) -> Option<(CredentialKind, Result<CallerKind, DenialKind>)> {
+        let head = Head::chat().with("x-api-key", key);
+        match filter.identify(&head.parts.headers) {
+            Ok(Presented::Credential(credential)) => {
+                assert_eq!(credential.text(), key);
+                let unknown = credential.unknown();
+                Some((
+                    credential.kind(),
+                    unknown.map(|caller| caller.kind()).map_err(|denial| denial.kind()),
+                ))
+            }
+            _ => None,
+        }
     }
 
     #[test]
@@ -276,8 +390,8 @@ mod tests {
                 lines.iter().fold(Head::chat(), |head, (name, value)| head.with(name, value));
             for filter in [
                 master(),
-                Identify::Anonymous,
-                Identify::new(true, Some(KEY)).expect("a usable key"),
+                anonymous(None, Accepts::default()),
+                anonymous(Some(KEY), Accepts::default()),
             ] {
                 assert_eq!(
                     identify(&filter, &head),
@@ -290,25 +404,62 @@ mod tests {
 
     #[test]
     fn anonymous_access_takes_any_key_and_knows_the_right_one() {
-        let both = Identify::new(true, Some(KEY)).expect("a usable key");
+        let both = anonymous(Some(KEY), Accepts::default());
         let right = Head::chat().with("x-api-key", KEY);
         let other = Head::chat().with("x-api-key", "sk-anything");
-        for filter in [&Identify::Anonymous, &both] {
+        for filter in [&anonymous(None, Accepts::default()), &both] {
             for head in [&Head::chat(), &other] {
                 assert_eq!(identify(filter, head), Ok(CallerKind::Anonymous));
             }
         }
-        assert_eq!(identify(&Identify::Anonymous, &right), Ok(CallerKind::Anonymous));
+        assert_eq!(
+            identify(&anonymous(None, Accepts::default()), &right),
+            Ok(CallerKind::Anonymous)
+        );
         assert_eq!(identify(&both, &right), Ok(CallerKind::Master));
     }
 
     #[test]
+    fn other_credentials_are_looked_up_where_there_is_a_place_to() {
+        let invalid = Err(DenialKind::InvalidApiKey);
+        let token = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln";
+        let accepting = |keys, tokens| {
+            Identify::new(false, Some(KEY), Accepts { keys, tokens }).expect("usable settings")
+        };
+        let both = accepting(true, true);
+        assert_eq!(looked_up(&both, "sk-other"), Some((CredentialKind::Key, invalid)));
+        assert_eq!(looked_up(&both, token), Some((CredentialKind::Token, invalid)));
+        assert_eq!(looked_up(&both, KEY), None, "the master key is known");
+        assert_eq!(looked_up(&accepting(true, false), token), None);
+        assert_eq!(looked_up(&accepting(false, true), "sk-other"), None);
+        let mistyped = Head::chat().with("x-api-key", "sk-sg-0123456789");
+        assert_eq!(identify(&both, &mistyped), invalid);
+    }
+
+    #[test]
+    fn where_none_is_needed_an_unknown_key_is_nobody_s_but_a_bad_one_of_ours_is_refused() {
+        let filter = anonymous(None, Accepts { keys: true, tokens: true });
+        let unknown = looked_up(&filter, "sk-dummy");
+        assert_eq!(unknown, Some((CredentialKind::Key, Ok(CallerKind::Anonymous))));
+        let ours = virtual_key::KeyHasher::new(b"pepper", None).issue(&[1; 32]).text;
+        let refused = Err(DenialKind::InvalidApiKey);
+        assert_eq!(looked_up(&filter, &ours), Some((CredentialKind::Key, refused)));
+        let token = looked_up(&filter, "eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
+        assert_eq!(token, Some((CredentialKind::Token, refused)));
+    }
+
+    #[test]
     fn settings_by_which_nobody_could_call_are_refused() {
-        assert_eq!(Identify::new(false, None).expect_err("nobody"), IdentifyError::NobodyCouldCall);
+        let none = Accepts::default();
+        let nobody = Identify::new(false, None, none).expect_err("nobody");
+        assert_eq!(nobody, IdentifyError::NobodyCouldCall);
+        for some in [Accepts { keys: true, ..none }, Accepts { tokens: true, ..none }] {
+            assert!(Identify::new(false, None, some).is_ok());
+        }
         for key in ["", "with space", "line\n", "k\u{e9}y", &"k".repeat(8193)] {
             for anonymous in [false, true] {
                 assert_eq!(
-                    Identify::new(anonymous, Some(key)).expect_err(key),
+                    Identify::new(anonymous, Some(key), none).expect_err(key),
                     IdentifyError::UnusableMasterKey
                 );
             }
@@ -317,7 +468,12 @@ mod tests {
 
     #[test]
     fn neither_the_key_nor_its_digest_is_printed() {
-        assert_eq!(format!("{:?}", master()), "MasterKey(MasterKey(..))");
+        assert!(format!("{:?}", master()).contains("MasterKey(..)"));
+        let all = Identify::new(false, None, Accepts { keys: true, tokens: true });
+        let head = Head::chat().with("x-api-key", KEY);
+        let presented =
+            all.expect("usable").identify(&head.parts.headers).map(|p| format!("{p:?}"));
+        assert_eq!(presented.expect("looked up"), "Credential(Credential { kind: Key, .. })");
     }
 
     proptest! {
@@ -325,7 +481,7 @@ mod tests {
         fn only_the_key_is_let_in_and_no_guess_is_echoed(guess in "[!-~]{1,48}") {
             prop_assume!(guess != KEY);
             let head = Head::chat().with("x-api-key", &guess);
-            let denial = master().identify(&head.parts).expect_err("a wrong key");
+            let denial = master().identify(&head.parts.headers).expect_err("a wrong key");
             prop_assert_eq!(denial.kind(), DenialKind::InvalidApiKey);
             prop_assert_eq!(denial.message(), "the API key is not valid");
             prop_assert_eq!(denial.detail(), None);
