@@ -38,6 +38,7 @@ ci: lint test ## What CI runs
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
 	cargo bench --bench wire --bench filters
+	cargo bench -p sluicegate-filters --bench jwt
 
 .PHONY: compare
 compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
@@ -47,7 +48,7 @@ compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-	for target in sse peek config; do \
+	for target in sse peek config jwt; do \
 		cargo +nightly fuzz run $$target -- -max_len=150000 -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; \
 	done
 
