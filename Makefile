@@ -63,6 +63,7 @@ build-tools:
 
 .PHONY: test-tools
 test-tools: build-tools $(VENV)/.installed
+	@scripts/need.sh postgres pgbouncer
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3

@@ -76,7 +76,7 @@ fn decisions(c: &mut Criterion) {
     measure("no policies", &Authorize::open(), "model-7");
     for matching in [10, 30, 100] {
         let fixed = authorize(&policies(matching, ""));
-        measure("kept", &fixed, "model-7");
+        measure(&format!("kept, {matching} in scope"), &fixed, "model-7");
         measure(&format!("asked, {matching} in scope"), &fixed, "model-none");
         for (name, condition) in [
             ("tokens", "unless { context.estimated_tokens > 100000 }"),

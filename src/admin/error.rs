@@ -101,11 +101,11 @@ impl ApiError {
 
     /// The answer in the endpoint's words.
     pub fn answer(&self, dialect: Dialect) -> Response {
-        let body = match dialect {
-            Dialect::Own => self.own(),
+        let (status, body) = match dialect {
+            Dialect::Own => (self.status, self.own()),
             Dialect::LiteLlm => self.litellm(),
         };
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -131,12 +131,17 @@ impl ApiError {
     }
 
     /// LiteLLM's clients read `error.message`, and `error.code` as the status in a string.
-    fn litellm(&self) -> Value {
+    fn litellm(&self) -> (StatusCode, Value) {
+        // What is in conflict is a bad request to LiteLLM.
+        let status = match self.status {
+            StatusCode::CONFLICT => StatusCode::BAD_REQUEST,
+            status => status,
+        };
         let message = match &self.hint {
             Some(hint) => format!("{} ({hint})", self.message),
             None => self.message.clone().into_owned(),
         };
-        let kind = match self.status.as_u16() {
+        let kind = match status.as_u16() {
             401 | 403 => "auth_error",
             404 => "not_found_error",
             422 => "validation_error",
@@ -144,12 +149,13 @@ impl ApiError {
             500.. => "internal_server_error",
             _ => "bad_request_error",
         };
-        json!({"error": {
+        let error = json!({"error": {
             "message": message,
             "type": kind,
             "param": self.field,
-            "code": self.status.as_str(),
-        }})
+            "code": status.as_str(),
+        }});
+        (status, error)
     }
 }
 

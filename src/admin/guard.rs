@@ -21,10 +21,10 @@ use super::actor::{Actor, Reach, Standing};
 use super::audit::Act;
 use super::call::Call;
 use super::endpoint::Endpoint;
-use super::error::ApiError;
-use super::identify;
+use super::error::{ApiError, Dialect};
 use super::input::query::Query;
 use super::services::Services;
+use super::{identify, litellm};
 
 /// Bytes of a body, at most.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -94,7 +94,10 @@ pub async fn serve(services: Arc<Services>, endpoint: Arc<Endpoint>, request: Re
         }
         Err(error) => written_down(&endpoint, &act, Err(error)).await,
     };
-    let mut response = finished.unwrap_or_else(|error| error.answer(dialect));
+    let mut response = finished.unwrap_or_else(|error| match dialect {
+        Dialect::Own => error.answer(dialect),
+        Dialect::LiteLlm => litellm::in_its_words(error, endpoint.path).answer(dialect),
+    });
     if closes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -225,7 +228,7 @@ pub async fn no_such_route() -> Response {
     let message = "There is no such path on the admin listener.";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
         .hint("see /admin/v1/openapi.json")
-        .answer(super::error::Dialect::Own)
+        .answer(Dialect::Own)
 }
 
 /// The answer where the path has other methods. `Allow` says which.
@@ -235,6 +238,6 @@ pub async fn no_such_method() -> Response {
         "method_not_allowed",
         "This path does not have this method.",
     )
-    .answer(super::error::Dialect::Own)
+    .answer(Dialect::Own)
     .into_response()
 }

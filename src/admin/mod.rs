@@ -11,6 +11,7 @@
 //! | [`input`] | what callers send, read strictly |
 //! | [`service`] | the rules |
 //! | [`own`], [`litellm`] | the two dialects over them |
+//! | [`ports`] | the gateway's own policies and audit log, as the handlers want them |
 //! | [`openapi`] | the document of both |
 
 pub mod actor;
@@ -27,6 +28,7 @@ pub mod litellm;
 mod metrics;
 pub mod openapi;
 pub mod own;
+pub mod ports;
 pub mod routes;
 pub mod service;
 pub mod services;

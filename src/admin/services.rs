@@ -121,6 +121,14 @@ impl Services {
         }
     }
 
+    /// Those of `gateway`, with its policies and its audit log.
+    pub fn of(gateway: &Arc<Gateway>) -> Self {
+        let audit = gateway.audit.clone();
+        let history = audit.directory().is_some().then(|| audit.clone() as Arc<dyn AuditHistory>);
+        let policies = Some(gateway.clone() as Arc<dyn PolicyView>);
+        Self { policies, history, ..Self::new(gateway.clone(), audit) }
+    }
+
     /// Keys and their owners.
     ///
     /// # Errors
@@ -157,9 +165,12 @@ impl Services {
 #[async_trait]
 impl AdminIdentity for Gateway {
     async fn identify(&self, headers: &HeaderMap, _: IpAddr) -> Result<Arc<Caller>, Denial> {
-        match self.current().pipeline.identify.identify(headers)? {
+        let runtime = self.current();
+        match runtime.pipeline.identify.identify(headers)? {
             Presented::Caller(caller) => Ok(caller),
-            Presented::Credential(credential) => self.identity.caller(&credential, None).await,
+            Presented::Credential(credential) => {
+                self.identity.caller(&credential, runtime.tokens.as_ref(), None).await
+            }
         }
     }
 }

@@ -17,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
-use crate::audit::AuditLog;
+use crate::audit::{self, AuditLog};
 use crate::config::valid::Config;
 use crate::config::{self, Env, Loaded, Problems};
 use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
-use crate::identity::Identity;
+use crate::identity::jwks::{KeySets, Timing};
+use crate::identity::{Identity, now_ms};
 use crate::providers::resolve::Resolvers;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
@@ -79,6 +80,8 @@ pub struct Gateway {
     pub audit: Arc<AuditLog>,
     /// Who credentials belong to.
     pub identity: Arc<Identity>,
+    /// Keys of issuers of tokens.
+    pub key_sets: KeySets,
     /// Places for connections.
     pub connections: Arc<ConnectionLimits>,
     /// Connections with a request, or part of one, on them.
@@ -100,10 +103,10 @@ impl Gateway {
     /// # Errors
     /// What keeps it from being served.
     pub fn new(source: Source, loaded: Loaded, services: Services) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, audit, identity } = services;
+        let Services { metrics, access_log, store, audit, identity, key_sets } = services;
         let resolvers = Resolvers::default();
         let tls = loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
-        let runtime = Runtime::build(loaded, 1, &resolvers)?;
+        let runtime = Runtime::build(loaded, 1, None, &resolvers, &key_sets)?;
         metrics.config_in_force(runtime.generation, &runtime.hash);
         Ok(Arc::new(Self {
             source,
@@ -117,6 +120,7 @@ impl Gateway {
             store,
             audit,
             identity,
+            key_sets,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),
@@ -150,6 +154,7 @@ impl Gateway {
     pub async fn reload(&self) -> Result<(u64, bool), LoadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let result = self.load_next().await;
+        self.record_reload(&result);
         match &result {
             Ok((generation, true)) => {
                 let runtime = self.current();
@@ -168,6 +173,22 @@ impl Gateway {
         result
     }
 
+    /// Who may what changes with the configuration, so that it is for the audit log.
+    fn record_reload(&self, result: &Result<(u64, bool), LoadError>) {
+        let outcome = match result {
+            Ok((_, false)) => return,
+            Ok((_, true)) => audit::Outcome::Allowed,
+            Err(_) => audit::Outcome::Refused,
+        };
+        self.audit.record(audit::Event {
+            outcome,
+            actor: audit::Actor { kind: "system".into(), ..audit::Actor::default() },
+            resource: audit::Resource { kind: "config".into(), id: None },
+            config_generation: self.current().generation,
+            ..audit::Event::new(now_ms(), audit::Kind::ConfigReload, "config.reload")
+        });
+    }
+
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
         let source = self.source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await;
@@ -184,7 +205,10 @@ impl Gateway {
         let files = loaded.config.listeners.proxy.tls.clone();
         let generation = before.generation + 1;
         let next = (!unchanged)
-            .then(|| Runtime::build(loaded, generation, &self.resolvers))
+            .then(|| {
+                let before = Some(&*before);
+                Runtime::build(loaded, generation, before, &self.resolvers, &self.key_sets)
+            })
             .transpose()?;
         // Certificates change behind unchanged paths, so they are read anew in any case; after all
         // else that could be refused, since from here on the change is made.
@@ -249,7 +273,12 @@ impl Gateway {
 /// What keeps it from being served.
 pub fn dry_run(loaded: Loaded) -> Result<(), LoadError> {
     loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
-    Runtime::build(loaded, 1, &Resolvers::default()).map(drop)
+    let io = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;
+    // A runtime that nobody drives: nothing is fetched.
+    let key_sets = KeySets::new(io.handle().clone(), Timing::default());
+    Runtime::build(loaded, 1, None, &Resolvers::default(), &key_sets).map(drop)
 }
 
 /// Whether a secret has another value behind the same reference.

@@ -1,9 +1,12 @@
 //! One generation of the configuration, ready to serve.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use secrecy::ExposeSecret;
 use sluicegate_filters::Pipeline;
 use sluicegate_filters::authorize::Authorize;
+use sluicegate_filters::identify::jwt::Verifier;
 use sluicegate_filters::identify::{Accepts, Identify};
 use sluicegate_filters::screen::{
     Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
@@ -12,6 +15,8 @@ use sluicegate_filters::screen::{
 use crate::config::valid::Config;
 use crate::config::{Loaded, Problems};
 use crate::dialects::{Dialect, models};
+use crate::identity::jwks::KeySets;
+use crate::identity::tokens::Tokens;
 use crate::providers::resolve::Resolvers;
 use crate::routing::Routes;
 
@@ -25,6 +30,8 @@ pub struct Runtime {
     pub config: Config,
     /// The filters, in their order.
     pub pipeline: Pipeline,
+    /// Whose tokens are trusted, if anybody's.
+    pub tokens: Option<Arc<Tokens>>,
     /// Which model goes where.
     pub routes: Routes,
     /// The answers of `GET /v1/models`, by dialect.
@@ -70,21 +77,29 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Builds a generation. `resolvers` keep known addresses over reloads.
+    /// Builds a generation after the one `before`. `resolvers` and `key_sets` keep what they know over
+    /// reloads.
     pub(super) fn build(
         loaded: Loaded,
         generation: u64,
+        before: Option<&Self>,
         resolvers: &Resolvers,
+        key_sets: &KeySets,
     ) -> Result<Self, LoadError> {
         let Loaded { config, hash, .. } = loaded;
         let pipeline = pipeline(&config)?;
         let routes = Routes::build(&config, resolvers)?;
+        let same = before.filter(|before| before.config.auth.jwt == config.auth.jwt);
+        let tokens = match same {
+            Some(before) => before.tokens.clone(),
+            None => tokens(&config, generation, key_sets)?,
+        };
         let infos: Vec<_> = config.models.keys().map(|id| model_info(id)).collect();
         let model_lists = ModelLists {
             openai: models::list(Dialect::OpenAi, &infos),
             anthropic: models::list(Dialect::Anthropic, &infos),
         };
-        Ok(Self { generation, hash, config, pipeline, routes, model_lists })
+        Ok(Self { generation, hash, config, pipeline, tokens, routes, model_lists })
     }
 }
 
@@ -92,6 +107,23 @@ impl Runtime {
 /// take the epoch for "unknown".
 pub fn model_info(id: &str) -> models::ModelInfo<'_> {
     models::ModelInfo { id, created: 0, owned_by: "sluicegate", display_name: id }
+}
+
+fn tokens(
+    config: &Config,
+    generation: u64,
+    key_sets: &KeySets,
+) -> Result<Option<Arc<Tokens>>, LoadError> {
+    let issuers = &config.auth.jwt;
+    if issuers.is_empty() {
+        return Ok(None);
+    }
+    let refused =
+        |error: &dyn ToString| LoadError::Filter { path: "auth.jwt", message: error.to_string() };
+    let rules = issuers.iter().map(|issuer| issuer.rules.clone()).collect();
+    let verifier = Verifier::new(rules).map_err(|error| refused(&error))?;
+    let keys = key_sets.select(issuers).map_err(|error| refused(&error))?;
+    Ok(Some(Arc::new(Tokens::new(verifier, keys, generation))))
 }
 
 fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
@@ -109,7 +141,7 @@ fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
     };
     let sizes = config.limits.routes.iter().map(|(path, limits)| (path, limits.request_size));
     let key = config.admin.master_key.as_ref().map(|key| key.value.expose_secret());
-    let accepts = Accepts { keys: config.store.is_some(), tokens: false };
+    let accepts = Accepts { keys: config.store.is_some(), tokens: !config.auth.jwt.is_empty() };
     Ok(Pipeline {
         framing: Framing::new(config.limits.header_size),
         methods: Methods,

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::audit::{AuditError, AuditLog, AuditOptions};
 use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
+use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{self, Identity};
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
@@ -28,6 +29,8 @@ pub struct Services {
     pub audit: Arc<AuditLog>,
     /// Who credentials belong to.
     pub identity: Arc<Identity>,
+    /// Keys of issuers of tokens.
+    pub key_sets: KeySets,
 }
 
 /// A service that can't be opened.
@@ -54,14 +57,16 @@ impl Services {
     ) -> Result<Self, OpenError> {
         let audit = config.audit.as_ref().map(open_audit).transpose()?;
         let store = open_store(config).await?;
+        let key_sets = KeySets::new(io.clone(), Timing::default());
         let options = identity::Options {
             hasher: hasher(config),
             capacity: config.auth.keys.cache as u64,
             stale_for: config.auth.keys.stale_for,
+            issuers: key_sets.changes(),
         };
         let identity = Identity::new(store.clone(), options, io.clone());
         let audit = audit.unwrap_or_else(AuditLog::disabled);
-        Ok(Self { metrics, access_log, store, audit, identity })
+        Ok(Self { metrics, access_log, store, audit, identity, key_sets })
     }
 }
 

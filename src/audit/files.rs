@@ -68,17 +68,21 @@ pub(super) fn prepare(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes what became no segment, because its writer died or its disk was full.
-pub(super) fn clear_unfinished(directory: &Path) {
+/// Removes what became no segment before `before_ms`, because its writer died or its disk was full. What
+/// is younger may be another process's that has not come to lock it yet.
+pub(super) fn clear_unfinished(directory: &Path, before_ms: i64) {
     for other in list(directory).unwrap_or_default().others {
-        let path = directory.join(&other);
-        // A file that is locked is about to become one.
-        let dead = SegmentName::is_unfinished(&other)
-            && File::open(&path).is_ok_and(|file| !is_locked(&file));
-        if dead {
-            std::fs::remove_file(&path).ok();
+        let old = SegmentName::of_unfinished(&other).is_some_and(|it| it.opened_ms() < before_ms);
+        if old && !is_growing(directory, &other) {
+            std::fs::remove_file(directory.join(&other)).ok();
         }
     }
+}
+
+/// Whether a file is about to become a segment.
+pub(super) fn is_growing(directory: &Path, file: &str) -> bool {
+    SegmentName::of_unfinished(file).is_some()
+        && open_regular(&directory.join(file)).is_ok_and(|file| is_locked(&file))
 }
 
 /// The directory's content.
@@ -102,12 +106,16 @@ pub(super) fn list(directory: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Opens a segment for reading. A link or a pipe in its place is refused.
+/// Opens a segment for reading.
 ///
 /// # Errors
 /// It is not there, or no regular file.
 pub(super) fn open(directory: &Path, name: SegmentName) -> io::Result<File> {
-    let path = name.within(directory);
+    open_regular(&name.within(directory))
+}
+
+/// A link may lead anywhere, and opening a pipe may never return.
+fn open_regular(path: &Path) -> io::Result<File> {
     if !path.symlink_metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
     }

@@ -142,6 +142,12 @@ impl Shared {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
+    /// Whether the writer has nothing to do.
+    #[cfg(test)]
+    pub fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst)
+    }
+
     fn wake(&self) {
         self.parked.store(false, Ordering::SeqCst);
         if let Some(writer) = self.writer.get() {

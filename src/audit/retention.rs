@@ -27,14 +27,17 @@ pub(super) struct Leaving {
 }
 
 impl Pass {
-    /// Finds the segments whose last line is older than `oldest_ms` and that nobody writes.
+    /// Finds the segments that end before `oldest_ms` and that nobody writes.
     ///
     /// # Errors
     /// The directory can't be read.
     pub fn plan(directory: &Path, oldest_ms: i64) -> io::Result<Self> {
-        let is_due = |segment: &Summary| {
-            !segment.live && segment.end.as_ref().is_some_and(|end| end.at_ms < oldest_ms)
+        // A line's time is its event's, which may have been long before.
+        let last = |segment: &Summary| {
+            segment.end.as_ref().map(|end| end.at_ms.max(segment.name.opened_ms()))
         };
+        let is_due =
+            |segment: &Summary| !segment.live && last(segment).is_some_and(|last| last < oldest_ms);
         let (due, staying): (Vec<_>, _) = files::survey(directory)?.into_iter().partition(is_due);
         Ok(Self { due: due.into(), staying })
     }

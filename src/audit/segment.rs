@@ -18,8 +18,8 @@ use super::records::{Anchor, Own};
 
 const PREFIX: &str = "audit-";
 const SUFFIX: &str = ".jsonl";
-/// What a segment's name ends in until its first line is on disk.
-const UNFINISHED: &str = ".jsonl.new";
+/// What stands behind a segment's name until its first line is on disk.
+const UNFINISHED: &str = ".new";
 /// Anchors of one line.
 const ANCHORS_AT_ONCE: usize = 64;
 
@@ -82,7 +82,7 @@ impl Segment {
         wrap: &Wrap,
     ) -> io::Result<Self> {
         let name = SegmentName::new(at_ms);
-        let unfinished = directory.join(format!("{PREFIX}{}{UNFINISHED}", name.0));
+        let unfinished = directory.join(format!("{name}{UNFINISHED}"));
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -214,9 +214,9 @@ impl SegmentName {
         seconds.saturating_mul(1000).saturating_add(i64::from(nanos / 1_000_000))
     }
 
-    /// Whether `file` was to become a segment and its writer did not finish.
-    pub fn is_unfinished(file: &str) -> bool {
-        file.strip_suffix(UNFINISHED).is_some_and(|rest| rest.starts_with(PREFIX))
+    /// What `file` is to become, or was when its writer died.
+    pub fn of_unfinished(file: &str) -> Option<Self> {
+        file.strip_suffix(UNFINISHED)?.parse().ok()
     }
 }
 

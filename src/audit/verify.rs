@@ -13,15 +13,15 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::check::{Checked, Seen, check};
-use super::files;
+use super::files::{self, is_growing};
 use super::line::LineHash;
 use super::records::{Anchor, Retired};
 use super::segment::SegmentName;
 
 /// Processes that start together may not see each other's segments. Milliseconds.
 const TOGETHER: i64 = 60_000;
-/// Attempts to read a log from which old segments are being deleted.
-const ATTEMPTS: usize = 3;
+/// Attempts to read a log in which segments come and go.
+const ATTEMPTS: usize = 5;
 
 /// What [`verify`] found.
 #[derive(Debug, Default, Serialize)]
@@ -90,7 +90,7 @@ struct Log {
     retired: HashMap<SegmentName, Retired>,
     noted: Option<LineHash>,
     found: bool,
-    /// A segment went while we were reading.
+    /// A segment came or went while we were reading.
     moved: bool,
     report: Report,
 }
@@ -106,7 +106,7 @@ impl Log {
     fn read(directory: &Path, noted: Option<LineHash>) -> io::Result<Self> {
         let mut log = Self { noted, ..Self::default() };
         let listing = files::list(directory)?;
-        for other in listing.others {
+        for other in listing.others.into_iter().filter(|file| !is_growing(directory, file)) {
             log.warn(other, 0, "is not part of the log");
         }
         for name in listing.segments {
@@ -115,7 +115,20 @@ impl Log {
         for index in 0..log.segments.len() {
             log.check(directory, index);
         }
+        log.moved |=
+            log.missing().iter().any(|seen| seen.anchor.segment.within(directory).exists());
         Ok(log)
+    }
+
+    /// What others have seen and is not there, where it should be or have left word.
+    fn missing(&self) -> Vec<Seen> {
+        let present: HashSet<_> = self.segments.iter().map(|segment| segment.name).collect();
+        let absent = self.seen.iter().filter(|(name, _)| !present.contains(name));
+        absent
+            .flat_map(|(_, seen)| seen.iter().copied())
+            // What knows of the going may have gone before that which is itself about to go.
+            .filter(|seen| !self.retired.contains_key(&seen.by))
+            .collect()
     }
 
     fn survey(&mut self, directory: &Path, name: SegmentName) {
@@ -203,18 +216,8 @@ impl Log {
         self.report.dropped = self.report.dropped.saturating_add(checked.dropped);
     }
 
-    /// What others have seen and is not there.
     fn report_missing(&mut self) {
-        let present: HashSet<_> = self.segments.iter().map(|segment| segment.name).collect();
-        let missing: Vec<Seen> = self
-            .seen
-            .iter()
-            .filter(|(name, _)| !present.contains(name))
-            .flat_map(|(_, seen)| seen.iter().copied())
-            // What knows of the going may have gone before that which is itself about to go.
-            .filter(|seen| !self.retired.contains_key(&seen.by))
-            .collect();
-        for Seen { anchor, by } in missing {
+        for Seen { anchor, by } in self.missing() {
             let name = anchor.segment;
             match self.retired.get(&name) {
                 None => self.problem(

@@ -18,6 +18,8 @@ use super::{AuditError, AuditOptions};
 /// After this long a segment is closed whatever its size, so that no line outlives the retention by
 /// much. Milliseconds.
 const MAX_AGE: i64 = 24 * 3600 * 1000;
+/// After this long a file that has not become a segment never will. Milliseconds.
+const UNFINISHED_FOR: i64 = 60_000;
 /// How often old segments are looked for.
 const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 /// How long lines that nobody waits for may be written and not on disk.
@@ -89,7 +91,8 @@ impl Writer {
             failure: None,
             complain_at: now,
         };
-        files::clear_unfinished(&writer.setup.options.directory);
+        let Setup { options, clock, .. } = &writer.setup;
+        files::clear_unfinished(&options.directory, clock() - UNFINISHED_FOR);
         writer.segment()?;
         Ok(writer)
     }
@@ -170,7 +173,9 @@ impl Writer {
             }
             return Err(unwritable(&source));
         }
-        self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_WITHIN);
+        if self.setup.options.fsync {
+            self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_WITHIN);
+        }
         Ok(())
     }
 
@@ -198,7 +203,7 @@ impl Writer {
             self.tell_at = now + DROPPED_EVERY;
             self.tell(lost);
         }
-        if self.sync_at.is_some_and(|at| now >= at) && self.setup.options.fsync {
+        if self.sync_at.is_some_and(|at| now >= at) {
             let synced = self.sync();
             self.or_complain(synced);
         }

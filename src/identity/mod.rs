@@ -6,6 +6,7 @@
 //! | [`feed`] | learns from the store what has changed |
 //! | [`jwks`] | the keys of issuers of tokens |
 //! | [`strangers`] | bounds the look-ups that made-up credentials cause |
+//! | [`tokens`] | the issuers of one configuration |
 //! | [`verdict`] | from records to a verdict |
 //!
 //! A request whose credential is known costs a hash of the credential, a look into a map and a few
@@ -17,6 +18,7 @@ pub mod feed;
 pub mod freshness;
 pub mod jwks;
 pub mod strangers;
+pub mod tokens;
 pub mod verdict;
 
 use std::net::IpAddr;
@@ -25,16 +27,18 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moka::future::Cache;
+use sluicegate_filters::identify::jwt::JwtError;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
 use sluicegate_filters::identify::{Credential, CredentialKind};
-use sluicegate_filters::{Caller, Denial, DenialKind};
+use sluicegate_filters::{Bearer, Caller, Denial, DenialKind};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use self::freshness::Freshness;
+use self::freshness::{Dependency, Freshness};
 use self::strangers::Strangers;
-use self::verdict::{Judgement, Verdict, answer, judge_key};
-use crate::stores::records::KeyHash;
+use self::tokens::Tokens;
+use self::verdict::{Judgement, Verdict, answer, judge_key, judge_token, refuse_token};
+use crate::stores::records::{KeyHash, Owner};
 use crate::stores::{Store, StoreError};
 
 /// Look-ups under way at once. More wait, and are given up with the store's own deadline.
@@ -52,6 +56,8 @@ pub struct Options {
     pub capacity: u64,
     /// How long what is known is good while the store is away.
     pub stale_for: Duration,
+    /// Marks every change of an issuer's keys.
+    pub issuers: watch::Receiver<u64>,
 }
 
 /// Everything that is known of credentials. It outlives generations of the configuration.
@@ -99,10 +105,11 @@ impl Identity {
         if let Some(store) = store {
             io.spawn(feed::follow(identity.clone(), store));
         }
+        io.spawn(follow_issuers(identity.clone(), options.issuers));
         identity
     }
 
-    /// Who bears `credential`, which came from `peer`.
+    /// Who bears `credential`, which came from `peer`. Tokens are those of `tokens`' issuers.
     ///
     /// # Errors
     /// 401 and 403 for a credential that is not good, 429 for one of too many that nobody has, 503
@@ -110,10 +117,11 @@ impl Identity {
     pub async fn caller(
         self: &Arc<Self>,
         credential: &Credential<'_>,
+        tokens: Option<&Arc<Tokens>>,
         peer: Option<IpAddr>,
     ) -> Result<Arc<Caller>, Denial> {
         if let Some(verdict) = self.known.get(credential.digest()).await
-            && self.holds(&verdict)
+            && self.holds(&verdict, tokens)
         {
             return answer(&verdict, credential);
         }
@@ -124,7 +132,9 @@ impl Identity {
         let verdict = self
             .known
             .entry_by_ref(credential.digest())
-            .or_insert_with_if(self.look_up(credential), |verdict| !self.holds(verdict))
+            .or_insert_with_if(self.look_up(credential, tokens), |verdict| {
+                !self.holds(verdict, tokens)
+            })
             .await
             .into_value();
         let answer = answer(&verdict, credential);
@@ -154,30 +164,37 @@ impl Identity {
     }
 
     /// Whether a verdict may still be used.
-    fn holds(&self, verdict: &Verdict) -> bool {
+    fn holds(&self, verdict: &Verdict, tokens: Option<&Arc<Tokens>>) -> bool {
         let now = now_ms();
+        if verdict.issuers.is_some() && verdict.issuers != tokens.map(|tokens| tokens.since()) {
+            return false;
+        }
         now < verdict.until
             && !verdict.cells.iter().any(freshness::Cell::changed)
             && (!verdict.stored || now - self.confirmed.load(Ordering::Relaxed) <= self.stale_for)
     }
 
     /// Asks whoever knows.
-    async fn look_up(self: &Arc<Self>, credential: &Credential<'_>) -> Arc<Verdict> {
+    async fn look_up(
+        &self,
+        credential: &Credential<'_>,
+        tokens: Option<&Arc<Tokens>>,
+    ) -> Arc<Verdict> {
         let mut judged = None;
         for _ in 0..TRIES {
             let epoch = self.freshness.epoch();
             let judgement = match credential.kind() {
                 CredentialKind::Key => self.key(credential.text()).await,
-                CredentialKind::Token => {
-                    Judgement { outcome: None, until: now_ms(), dependencies: Vec::new() }
-                }
+                CredentialKind::Token => self.token(credential.text(), tokens).await,
             };
             let Judgement { outcome, until, dependencies } = judgement;
             let watched = self.freshness.watch(dependencies, epoch);
             let settled = watched.is_some();
             // If changes come faster than they can be read, the verdict is for this request alone.
             let (cells, until) = watched.map_or((Box::default(), 0), |cells| (cells, until));
-            judged = Some(Verdict { outcome, until, cells, stored: true });
+            let is_token = credential.kind() == CredentialKind::Token;
+            let issuers = tokens.filter(|_| is_token).map(|tokens| tokens.since());
+            judged = Some(Verdict { outcome, until, cells, stored: self.store.is_some(), issuers });
             if settled {
                 break;
             }
@@ -193,6 +210,28 @@ impl Identity {
         let found = self.ask(|store| async move { store.key_by_hash(&hashes).await }).await;
         let now = now_ms();
         judge_key(found, &presented, now)
+    }
+
+    async fn token(&self, text: &str, tokens: Option<&Arc<Tokens>>) -> Judgement {
+        let verified = match tokens {
+            Some(tokens) => tokens.verify(text, now_ms()).await,
+            None => Err(JwtError::UnknownIssuer),
+        };
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(error) => return refuse_token(error, now_ms()),
+        };
+        let Bearer { user, team, organization, .. } = verified.bearer.clone();
+        let nobody = user.is_none() && team.is_none() && organization.is_none();
+        let owner = if self.store.is_none() || nobody {
+            Ok(Owner::default())
+        } else {
+            self.ask(|store| async move {
+                store.owner(user.as_deref(), team.as_deref(), organization.as_deref()).await
+            })
+            .await
+        };
+        judge_token(verified, owner, now_ms())
     }
 
     /// Asks the store, on its own runtime, when it is this question's turn.
@@ -222,6 +261,13 @@ impl Identity {
             Some(_) => &self.counts.found,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A key that is withdrawn must end what it signed.
+async fn follow_issuers(identity: Arc<Identity>, mut issuers: watch::Receiver<u64>) {
+    while issuers.changed().await.is_ok() {
+        identity.freshness.changed(&Dependency::Issuers);
     }
 }
 

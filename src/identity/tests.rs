@@ -24,6 +24,7 @@ impl Fixture {
             hasher: KeyHasher::new(PEPPER, None),
             capacity: 1000,
             stale_for: Duration::from_secs(3600),
+            issuers: watch::Sender::new(0).subscribe(),
         };
         let identity = Identity::new(Some(store.clone()), options, Handle::current());
         let filter = Identify::new(false, None, Accepts { keys: true, tokens: false }).unwrap();
@@ -46,7 +47,7 @@ impl Fixture {
             Ok(Presented::Caller(caller)) => Ok(caller),
             Ok(Presented::Credential(credential)) => {
                 let peer = "192.0.2.1".parse().ok();
-                self.identity.caller(&credential, peer).await.map_err(|denial| denial.kind())
+                self.identity.caller(&credential, None, peer).await.map_err(|denial| denial.kind())
             }
             Err(denial) => Err(denial.kind()),
         }

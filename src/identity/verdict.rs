@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use sluicegate_filters::identify::virtual_key::{KeyFacts, KeyHash};
+use sluicegate_filters::identify::jwt::{JwtError, Verified};
+use sluicegate_filters::identify::virtual_key::{self, KeyFacts, KeyHash};
 use sluicegate_filters::{Bearer, Caller, Denial, DenialKind, KeyIdentity};
 
 use super::freshness::{Cell, Dependency};
@@ -19,6 +20,8 @@ pub struct Verdict {
     pub cells: Box<[Cell]>,
     /// Whether it rests on the store, and thus on the feed of its changes.
     pub stored: bool,
+    /// Of a token: which issuers were trusted, see [`Tokens::since`](super::tokens::Tokens::since).
+    pub issuers: Option<u64>,
 }
 
 /// A verdict that does not know yet what to watch.
@@ -77,6 +80,36 @@ pub fn judge_key(
         },
         // The store said that this is the key; a refusal stays until a record changes.
         Err(denial) => Judgement { outcome: Some(Err(denial)), until: i64::MAX, dependencies },
+    }
+}
+
+/// Judges a verified token by what the store has of its bearer.
+pub fn judge_token(verified: Verified, owner: Result<Owner, StoreError>, now: i64) -> Judgement {
+    let owner = match owner {
+        Ok(owner) => owner,
+        Err(error) => return unavailable(&error, now),
+    };
+    let mut dependencies = vec![Dependency::Issuers];
+    let mut bearer = verified.bearer.clone();
+    let blocked = add_owner(&mut bearer, owner, &mut dependencies);
+    let until = verified.until_ms;
+    let outcome = match blocked {
+        Some(owner) => Err(virtual_key::blocked_owner("token", owner)),
+        None => Ok(Arc::new(verified.into_caller(bearer))),
+    };
+    Judgement { outcome: Some(outcome), until, dependencies }
+}
+
+/// The verdict on a token that is not good, or can't be told to be.
+pub fn refuse_token(error: JwtError, now: i64) -> Judgement {
+    let remember = match error.kind() {
+        DenialKind::IdentityUnavailable => UNAVAILABLE,
+        _ => ABSENT,
+    };
+    Judgement {
+        outcome: Some(Err(error.into())),
+        until: now + remember,
+        dependencies: vec![Dependency::Issuers],
     }
 }
 

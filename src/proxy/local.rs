@@ -50,7 +50,7 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
             Presented::Caller(caller) => caller,
             Presented::Credential(credential) => {
                 let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
-                gateway.identity.caller(&credential, peer).await?
+                gateway.identity.caller(&credential, runtime.tokens.as_ref(), peer).await?
             }
         };
         let allowed = caller.routes().allows(ctx.route);

@@ -118,7 +118,7 @@ pub fn serve(
     };
 
     io.block_on(gateway.resolvers.refresh(true));
-    let services = admin::Services::new(gateway.clone(), Arc::new(admin::audit::Unaudited));
+    let services = admin::Services::of(gateway);
     io.spawn(admin::serve_admin(Arc::new(services), admin));
     io.spawn(admin::serve_metrics(gateway.clone(), metrics));
     io.spawn(upkeep::run(gateway.clone()));

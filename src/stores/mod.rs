@@ -63,8 +63,12 @@ pub enum StoreError {
     Broken(String),
 }
 
-/// Where the records are. All times are those of the callers; versions and the order of changes are
-/// the store's.
+/// Where the records are. All times in records are those of the callers; versions, and the order and
+/// times of changes, are the store's.
+///
+/// Every method may fail with `Unavailable` and `Broken`. A write that fails with `Unavailable` may have
+/// happened, if its answer got lost. Text that one of the databases could not hold is `Invalid` in all:
+/// it holds a NUL character, or is a name of over [`MAX_NAME_BYTES`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// A short name, for logs: `sqlite`, `postgres`.
@@ -76,11 +80,12 @@ pub trait Store: Send + Sync + 'static {
     // ---- For the request path -----------------------------------------------------------------
 
     /// The key with one of these hashes (present or, within its grace, previous), with its owner.
-    /// One round trip.
+    /// Whether a previous one's time is over is the caller's to judge. A present one goes first. One
+    /// statement.
     async fn key_by_hash(&self, hashes: &[KeyHash]) -> Result<Option<OwnedKey>, StoreError>;
 
     /// What is stored of the named user, team and organization. What is not stored is `None`. If
-    /// `team` is given and stored, and no `organization` is given, the team's is looked up. One round trip.
+    /// `team` is given and stored, and no `organization` is given, the team's is looked up. One statement.
     async fn owner(
         &self,
         user: Option<&str>,
@@ -100,6 +105,7 @@ pub trait Store: Send + Sync + 'static {
     async fn forget_changes(&self, before: i64) -> Result<u64, StoreError>;
 
     // ---- For the admin API ---------------------------------------------------------------------
+    // Lists may be a little behind, but for those by hash or by member, which decisions depend on.
     // `create_*` stores the record as version 1. `update_*` stores it if the stored version is still
     // `record.version`, as the next version, and gives that version back. `delete_*` deletes whatever the
     // version is.
@@ -210,6 +216,7 @@ pub struct Paged<T> {
 pub struct KeyFilter {
     pub user: Option<String>,
     pub team: Option<String>,
+    /// The key's own, or else its team's.
     pub organization: Option<String>,
     pub alias: Option<String>,
     /// Present or previous.

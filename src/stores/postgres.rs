@@ -71,50 +71,70 @@ impl PostgresStore {
         Ok(Self { primary, replica, wakeups, _listener: AbortOnDropHandle::new(listener) })
     }
 
-    /// Brings the tables to the version that this program needs. Several instances may do so at once.
-    /// If there is nothing to do, the right to read is enough.
+    /// Brings the tables to the version that this program needs, in a schema of their own. Several
+    /// instances may do so at once. If there is nothing to do, the right to read is enough.
     ///
     /// # Errors
     /// `Broken` if the tables are of a newer version, or of an older one and the user may not change them.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let (stored, may_create) = self.schema().await?;
+        let found = self.found().await?;
         let wanted = wanted(&MIGRATIONS);
-        if stored == wanted {
+        if found.version == wanted {
             return Ok(());
         }
-        if !may_create {
+        if !found.may_create {
             return Err(StoreError::Broken(format!(
-                "its tables are of version {stored}, this program needs version {wanted}, and the \
+                "its tables are of version {}, this program needs version {wanted}, and the \
                  database user may not change them: migrate as the user that owns them \
-                 (sql/roles.sql makes one)"
+                 (sql/roles.sql makes one)",
+                found.version
             )));
         }
         let mut transaction: Box<dyn Transaction> =
             Box::new(self.primary.begin(Purpose::Migrate).await?);
-        let migrated = migrate(&mut *transaction, &MIGRATIONS).await;
+        let migrated = async {
+            // Even where it is there already, this takes the right to make others.
+            if !found.schema {
+                transaction.script("CREATE SCHEMA IF NOT EXISTS sluicegate").await?;
+            }
+            migrate(&mut *transaction, &MIGRATIONS).await
+        }
+        .await;
         end(transaction, migrated).await
     }
 
-    /// The tables' version, and whether this user may make tables.
-    async fn schema(&self) -> Result<(i64, bool), StoreError> {
+    async fn found(&self) -> Result<Found, StoreError> {
         let mut transaction: Box<dyn Transaction> =
             Box::new(self.primary.begin(Purpose::Read).await?);
         let found = async {
             let tx = &mut *transaction;
             let statement = Statement::new(
-                "SELECT to_regclass('schema_version') IS NOT NULL, \
-                 COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)",
+                "SELECT to_regnamespace('sluicegate') IS NOT NULL, \
+                 to_regclass('sluicegate.schema_version') IS NOT NULL, \
+                 CASE WHEN to_regnamespace('sluicegate') IS NULL \
+                 THEN has_database_privilege(current_database(), 'CREATE') \
+                 ELSE has_schema_privilege('sluicegate', 'CREATE') END",
             );
             let row = tx.rows(statement).await?.into_iter().next().unwrap_or_default();
-            let [Cell::Flag(exists), Cell::Flag(may_create)] = row[..] else {
+            let [Cell::Flag(schema), Cell::Flag(table), Cell::Flag(may_create)] = row[..] else {
                 return Err(StoreError::Broken("its catalogue can't be read".to_owned()));
             };
-            let stored = if exists { version(tx, &MIGRATIONS).await? } else { 0 };
-            Ok((stored, may_create))
+            let version = if table { version(tx, &MIGRATIONS).await? } else { 0 };
+            Ok(Found { schema, version, may_create })
         }
         .await;
         end(transaction, found).await
     }
+}
+
+/// What a migration begins with.
+struct Found {
+    /// Whether there is a schema for the tables.
+    schema: bool,
+    /// Of the tables; 0 if there are none.
+    version: i64,
+    /// Whether this user may make what is missing.
+    may_create: bool,
 }
 
 /// Texts of any other encoding could not be stored as they are.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use super::entities::{NoPrincipal, Reach};
-use super::judge::{Answer, Judge};
+use super::entities::NoPrincipal;
+use super::judge::{Answer, Judge, Party};
 
 /// Slots of a table, at least and at most. A slot is one word until it is used.
 const SLOTS: (usize, usize) = (16, 1024);
@@ -24,7 +24,7 @@ pub(crate) struct Decisions {
 pub(super) struct Table {
     judge: Weak<Judge>,
     generation: u64,
-    pub(super) principal: Result<Reach, NoPrincipal>,
+    pub(super) principal: Result<Party, NoPrincipal>,
     slots: Box<[ArcSwapOption<Slot>]>,
 }
 
@@ -38,7 +38,7 @@ impl Decisions {
     pub(super) fn table(
         &self,
         judge: &Arc<Judge>,
-        principal: impl FnOnce() -> Result<Reach, NoPrincipal>,
+        principal: impl FnOnce() -> Result<Party, NoPrincipal>,
     ) -> Guard<Option<Arc<Table>>> {
         let kept = self.table.load();
         if kept.as_ref().is_some_and(|table| table.is_of(judge)) {
@@ -54,7 +54,7 @@ impl Decisions {
 }
 
 impl Table {
-    fn new(judge: &Arc<Judge>, principal: Result<Reach, NoPrincipal>) -> Self {
+    fn new(judge: &Arc<Judge>, principal: Result<Party, NoPrincipal>) -> Self {
         let size = (2 * judge.resources()).next_power_of_two().clamp(SLOTS.0, SLOTS.1);
         Self {
             judge: Arc::downgrade(judge),

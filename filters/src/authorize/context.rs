@@ -80,3 +80,87 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let month = if month < 10 { month + 3 } else { month - 9 };
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use cedar_policy::EvalResult;
+
+    use super::*;
+
+    fn at(now_ms: i64) -> Facts {
+        Facts {
+            ip: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            stream: true,
+            estimated_tokens: u64::MAX,
+            estimated_cost: Some(u64::MAX),
+            now_ms,
+        }
+    }
+
+    fn all(action: Action, facts: &Facts) -> Context {
+        context("staging", action, facts, Uses::ALL).expect("a context")
+    }
+
+    #[test]
+    fn the_time_is_told_in_three_ways() {
+        for (ms, time, hour, weekday) in [
+            (0, "1970-01-01T00:00:00.000Z", 0, 4),
+            (-1, "1969-12-31T23:59:59.999Z", 23, 3),
+            (951_827_696_789, "2000-02-29T12:34:56.789Z", 12, 2),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z", 0, 1),
+            (1_790_899_199_000, "2026-10-01T23:59:59.000Z", 23, 4),
+            (1_791_158_400_000, "2026-10-05T00:00:00.000Z", 0, 1),
+            (-62_167_219_200_000, "0000-01-01T00:00:00.000Z", 0, 6),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z", 23, 5),
+        ] {
+            assert_eq!(datetime(ms).as_deref(), Some(time), "{ms}");
+            let context = all(Action::ListModels, &at(ms));
+            assert_eq!(context.get("hour"), Some(EvalResult::Long(hour)), "{time}");
+            assert_eq!(context.get("weekday"), Some(EvalResult::Long(weekday)), "{time}");
+            let Some(EvalResult::ExtensionValue(_)) = context.get("time") else {
+                panic!("{time} is no time");
+            };
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_is_no_time() {
+        for ms in [i64::MIN, -62_167_219_200_001, 253_402_300_800_000, i64::MAX] {
+            assert_eq!(datetime(ms), None);
+            context("staging", Action::Messages, &at(ms), Uses::TIME).expect_err("no time");
+            context("staging", Action::Messages, &at(ms), Uses::HOUR)
+                .expect("an hour all the same");
+        }
+    }
+
+    #[test]
+    fn a_context_has_what_is_asked_for_and_fits_the_action() {
+        let facts = at(0);
+        let names = |context: Context| {
+            let mut names: Vec<_> = context.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(
+            names(all(Action::Embeddings, &facts)),
+            "environment estimated_cost estimated_tokens hour ip stream time weekday"
+        );
+        assert_eq!(names(all(Action::ListModels, &facts)), "environment hour ip time weekday");
+        assert_eq!(names(all(Action::CallTool, &facts)), "environment hour ip time weekday");
+        let some = |uses| context("staging", Action::Messages, &facts, uses).expect("a context");
+        assert_eq!(names(some(Uses::NONE)), "environment");
+        assert_eq!(names(some(Uses::IP | Uses::STREAM)), "environment ip stream");
+        let unknown = Facts { estimated_cost: None, ..facts };
+        let context = context("staging", Action::Messages, &unknown, Uses::ESTIMATED_COST);
+        assert_eq!(names(context.expect("a context")), "environment");
+    }
+
+    #[test]
+    fn numbers_that_cedar_cannot_count_to_are_the_largest_it_can() {
+        let context = all(Action::Responses, &at(0));
+        assert_eq!(context.get("estimated_tokens"), Some(EvalResult::Long(i64::MAX)));
+        assert_eq!(context.get("estimated_cost"), Some(EvalResult::Long(i64::MAX)));
+    }
+}

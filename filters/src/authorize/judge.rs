@@ -1,20 +1,19 @@
 //! Puts questions to the policies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Entities, Entity, EntityUid, PolicyId,
-    PolicySet, PrincipalConstraint, Request, ResourceConstraint,
-};
+use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Request, eval_expression};
 
 use super::ask::{Action, Ask};
 use super::context::context;
 use super::decision::{Decision, Effect, EvaluationError, Mode, PolicyInfo, Question};
-use super::entities::{self, Reach};
+use super::entities::{self, NoPrincipal, Reach};
 use super::policies::{Policies, Rule};
+use super::scope::RuleSet;
 use super::uses::Uses;
 use super::world::World;
+use crate::caller::Caller;
 
 /// One generation of policies, with everything that is known before a request.
 pub(super) struct Judge {
@@ -23,18 +22,24 @@ pub(super) struct Judge {
     environment: String,
     generation: u64,
     world: World,
+    /// In the order of their numbers in the world.
+    resources: Vec<Party>,
     /// In the order of [`Action::ALL`].
     actions: Vec<ActionRules>,
-    by_id: HashMap<PolicyId, usize>,
-    authorizer: Authorizer,
+}
+
+/// A principal or a resource, with the policies whose scope lets it in.
+#[derive(Clone, Debug)]
+pub(super) struct Party {
+    reach: Reach,
+    rules: RuleSet,
 }
 
 /// What concerns one action.
 struct ActionRules {
     uid: EntityUid,
     entities: Vec<Entity>,
-    /// The policies whose scope lets the action in, by their numbers.
-    rules: Vec<usize>,
+    rules: RuleSet,
 }
 
 /// The answer to a question, as far as it is the same for all requests of one caller.
@@ -49,8 +54,8 @@ pub(super) enum Answer {
 pub(super) struct Open {
     /// What the other policies said.
     fixed: Verdict,
-    /// Those that must be asked again.
-    policies: PolicySet,
+    /// The numbers of those that must be asked again.
+    rules: Vec<usize>,
     uses: Uses,
     entities: Entities,
     principal: EntityUid,
@@ -71,32 +76,25 @@ impl Judge {
         mode: Mode,
         environment: &str,
         generation: u64,
-        world: World,
+        mut world: World,
     ) -> Self {
         let known = policies.schema.action_entities().unwrap_or_else(|_| Entities::empty());
         let actions = Action::ALL.iter().map(|action| {
             let uid = entities::action(*action);
             let above: HashSet<_> = known.ancestors(&uid).into_iter().flatten().cloned().collect();
-            let numbered = policies.rules.iter().enumerate();
-            let rules = numbered
-                .filter(|(_, rule)| match rule.policy.action_constraint() {
-                    ActionConstraint::Any => true,
-                    ActionConstraint::Eq(it) => it == uid,
-                    ActionConstraint::In(list) => {
-                        list.iter().any(|it| *it == uid || above.contains(it))
-                    }
-                })
-                .map(|(number, _)| number)
-                .collect();
+            let rules = RuleSet::of_action(&policies.rules, &uid, &above);
             let entities = std::iter::once(&uid).chain(&above);
             let entities = entities.filter_map(|uid| known.get(uid)).cloned().collect();
             ActionRules { uid, entities, rules }
         });
         let actions = actions.collect();
-        let numbered = policies.rules.iter().enumerate();
-        let by_id = numbered.map(|(number, rule)| (rule.policy.id().clone(), number)).collect();
-        let (environment, authorizer) = (environment.to_owned(), Authorizer::new());
-        Self { policies, mode, environment, generation, world, actions, by_id, authorizer }
+        let resources = world.take_all().into_iter().map(|reach| {
+            let rules = RuleSet::of_resource(&policies.rules, &reach);
+            Party { reach, rules }
+        });
+        let resources = resources.collect();
+        let environment = environment.to_owned();
+        Self { policies, mode, environment, generation, world, resources, actions }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -113,33 +111,42 @@ impl Judge {
 
     /// How many resources are configured.
     pub(super) fn resources(&self) -> usize {
-        self.world.len()
+        self.resources.len()
+    }
+
+    /// The caller as a principal.
+    pub(super) fn principal(&self, caller: &Caller) -> Result<Party, NoPrincipal> {
+        let reach = entities::principal(caller)?;
+        let rules = RuleSet::of_principal(&self.policies.rules, &reach);
+        Ok(Party { reach, rules })
     }
 
     /// The number of a question, if its answer can be kept.
     pub(super) fn question(&self, ask: &Ask<'_>) -> Option<usize> {
-        let (resource, _) = self.world.find(ask.resource)?;
-        Some(ask.action as usize * self.world.len() + resource)
+        let resource = self.world.find(ask.resource)?;
+        Some(ask.action as usize * self.resources.len() + resource)
     }
 
     /// Answers a question as far as it can be for all requests of the principal.
-    pub(super) fn answer(&self, principal: &Reach, ask: &Ask<'_>) -> Answer {
+    pub(super) fn answer(&self, principal: &Party, ask: &Ask<'_>) -> Answer {
         let unknown;
         let resource = match self.world.find(ask.resource) {
-            Some((_, reach)) => reach,
+            Some(number) => &self.resources[number],
             None => {
-                unknown = entities::resource(ask.resource, &[]);
+                let reach = entities::resource(ask.resource, &[]);
+                let rules = RuleSet::of_resource(&self.policies.rules, &reach);
+                unknown = Party { reach, rules };
                 &unknown
             }
         };
         let action = &self.actions[ask.action as usize];
         let (mut fixed, mut open, mut uses) = (Vec::new(), Vec::new(), Uses::NONE);
-        for rule in action.rules.iter().map(|number| &self.policies.rules[*number]) {
-            if rule.may_apply(principal, resource) {
-                uses |= rule.uses;
-                if rule.uses.is_none() { &mut fixed } else { &mut open }.push(rule);
-            }
+        for number in action.rules.in_all(&principal.rules, &resource.rules) {
+            let looks_at = self.policies.rules[number].uses;
+            uses |= looks_at;
+            if looks_at.is_none() { &mut fixed } else { &mut open }.push(number);
         }
+        let (principal, resource) = (&principal.reach, &resource.reach);
         let reached = [&principal.entities, &resource.entities, &action.entities];
         let entities = Entities::from_entities(reached.into_iter().flatten().cloned(), None);
         let entities = match entities {
@@ -148,20 +155,20 @@ impl Judge {
         };
         let mut part = Open {
             fixed: Verdict::default(),
-            policies: set(fixed),
+            rules: fixed,
             uses: Uses::NONE,
             entities,
             principal: principal.uid.clone(),
             resource: resource.uid.clone(),
         };
-        part.fixed = match self.ask(&part, ask) {
-            Ok(verdict) => verdict,
+        match self.ask(&part, ask) {
+            Ok(verdict) => part.fixed = verdict,
             Err(message) => return Answer::Fixed(self.failure(message)),
-        };
+        }
         if open.is_empty() {
             return Answer::Fixed(self.decision(part.fixed));
         }
-        (part.policies, part.uses) = (set(open), uses);
+        (part.rules, part.uses) = (open, uses);
         Answer::Open(Box::new(part))
     }
 
@@ -174,11 +181,11 @@ impl Judge {
     }
 
     /// The question in Cedar's words.
-    pub(super) fn words(&self, principal: &Reach, ask: &Ask<'_>) -> Question {
+    pub(super) fn words(&self, principal: &Party, ask: &Ask<'_>) -> Question {
         let resource = entities::resource(ask.resource, &[]).uid;
         let action = &self.actions[ask.action as usize].uid;
         Question {
-            principal: principal.uid.to_string(),
+            principal: principal.reach.uid.to_string(),
             action: action.to_string(),
             resource: resource.to_string(),
         }
@@ -198,20 +205,18 @@ impl Judge {
         // describes these requests is known since it was read.
         let request = Request::new(principal, action, resource, context, None)
             .map_err(|error| error.to_string())?;
-        let response = self.authorizer.is_authorized(&request, &open.policies, &open.entities);
-        let info = |id: &PolicyId| self.by_id.get(id).map(|n| self.policies.rules[*n].info.clone());
         let mut verdict = Verdict::default();
-        for policy in response.diagnostics().reason().filter_map(info) {
-            match policy.effect {
-                Effect::Permit => &mut verdict.permits,
-                Effect::Forbid => &mut verdict.forbids,
+        for rule in open.rules.iter().map(|number| &self.policies.rules[*number]) {
+            match rule.holds(&request, &open.entities) {
+                Ok(false) => {}
+                Ok(true) if rule.info.effect == Effect::Permit => {
+                    verdict.permits.push(rule.info.clone());
+                }
+                Ok(true) => verdict.forbids.push(rule.info.clone()),
+                Err(message) => {
+                    verdict.errors.push(EvaluationError { policy: rule.info.clone(), message });
+                }
             }
-            .push(policy);
-        }
-        for error in response.diagnostics().errors() {
-            let AuthorizationError::PolicyEvaluationError(error) = error;
-            let policy = info(error.policy_id()).ok_or("an unknown policy failed")?;
-            verdict.errors.push(EvaluationError { policy, message: error.inner().to_string() });
         }
         Ok(verdict)
     }
@@ -250,33 +255,13 @@ impl Verdict {
 }
 
 impl Rule {
-    /// Whether the scope lets this principal and this resource in. Where it does not, the policy's
-    /// conditions are not looked at and it is as if the policy were not there.
-    fn may_apply(&self, principal: &Reach, resource: &Reach) -> bool {
-        let principal_may = match self.policy.principal_constraint() {
-            PrincipalConstraint::Any => true,
-            PrincipalConstraint::Eq(uid) => principal.uid == uid,
-            PrincipalConstraint::In(uid) => principal.is_in(&uid),
-            PrincipalConstraint::Is(of) => *principal.uid.type_name() == of,
-            PrincipalConstraint::IsIn(of, uid) => {
-                *principal.uid.type_name() == of && principal.is_in(&uid)
-            }
-        };
-        principal_may
-            && match self.policy.resource_constraint() {
-                ResourceConstraint::Any => true,
-                ResourceConstraint::Eq(uid) => resource.uid == uid,
-                ResourceConstraint::In(uid) => resource.is_in(&uid),
-                ResourceConstraint::Is(of) => *resource.uid.type_name() == of,
-                ResourceConstraint::IsIn(of, uid) => {
-                    *resource.uid.type_name() == of && resource.is_in(&uid)
-                }
-            }
+    /// Whether the conditions hold.
+    fn holds(&self, request: &Request, entities: &Entities) -> Result<bool, String> {
+        let Some(condition) = &self.condition else { return Ok(true) };
+        match eval_expression(request, entities, condition) {
+            Ok(EvalResult::Bool(holds)) => Ok(holds),
+            Ok(_) => Err("the condition is neither true nor false".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
-}
-
-fn set(rules: Vec<&Rule>) -> PolicySet {
-    let policies = rules.into_iter().map(|rule| rule.policy.clone());
-    // Ids are unique, as was checked when the policies were read.
-    PolicySet::from_policies(policies).unwrap_or_default()
 }

@@ -20,6 +20,7 @@ mod judge;
 pub mod policies;
 mod problem;
 pub mod schema;
+mod scope;
 mod split;
 mod uses;
 mod world;
@@ -96,7 +97,7 @@ impl Authorize {
         if let Some(judge) = &self.judge {
             let (decision, how) = decide(judge, caller, ask);
             explanation.allowed &= decision.allowed || judge.mode() == Mode::Shadow;
-            explanation.question = entities::principal(caller).ok().map(|p| judge.words(&p, ask));
+            explanation.question = judge.principal(caller).ok().map(|p| judge.words(&p, ask));
             explanation.decision = Some(decision);
             explanation.depends_on_request = how.depends_on_request;
             explanation.cached = how.cached;
@@ -142,7 +143,7 @@ fn decide(judge: &Arc<Judge>, caller: &Caller, ask: &Ask<'_>) -> (Arc<Decision>,
             (judge.finish(open, ask), How { depends_on_request: true, cached: false })
         }
     };
-    let table = caller.decisions.table(judge, || entities::principal(caller));
+    let table = caller.decisions.table(judge, || judge.principal(caller));
     let principal = match table.as_ref().map(|table| &table.principal) {
         Some(Ok(principal)) => principal,
         Some(Err(error)) => return finish(&Answer::Fixed(judge.failure(error.to_string())), false),

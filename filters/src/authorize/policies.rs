@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+    Expression, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
 };
 use sha2::{Digest, Sha256};
 
@@ -52,6 +52,8 @@ pub struct Policies {
 /// One policy, with what is known of it before any request.
 pub(super) struct Rule {
     pub(super) policy: Policy,
+    /// What must hold for whoever its scope lets in; nothing, if that is all it asks.
+    pub(super) condition: Option<Expression>,
     pub(super) info: Arc<PolicyInfo>,
     /// What of a request it looks at.
     pub(super) uses: Uses,
@@ -294,8 +296,20 @@ impl Found<'_> {
 
     fn into_rule(self) -> Rule {
         let uses = uses::of(&self.policy);
-        Rule { policy: self.policy, info: Arc::new(self.info), uses }
+        let condition = condition(&self.policy);
+        Rule { policy: self.policy, condition, info: Arc::new(self.info), uses }
     }
+}
+
+/// All `when` and `unless` of a policy as one expression: the very one that Cedar evaluates itself,
+/// after the scope. There is no other way to it than the conversions which Cedar's documentation
+/// leaves out.
+fn condition(policy: &Policy) -> Option<Expression> {
+    // What has come through this form no longer refers to its source at every step, which costs more
+    // than the steps themselves.
+    let bare = policy.to_pst().ok().and_then(|policy| Policy::from_pst(policy).ok());
+    let policy = bare.as_ref().unwrap_or(policy);
+    policy.as_ref().non_scope_constraints().cloned().map(Expression::from)
 }
 
 fn is_id(id: &str) -> bool {

@@ -100,3 +100,47 @@ fn of_expr(expr: &Expr) -> Uses {
         _ => Uses::ALL,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_text(conditions: &str) -> Uses {
+        let text = format!("permit(principal, action, resource) {conditions};");
+        of(&Policy::parse(None, text).expect("Cedar text"))
+    }
+
+    #[test]
+    fn every_way_to_look_at_the_context_is_seen() {
+        for (conditions, uses) in [
+            ("", Uses::NONE),
+            ("when { principal.team.context == \"context\" }", Uses::NONE),
+            (
+                "when { context.environment == \"x\" } unless { context has environment }",
+                Uses::NONE,
+            ),
+            ("when { context.ip.isLoopback() }", Uses::IP),
+            ("when { context[\"ip\"].isLoopback() }", Uses::IP),
+            ("unless { context.stream }", Uses::STREAM),
+            ("when { true } unless { context has estimated_cost.x }", Uses::ESTIMATED_COST),
+            ("when { [1, context.hour, context.weekday].isEmpty() }", Uses::HOUR | Uses::WEEKDAY),
+            ("when { {a: {b: context.time}}.a.b < context.time }", Uses::TIME),
+            (
+                "when { if true then true else 2 < context.estimated_tokens }",
+                Uses::ESTIMATED_TOKENS,
+            ),
+            ("when { principal in [User::\"a\", context.hour] }", Uses::HOUR),
+            ("when { principal is User in context.hour }", Uses::HOUR),
+            ("when { context.hour like \"*\" }", Uses::HOUR),
+            ("when { !(-context.hour < 3) }", Uses::HOUR),
+            ("when { principal.getTag(context.hour) }", Uses::HOUR),
+            ("when { context.something_new }", Uses::ALL),
+            ("when { context == context }", Uses::ALL),
+            ("when { {a: context}.a.environment == \"x\" }", Uses::ALL),
+            ("when { (if true then context else context).environment == \"x\" }", Uses::ALL),
+            ("when { [context].isEmpty() }", Uses::ALL),
+        ] {
+            assert_eq!(of_text(conditions), uses, "{conditions}");
+        }
+    }
+}

@@ -56,18 +56,18 @@ impl World {
         self.all.len() - 1
     }
 
-    /// How many resources there are.
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Takes the resources out, in the order of their numbers.
+    pub(super) fn take_all(&mut self) -> Vec<Reach> {
+        std::mem::take(&mut self.all)
     }
 
-    /// The number and the entities of a resource that is configured.
-    pub(super) fn find(&self, resource: Resource<'_>) -> Option<(usize, &Reach)> {
-        let index = *match resource {
-            Resource::Model(name) => self.models.get(name)?,
-            Resource::Tool { server, name } => self.tools.get(server)?.get(name)?,
-            Resource::Agent(name) => self.agents.get(name)?,
-        };
-        Some((index, self.all.get(index)?))
+    /// The number of a resource, if it is configured.
+    pub(super) fn find(&self, resource: Resource<'_>) -> Option<usize> {
+        match resource {
+            Resource::Model(name) => self.models.get(name),
+            Resource::Tool { server, name } => self.tools.get(server)?.get(name),
+            Resource::Agent(name) => self.agents.get(name),
+        }
+        .copied()
     }
 }

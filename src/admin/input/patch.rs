@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
 /// Merges `patch` into `target`: `null` removes, objects are merged, all else replaces.
 pub fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
@@ -74,22 +72,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
             Some(value) => Self::Value(value),
             None => Self::Null,
         })
-    }
-}
-
-impl<T: PartialSchema> PartialSchema for Field<T> {
-    fn schema() -> RefOr<Schema> {
-        T::schema()
-    }
-}
-
-impl<T: ToSchema> ToSchema for Field<T> {
-    fn name() -> std::borrow::Cow<'static, str> {
-        T::name()
-    }
-
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        T::schemas(schemas);
     }
 }
 

@@ -132,8 +132,7 @@ async fn a_segment_that_can_not_be_cut_is_given_up() {
 
 #[tokio::test]
 async fn an_act_that_was_not_synced_is_not_done() {
-    let (mut place, disk) = (Place::new(), Disk::new());
-    place.segment_size = 1 << 20;
+    let (place, disk) = (Place::new(), Disk::new());
     let log = {
         let clock = place.clock.clone();
         let options = AuditOptions::new(&place.directory, "test");
@@ -143,6 +142,7 @@ async fn an_act_that_was_not_synced_is_not_done() {
         AuditLog::start(Setup { options, clock, wrap: disk.wrap() }).unwrap()
     };
     log.commit(place.act("before")).await.unwrap();
+    place.advance(1000);
     disk.set(Mode::NoSync);
     log.commit(place.act("during")).await.unwrap_err();
     disk.set(Mode::Fine);
@@ -231,6 +231,7 @@ async fn a_segment_that_somebody_removes_cuts_or_writes_is_left_and_shows() {
         }
         let first = place.segments().remove(0);
         attack(&first);
+        place.advance(1000);
         log.commit(place.act("after")).await.unwrap();
         close(&log);
         let segments = place.segments();

@@ -10,7 +10,7 @@ use super::*;
 static SAMPLE: LazyLock<(BTreeMap<String, Vec<u8>>, LineHash)> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let place = Place::with_segments_of(2500);
+        let place = Place::with_segments_of(1500);
         let logs = [place.open(), place.open()];
         for _ in 0..6 {
             for log in &logs {
@@ -64,7 +64,7 @@ proptest! {
         content[at] ^= change;
         let report = verify_files(&files, None);
         prop_assert!(!report.is_sound(), "{name}:{at}: {report:#?}");
-        prop_assert_eq!(&report.problems[0].file, &name);
+        prop_assert!(report.problems.iter().any(|problem| problem.file == name), "{report:#?}");
     }
 
     #[test]
@@ -180,12 +180,12 @@ fn the_noted_head_may_be_any_that_was_once_the_head() {
     assert!(report.problems[0].what.contains("noted head"), "{report:?}");
 }
 
-#[tokio::test]
-async fn a_segment_from_elsewhere_shows() {
+#[test]
+fn a_segment_from_elsewhere_shows() {
     let (mut files, _) = sample();
     let elsewhere = Place::new();
     let log = elsewhere.open();
-    log.commit(elsewhere.act("keys.create")).await.unwrap();
+    log.record(elsewhere.act("keys.create"));
     close(&log);
     files.extend(super::files(&elsewhere.directory));
     let report = verify_files(&files, None);

@@ -78,25 +78,22 @@ impl Server {
     }
 
     async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        let Some(pass) = self.breaker.pass(Instant::now()) else {
+        let pass = self.breaker.pass(Instant::now());
+        // A connection that is there may be good, whatever became of attempts to make another.
+        if pass.is_none() && self.pool.num_idle() == 0 {
             return Err(unavailable("the server could not be reached a moment ago"));
-        };
-        match self.pool.acquire().await {
-            Ok(connection) => {
-                pass.succeeded();
-                Ok(connection)
-            }
-            Err(error) => {
-                pass.failed(Instant::now());
-                Err(match fault(error) {
-                    // The driver's words are about its pool.
-                    StoreError::Unavailable(why) if why.contains("pool") => {
-                        unavailable("the server could not be reached in time")
-                    }
-                    error => error,
-                })
+        }
+        let acquired = self.pool.acquire().await;
+        if let Some(pass) = pass {
+            match &acquired {
+                Ok(_) => pass.succeeded(),
+                Err(_) => pass.failed(Instant::now()),
             }
         }
+        acquired.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => unavailable("the server could not be reached in time"),
+            error => fault(error),
+        })
     }
 }
 

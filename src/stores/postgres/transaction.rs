@@ -29,24 +29,28 @@ impl Purpose {
     /// higher one; and whoever follows the feed would step over it. A lock of the transaction, not of
     /// the session: it ends with it in every case.
     ///
-    /// `NOTIFY` reaches nobody before the commit, nor without one.
-    ///
-    /// The timeouts are in milliseconds. The second one frees the lock if this process stands still.
+    /// `NOTIFY` reaches nobody before the commit, nor without one. The timeouts are in milliseconds; the
+    /// second one frees the lock if this process stands still. The tables are found in one schema
+    /// only, whatever others put into theirs.
     const fn opening(self) -> &'static str {
         match self {
             Self::Read => {
                 "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
+                 SET LOCAL search_path = sluicegate, pg_temp; \
                  SET LOCAL statement_timeout = 5000"
             }
+            // Not `READ WRITE`: a database that was made read-only stays so.
             Self::Write => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
+                "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                 SET LOCAL search_path = sluicegate, pg_temp; \
                  SET LOCAL statement_timeout = 5000; \
                  SET LOCAL idle_in_transaction_session_timeout = 10000; \
                  SELECT pg_advisory_xact_lock(8317151707346069364); \
                  NOTIFY sluicegate_changes"
             }
             Self::Migrate => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
+                "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                 SET LOCAL search_path = sluicegate, pg_temp; \
                  SET LOCAL statement_timeout = 0; \
                  SELECT pg_advisory_xact_lock(8317151707346069364); \
                  NOTIFY sluicegate_changes"
@@ -195,5 +199,17 @@ pub(super) fn fault(error: sqlx::Error) -> StoreError {
         }
         "55P03" => StoreError::Unavailable(message.to_owned()),
         code => StoreError::Broken(format!("{message} (code {code})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_never_comes_is_given_up() {
+        let never = std::future::pending::<Result<(), sqlx::Error>>();
+        let answer = answer(Duration::from_millis(1), never).await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))));
     }
 }

@@ -4,43 +4,47 @@ use super::super::{CHANGES_AT_ONCE, Change, Changes};
 use super::row::Reader;
 use super::{RecordKind, Row, Statement, StoreError, Transaction};
 
+/// The number of the last change. A counter gives the numbers and not a sequence of the database: a
+/// sequence leaves a hole where a transaction is undone, and then nobody could tell a hole from a
+/// change that is yet to be committed.
+macro_rules! last_number {
+    () => {
+        "COALESCE((SELECT max(number) FROM changes), (SELECT forgotten_number FROM feed))"
+    };
+}
+
+/// The beginning of a statement that notes a change of each row of a table. What follows is the kind,
+/// the id and `FROM`.
+pub(super) const NOTE_EACH: &str = concat!(
+    "INSERT INTO changes (number, kind, id) SELECT ",
+    last_number!(),
+    " + row_number() OVER (), "
+);
+
 /// Notes a write of one record.
 pub(super) async fn note(
     tx: &mut dyn Transaction,
     kind: RecordKind,
     id: &str,
 ) -> Result<(), StoreError> {
-    let changes = Statement::new(
-        "INSERT INTO changes (number, kind, id) SELECT last_number + 1, $1, $2 FROM feed",
-    );
-    note_all(tx, changes.bind(kind.name()).bind(id)).await
-}
-
-/// Runs a statement that inserts changes with the numbers that follow the last.
-///
-/// A counter gives the numbers and not a sequence: sequences leave holes where a transaction is
-/// undone, and then nobody could tell a hole from a change that is yet to be committed.
-pub(super) async fn note_all(
-    tx: &mut dyn Transaction,
-    changes: Statement,
-) -> Result<(), StoreError> {
-    let count = tx.execute(changes).await?;
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    tx.execute(Statement::new("UPDATE feed SET last_number = last_number + $1").bind(count))
-        .await?;
-    Ok(())
+    let change = Statement::new(concat!(
+        "INSERT INTO changes (number, kind, id) VALUES (",
+        last_number!(),
+        " + 1, $1, $2)"
+    ));
+    tx.execute(change.bind(kind.name()).bind(id)).await.map(drop)
 }
 
 pub(super) async fn after(
     tx: &mut dyn Transaction,
     after: Option<i64>,
 ) -> Result<Changes, StoreError> {
-    let ends = Statement::new("SELECT last_number, forgotten_number FROM feed");
+    let ends = Statement::new(concat!("SELECT ", last_number!(), ", forgotten_number FROM feed"));
     let Some(row) = tx.row(ends).await? else {
         return Err(StoreError::Broken("the table `feed` has lost its row".to_owned()));
     };
     let mut reader = Reader::new("feed", row);
-    let (last, forgotten) = (reader.int("last_number")?, reader.int("forgotten_number")?);
+    let (last, forgotten) = (reader.int("number")?, reader.int("forgotten_number")?);
     let Some(after) = after else {
         return Ok(Changes { last, ..Changes::default() });
     };
@@ -52,15 +56,13 @@ pub(super) async fn after(
         .value(after)
         .push(" ORDER BY number LIMIT ")
         .value(CHANGES_AT_ONCE as i64);
-    let mut changes = tx.rows(changes).await?.into_iter().map(change);
     let mut seen =
         Changes { changes: Vec::new(), last: after.max(forgotten), gap: after < forgotten };
-    changes.try_for_each(|change| {
-        let (number, change) = change?;
+    for row in tx.rows(changes).await? {
+        let (number, change) = change(row)?;
         seen.last = number;
         seen.changes.push(change);
-        Ok(())
-    })?;
+    }
     Ok(seen)
 }
 

@@ -48,10 +48,11 @@ fn read_row(row: Row) -> Result<Key, StoreError> {
 
 pub(super) async fn create(tx: &mut dyn Transaction, key: &Key) -> Result<(), StoreError> {
     check(key)?;
-    if version(tx, key.id).await?.is_some() {
+    let (stored, others) = surroundings(tx, key).await?;
+    if stored.is_some() {
         return Err(StoreError::Conflict { field: "id" });
     }
-    check_others(tx, key).await?;
+    others?;
     let insert = Statement::new(
         "INSERT INTO keys (hash, previous_hash, previous_until, hint, alias, user_id, team_id, \
          organization_id, models, routes, expires_at, blocked, tags, metadata, limits, created_at, \
@@ -124,8 +125,9 @@ fn matching(statement: Statement, filter: &KeyFilter) -> Statement {
 
 pub(super) async fn update(tx: &mut dyn Transaction, key: &Key) -> Result<i64, StoreError> {
     check(key)?;
-    let next = replace(version(tx, key.id).await?, key.version)?;
-    check_others(tx, key).await?;
+    let (stored, others) = surroundings(tx, key).await?;
+    let next = replace(stored, key.version)?;
+    others?;
     let update = Statement::new(
         "UPDATE keys SET hash = $1, previous_hash = $2, previous_until = $3, hint = $4, \
          alias = $5, user_id = $6, team_id = $7, organization_id = $8, models = $9, routes = $10, \
@@ -171,28 +173,18 @@ pub(super) async fn delete(tx: &mut dyn Transaction, id: Uuid) -> Result<(), Sto
 
 /// Deletes a team's keys.
 pub(super) async fn delete_of_team(tx: &mut dyn Transaction, team: &str) -> Result<(), StoreError> {
-    let changes = Statement::new(
-        "INSERT INTO changes (number, kind, id) \
-         SELECT f.last_number + row_number() OVER (ORDER BY k.id), 'key', CAST(k.id AS TEXT) \
-         FROM keys k, feed f WHERE k.team_id = $1",
-    );
-    feed::note_all(tx, changes.bind(team)).await?;
+    let changes = Statement::new(feed::NOTE_EACH)
+        .push("'key', CAST(id AS TEXT) FROM keys WHERE team_id = $1");
+    tx.execute(changes.bind(team)).await?;
     tx.execute(Statement::new("DELETE FROM keys WHERE team_id = $1").bind(team)).await.map(drop)
 }
 
 /// Deletes a user's keys.
 pub(super) async fn delete_of_user(tx: &mut dyn Transaction, user: &str) -> Result<(), StoreError> {
-    let changes = Statement::new(
-        "INSERT INTO changes (number, kind, id) \
-         SELECT f.last_number + row_number() OVER (ORDER BY k.id), 'key', CAST(k.id AS TEXT) \
-         FROM keys k, feed f WHERE k.user_id = $1",
-    );
-    feed::note_all(tx, changes.bind(user)).await?;
+    let changes = Statement::new(feed::NOTE_EACH)
+        .push("'key', CAST(id AS TEXT) FROM keys WHERE user_id = $1");
+    tx.execute(changes.bind(user)).await?;
     tx.execute(Statement::new("DELETE FROM keys WHERE user_id = $1").bind(user)).await.map(drop)
-}
-
-async fn version(tx: &mut dyn Transaction, id: Uuid) -> Result<Option<Row>, StoreError> {
-    tx.row(Statement::new("SELECT version FROM keys WHERE id = $1").bind(id)).await
 }
 
 fn check(key: &Key) -> Result<(), StoreError> {
@@ -211,11 +203,15 @@ fn check(key: &Key) -> Result<(), StoreError> {
     check_limits(&key.limits)
 }
 
-/// Checks what this key's values mean for other records. A hash must lead to one key, so a present
-/// one may not be another key's previous one either.
-async fn check_others(tx: &mut dyn Transaction, key: &Key) -> Result<(), StoreError> {
+/// The version of this key that is stored, and whether this key's values go with the other records. A
+/// hash must lead to one key, so a present one may not be another key's previous one either.
+async fn surroundings(
+    tx: &mut dyn Transaction,
+    key: &Key,
+) -> Result<(Option<i64>, Result<(), StoreError>), StoreError> {
     let statement = Statement::new(
-        "SELECT EXISTS (SELECT 1 FROM keys WHERE id <> $1 AND alias = $2), \
+        "SELECT (SELECT version FROM keys WHERE id = $1), \
+         EXISTS (SELECT 1 FROM keys WHERE id <> $1 AND alias = $2), \
          EXISTS (SELECT 1 FROM keys WHERE id <> $1 AND hash IN ($3, $4)), \
          EXISTS (SELECT 1 FROM keys WHERE id <> $1 AND previous_hash IN ($3, $4)), \
          $5 IS NULL OR EXISTS (SELECT 1 FROM users WHERE id = $5), \
@@ -230,15 +226,16 @@ async fn check_others(tx: &mut dyn Transaction, key: &Key) -> Result<(), StoreEr
     .bind(&key.team)
     .bind(&key.organization);
     let mut found = Reader::new("key", tx.row(statement).await?.unwrap_or_default());
+    let version = found.opt_int("version")?;
     for field in ["alias", "key", "key"] {
         if found.flag(field)? {
-            return Err(StoreError::Conflict { field });
+            return Ok((version, Err(StoreError::Conflict { field })));
         }
     }
     for field in ["user", "team", "organization"] {
         if !found.flag(field)? {
-            return Err(StoreError::Dangling { field });
+            return Ok((version, Err(StoreError::Dangling { field })));
         }
     }
-    Ok(())
+    Ok((version, Ok(())))
 }

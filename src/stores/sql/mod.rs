@@ -239,10 +239,12 @@ impl<D: Database> Store for D {
 
 /// What an update does once it is known which version is stored: only the one that was read may be
 /// replaced.
-fn replace(stored: Option<Row>, version: i64) -> Result<i64, StoreError> {
-    let Some(row) = stored else { return Err(StoreError::NotFound) };
-    let stored = row::Reader::new("record", row).int("version")?;
-    if stored == version { Ok(version + 1) } else { Err(StoreError::Stale) }
+fn replace(stored: Option<i64>, version: i64) -> Result<i64, StoreError> {
+    match stored {
+        None => Err(StoreError::NotFound),
+        Some(stored) if stored == version => Ok(version.saturating_add(1)),
+        Some(_) => Err(StoreError::Stale),
+    }
 }
 
 /// The end of a list's statement, and the whole list's length.

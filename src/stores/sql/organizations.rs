@@ -125,8 +125,10 @@ pub(super) async fn delete(tx: &mut dyn Transaction, id: &str) -> Result<(), Sto
     feed::note(tx, RecordKind::Organization, id).await
 }
 
-async fn version(tx: &mut dyn Transaction, id: &str) -> Result<Option<Row>, StoreError> {
-    tx.row(Statement::new("SELECT version FROM organizations WHERE id = $1").bind(id)).await
+async fn version(tx: &mut dyn Transaction, id: &str) -> Result<Option<i64>, StoreError> {
+    let statement = Statement::new("SELECT version FROM organizations WHERE id = $1").bind(id);
+    let row = tx.row(statement).await?;
+    row.map(|row| Reader::new("organization", row).int("version")).transpose()
 }
 
 /// Checks that an organization that is referred to exists.

@@ -152,12 +152,9 @@ pub(super) async fn delete(tx: &mut dyn Transaction, id: &str) -> Result<(), Sto
 /// Takes a user out of all teams. Each becomes a new version: who read it before must not bring the
 /// member back.
 pub(super) async fn remove_member(tx: &mut dyn Transaction, user: &str) -> Result<(), StoreError> {
-    let changes = Statement::new(
-        "INSERT INTO changes (number, kind, id) \
-         SELECT f.last_number + row_number() OVER (ORDER BY m.team_id), 'team', m.team_id \
-         FROM team_members m, feed f WHERE m.user_id = $1",
-    );
-    feed::note_all(tx, changes.bind(user)).await?;
+    let changes = Statement::new(feed::NOTE_EACH)
+        .push("'team', team_id FROM team_members WHERE user_id = $1");
+    tx.execute(changes.bind(user)).await?;
     let versions = Statement::new(
         "UPDATE teams SET version = version + 1 \
          WHERE id IN (SELECT m.team_id FROM team_members m WHERE m.user_id = $1)",
@@ -212,8 +209,10 @@ async fn load_members(tx: &mut dyn Transaction, teams: &mut [Team]) -> Result<()
     Ok(())
 }
 
-async fn version(tx: &mut dyn Transaction, id: &str) -> Result<Option<Row>, StoreError> {
-    tx.row(Statement::new("SELECT version FROM teams WHERE id = $1").bind(id)).await
+async fn version(tx: &mut dyn Transaction, id: &str) -> Result<Option<i64>, StoreError> {
+    let statement = Statement::new("SELECT version FROM teams WHERE id = $1").bind(id);
+    let row = tx.row(statement).await?;
+    row.map(|row| Reader::new("team", row).int("version")).transpose()
 }
 
 fn check(team: &Team) -> Result<(), StoreError> {

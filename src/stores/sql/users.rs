@@ -129,8 +129,10 @@ pub(super) async fn delete(tx: &mut dyn Transaction, id: &str) -> Result<(), Sto
     feed::note(tx, RecordKind::User, id).await
 }
 
-async fn version(tx: &mut dyn Transaction, id: &str) -> Result<Option<Row>, StoreError> {
-    tx.row(Statement::new("SELECT version FROM users WHERE id = $1").bind(id)).await
+async fn version(tx: &mut dyn Transaction, id: &str) -> Result<Option<i64>, StoreError> {
+    let statement = Statement::new("SELECT version FROM users WHERE id = $1").bind(id);
+    let row = tx.row(statement).await?;
+    row.map(|row| Reader::new("user", row).int("version")).transpose()
 }
 
 fn check(user: &User) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ pub mod samples;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sluicegate::stores::Store;
 
@@ -79,10 +80,11 @@ pub async fn check<S: Store>(mut open: impl AsyncFnMut() -> Arc<S>) {
     let mut failed = Vec::new();
     for (name, case) in CASES {
         let store = open().await;
-        eprintln!("{}: {name}", store.name());
+        let (kind, started) = (store.name(), Instant::now());
         if soon(name, tokio::spawn(case(store))).await.is_err() {
             failed.push(*name);
         }
+        eprintln!("{kind}: {name}: {:?}", started.elapsed());
     }
     assert!(failed.is_empty(), "{} of {} cases failed: {failed:#?}", failed.len(), CASES.len());
 }

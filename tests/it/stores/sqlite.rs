@@ -64,6 +64,21 @@ async fn what_is_stored_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn a_copy_made_while_it_is_in_use_holds_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (directory.path().join("a.db"), directory.path().join("b.db"));
+    let store = open(path.clone()).await.unwrap();
+    let acme = organization("acme");
+    store.create_organization(&acme).await.unwrap();
+    execute(&path, &format!("VACUUM INTO '{}'", copy.display())).await;
+    store.delete_organization("acme").await.unwrap();
+    let restored = open(copy).await.unwrap();
+    assert_eq!(restored.organization("acme").await.unwrap(), Some(acme));
+    // Whoever followed the feed further than the copy goes must look at everything anew.
+    assert!(restored.changes(Some(2)).await.unwrap().gap);
+}
+
+#[tokio::test]
 async fn several_may_open_one_new_file_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sluicegate.db");
@@ -126,8 +141,9 @@ async fn what_cannot_be_understood_is_an_error_and_no_panic() {
     assert!(matches!(store.changes(None).await, Err(StoreError::Broken(_))));
 }
 
-async fn execute(path: &std::path::Path, sql: &'static str) {
-    use sqlx::{ConnectOptions, Executor};
+async fn execute(path: &std::path::Path, sql: &str) {
+    use sqlx::ConnectOptions;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    options.connect().await.unwrap().execute(sql).await.unwrap();
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
 }

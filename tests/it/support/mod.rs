@@ -3,6 +3,8 @@
 mod client;
 mod gateway;
 pub mod issuer;
+pub mod pgbouncer;
+pub mod postgres;
 
 use std::time::Duration;
 

@@ -104,11 +104,10 @@ CREATE TABLE changes (
 
 CREATE INDEX changes_by_age ON changes (at);
 
--- One row: the last number given, and the last number forgotten.
+-- One row: the last number forgotten.
 CREATE TABLE feed (
     only_row         BIGINT PRIMARY KEY CHECK (only_row = 1),
-    last_number      BIGINT NOT NULL,
     forgotten_number BIGINT NOT NULL
 );
 
-INSERT INTO feed VALUES (1, 0, 0);
+INSERT INTO feed VALUES (1, 0);

@@ -103,11 +103,10 @@ CREATE TABLE changes (
 
 CREATE INDEX changes_by_age ON changes (at);
 
--- One row: the last number given, and the last number forgotten.
+-- One row: the last number forgotten.
 CREATE TABLE feed (
     only_row         INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
-    last_number      INTEGER NOT NULL,
     forgotten_number INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO feed VALUES (1, 0, 0);
+INSERT INTO feed VALUES (1, 0);
