@@ -37,7 +37,7 @@ ci: lint test ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
-	cargo bench --bench wire --bench filters
+	cargo bench --workspace --bench wire --bench filters --bench identity --bench authorize --bench jwt
 
 .PHONY: compare
 compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
@@ -62,6 +62,7 @@ build-tools:
 
 .PHONY: test-tools
 test-tools: build-tools $(VENV)/.installed
+	@scripts/need.sh postgres pgbouncer
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3

@@ -62,6 +62,7 @@ fn pipeline() -> Pipeline {
         headers: HeaderPolicy::new([HeaderName::from_static("openai-project")])
             .expect("permitted names"),
         identify: Identify::new(false, Some(KEY), Accepts::default()).expect("a usable key"),
+        authorize: sluicegate_filters::authorize::Authorize::open(),
     }
 }
 

@@ -17,8 +17,18 @@ package_of() {
     case "$1" in
     cc) echo gcc libc6-dev ;;
     python3) echo python3 python3-venv ;;
+    postgres) echo postgresql ;;
     *) echo "$1" ;;
     esac
+}
+
+present() {
+    case "$1" in
+    # Debian keeps each version's programs in a directory of its own.
+    postgres) compgen -G "/usr/lib/postgresql/*/bin/postgres" || command -v postgres ;;
+    pgbouncer) PATH="$PATH:/usr/sbin" command -v pgbouncer ;;
+    *) command -v "$1" ;;
+    esac >/dev/null
 }
 
 if [ "${1:-}" = --package ]; then
@@ -29,7 +39,7 @@ fi
 
 missing=()
 for command in "$@"; do
-    command -v "$command" >/dev/null && continue
+    present "$command" && continue
     if [ "$command" = cargo ]; then
         echo "missing: cargo 1.95 or later. Install it from https://rustup.rs and try again." >&2
         exit 1

@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod dialects;
 pub mod edge;
+pub mod identity;
 pub mod providers;
 pub mod proxy;
 pub mod routing;

@@ -10,6 +10,7 @@
 //! |---|---|---|---|
 //! | [`Pipeline::screen`] | head, connection | [`Screened`]: route, CORS grant, body limit | what nobody may send |
 //! | [`Pipeline::identify`] | head | [`Caller`], or what to look up for one | who may not call at all |
+//! | [`Authorize::authorize`] | caller, model, facts | [`Permit`] | what neither credential nor policies allow |
 //!
 //! The body is read between the phases, under the [`BodyLimit`](screen::BodyLimit) that the screen
 //! gave. The order within a phase is on the page of [`pipeline`], with the reason for each place.
@@ -30,6 +31,7 @@ pub mod screen;
 #[cfg(test)]
 mod testing;
 
+pub use authorize::{Authorize, Permit};
 pub use call::{Connection, Protocol};
 pub use caller::{Bearer, Caller, CallerKind, Claim, KeyIdentity};
 pub use denial::{Denial, DenialKind};

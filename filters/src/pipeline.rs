@@ -7,6 +7,7 @@ use std::fmt;
 
 use http::request::Parts;
 
+use crate::authorize::Authorize;
 use crate::call::Connection;
 use crate::denial::Denial;
 use crate::identify::{Identify, Presented};
@@ -31,6 +32,8 @@ pub struct Pipeline {
     pub headers: HeaderPolicy,
     /// Says who is calling.
     pub identify: Identify,
+    /// Says what they may do.
+    pub authorize: Authorize,
 }
 
 impl Pipeline {
@@ -144,6 +147,7 @@ mod tests {
             headers: HeaderPolicy::default(),
             identify: Identify::new(false, Some("sk-master"), Accepts::default())
                 .expect("a usable key"),
+            authorize: Authorize::open(),
         }
     }
 

@@ -40,17 +40,6 @@ pub async fn metrics_network(
     if allowed { next.run(request).await } else { foreign("listeners.metrics.allow") }
 }
 
-/// Wants the master key. Without one configured, which production does not allow, the networks
-/// alone decide.
-pub async fn administrator(
-    State(gateway): State<Arc<Gateway>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let key = gateway.current().config.admin.master_key.clone();
-    if presents(&request, key.as_ref()) { next.run(request).await } else { unauthorized() }
-}
-
 /// Wants the scraper's token, where one is configured.
 pub async fn scraper(
     State(gateway): State<Arc<Gateway>>,

@@ -1,8 +1,37 @@
 //! The administrator's listener and the metrics' listener: small HTTP services beside the proxy.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`services`] | what the admin API needs of the rest of the program |
+//! | [`routes`] | every route on one page |
+//! | [`guard`] | what happens around every handler |
+//! | [`identify`], [`actor`] | who asks, and what they may |
+//! | [`backoff`] | slows down who guesses |
+//! | [`audit`] | acts are written down before they are done |
+//! | [`input`] | what callers send, read strictly |
+//! | [`service`] | the rules |
+//! | [`own`], [`litellm`] | the two dialects over them |
+//! | [`ports`] | the gateway's own policies and audit log, as the handlers want them |
+//! | [`openapi`] | the document of both |
 
+pub mod actor;
+pub mod audit;
 mod auth;
-mod config;
+pub mod backoff;
+pub mod call;
+pub mod endpoint;
+pub mod error;
+pub mod guard;
+pub mod identify;
+pub mod input;
+pub mod litellm;
 mod metrics;
+pub mod openapi;
+pub mod own;
+pub mod ports;
+pub mod routes;
+pub mod service;
+pub mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +47,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+pub use self::services::Services;
 use crate::app::Gateway;
 
 /// Connections of one of these listeners.
@@ -28,13 +58,13 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Serves the admin API.
-pub async fn serve_admin(gateway: Arc<Gateway>, listener: TcpListener) {
-    let router = Router::new()
-        .merge(config::routes())
-        .route_layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::administrator))
-        .merge(health())
-        .layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::admin_network));
-    serve("admin", gateway, router, listener).await;
+pub async fn serve_admin(services: Arc<Services>, listener: TcpListener) {
+    let gateway = services.gateway.clone();
+    let router = routes::router(&services)
+        .merge(health().with_state(gateway.clone()))
+        .layer(axum::middleware::from_fn_with_state(gateway, auth::admin_network))
+        .layer(axum::middleware::from_fn(guard::dress));
+    serve("admin", router, listener).await;
 }
 
 /// Serves `/metrics`.
@@ -45,18 +75,12 @@ pub async fn serve_metrics(gateway: Arc<Gateway>, listener: TcpListener) {
         .route_layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::metrics_network))
         // Outside the list: a kubelet's address is nobody's to know beforehand.
         .merge(health());
-    serve("metrics", gateway, router, listener).await;
+    serve("metrics", router.with_state(gateway), listener).await;
 }
 
 /// Serves connections, so many at once and no more, each with a deadline for its header: these
 /// listeners may face a network, and files are for the proxy's connections.
-async fn serve(
-    name: &'static str,
-    gateway: Arc<Gateway>,
-    router: Router<Arc<Gateway>>,
-    listener: TcpListener,
-) {
-    let router = router.with_state(gateway);
+async fn serve(name: &'static str, router: Router, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };

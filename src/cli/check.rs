@@ -8,10 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::USAGE;
-use crate::app::{Gateway, Source};
-use crate::config::{Env, load_file};
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::Metrics;
+use crate::app::{Source, Sources, dry_run};
 
 /// Options of `check`.
 #[derive(Args)]
@@ -26,15 +23,15 @@ pub struct Check {
 
 pub fn run(args: &Check) -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let (problems, warnings) = match load_file(&args.config, &Env::from_process()) {
-        Ok(loaded) => {
-            let warnings = json!(loaded.warnings);
-            for warning in &loaded.warnings {
+    let (problems, warnings) = match Source::File(args.config.clone()).load() {
+        Ok(sources) => {
+            let warnings = json!(sources.loaded.warnings);
+            for warning in &sources.loaded.warnings {
                 if !args.json {
                     eprintln!("warning: {warning}");
                 }
             }
-            (unservable(args, loaded), warnings)
+            (unservable(args, sources), warnings)
         }
         Err(problems) => {
             if !args.json {
@@ -56,15 +53,11 @@ pub fn run(args: &Check) -> ExitCode {
 }
 
 /// What only shows when the configuration is put to use: certificates, CA files.
-fn unservable(args: &Check, loaded: crate::config::Loaded) -> serde_json::Value {
-    let source = Source::File(args.config.clone());
-    let built = Metrics::new().map_err(|error| error.to_string()).and_then(|metrics| {
-        let log = AccessLog::start(std::io::sink()).map_err(|error| error.to_string())?;
-        Gateway::new(source, loaded, metrics, log).map_err(|error| error.to_string())
-    });
-    match built {
+fn unservable(args: &Check, sources: Sources) -> serde_json::Value {
+    match dry_run(sources) {
         Ok(_) => json!([]),
-        Err(message) => {
+        Err(error) => {
+            let message = error.to_string();
             if !args.json {
                 eprintln!("{}: {message}", args.config.display());
             }

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod config;
 mod demo;
+mod jwt;
 mod keys;
 mod serve;
 
@@ -34,6 +35,9 @@ enum Command {
     /// Show the configuration's schema, its effective values, or what a change would do.
     #[command(subcommand)]
     Config(config::Config),
+    /// See what the gateway makes of a JSON Web Token.
+    #[command(subcommand)]
+    Jwt(jwt::Jwt),
     /// Make keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Jwt(command) => jwt::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(&command),
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Run, Serve, complain};
+use crate::app::services::Services;
 use crate::app::{Gateway, Source};
 use crate::server::{self, Addresses, Options};
 use crate::telemetry::access_log::AccessLog;
@@ -33,11 +34,11 @@ pub fn start(
     install_tracing();
     // Before anything makes a TLS configuration. An error means that it is installed already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let loaded = match source.load() {
-        Ok(loaded) => loaded,
+    let sources = match source.load() {
+        Ok(sources) => sources,
         Err(problems) => return complain(problems),
     };
-    for warning in &loaded.warnings {
+    for warning in &sources.loaded.warnings {
         tracing::warn!("{warning}");
     }
     let metrics = match Metrics::new() {
@@ -48,7 +49,16 @@ pub fn start(
         Ok(log) => log,
         Err(error) => return fail(error),
     };
-    let gateway = match Gateway::new(source, loaded, metrics, access_log) {
+    let io = match server::io_runtime() {
+        Ok(io) => io,
+        Err(error) => return fail(error),
+    };
+    let services = Services::open(&sources.loaded.config, metrics, access_log, io.handle());
+    let services = match io.block_on(services) {
+        Ok(services) => services,
+        Err(error) => return fail(error),
+    };
+    let gateway = match Gateway::new(source, sources, services) {
         Ok(gateway) => gateway,
         Err(error) => return complain(error),
     };
@@ -56,7 +66,7 @@ pub fn start(
         upgrade: run.upgrade,
         upgrade_socket: run.upgrade_socket.clone().unwrap_or_else(default_upgrade_socket),
     };
-    match server::serve(&gateway, &options, announce) {
+    match server::serve(&gateway, io, &options, announce) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error),
     }

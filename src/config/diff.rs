@@ -9,17 +9,20 @@ use serde_json::Value;
 
 use super::effective;
 use super::report::join;
-use super::valid::{Config, Secret};
+use super::valid::{Config, Secret, Store};
 
-/// Keys that only a new process takes up, with everything below them. Sockets are bound and threads
-/// started once; a certificate is read again at every reload.
-const RESTART: [&str; 6] = [
+/// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
+/// started and files opened once; a certificate is read again at every reload.
+const RESTART: [&str; 9] = [
     "listeners.proxy.address",
     "listeners.proxy.h2c",
     "listeners.proxy.tls.client_ca",
     "listeners.admin.address",
     "listeners.metrics.address",
     "workers.threads",
+    "store",
+    "auth.keys",
+    "audit",
 ];
 
 /// One key whose effective value differs.
@@ -72,7 +75,8 @@ pub fn diff(a: &Config, b: &Config) -> Vec<Change> {
         {
             let shown = format!("\"{}\"", secret.reference);
             let (from, to) = (Some(shown.clone()), Some(format!("{shown} (another value)")));
-            changes.push(Change { path, from, to, effect: Effect::Live });
+            let effect = effect(&path);
+            changes.push(Change { path, from, to, effect });
         }
     }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
@@ -97,7 +101,9 @@ fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, changes: &mut V
 
 fn effect(path: &str) -> Effect {
     // TLS as a whole coming or going changes what the socket speaks.
-    let restart = path == "listeners.proxy.tls" || RESTART.contains(&path);
+    let below = |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+    let restart =
+        path == "listeners.proxy.tls" || RESTART.iter().any(|key| path == *key || below(key));
     if restart { Effect::Restart } else { Effect::Live }
 }
 
@@ -110,6 +116,19 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
     }
     if let Some(key) = &config.admin.master_key {
         add("admin.master_key".to_owned(), key);
+    }
+    if let Some(Store::Postgres { url, replica_url, .. }) = &config.store {
+        add("store.postgres.url".to_owned(), url);
+        if let Some(url) = replica_url {
+            add("store.postgres.replica_url".to_owned(), url);
+        }
+    }
+    let keys = &config.auth.keys;
+    for (key, pepper) in [("pepper", &keys.pepper), ("previous_pepper", &keys.previous_pepper)] {
+        // Without a store they are not in the effective configuration either.
+        if let Some(pepper) = pepper.as_ref().filter(|_| config.store.is_some()) {
+            add(join("auth.keys", key), pepper);
+        }
     }
     for (name, provider) in &config.providers {
         let path = join("providers", name);

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use http::HeaderName;
+use sluicegate_filters::identify::jwt::{Algorithm, ClaimMap, ClaimPath, Issuer};
 
 use super::raw;
 use super::valid;
@@ -24,10 +25,71 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
         request_headers: Some(raw::RequestHeaders {
             allow: Some(names(&config.request_headers.allow)),
         }),
-        auth: Some(raw::Auth { anonymous: Some(config.auth.anonymous) }),
+        store: config.store.as_ref().map(store),
+        auth: Some(raw::Auth {
+            anonymous: Some(config.auth.anonymous),
+            // Without a store they have no effect, and loading them again would complain of that.
+            keys: config.store.as_ref().map(|_| keys(&config.auth.keys)),
+            jwt: config.auth.jwt.iter().map(jwt_issuer).collect(),
+        }),
         admin: Some(raw::Admin { master_key: reference(config.admin.master_key.as_ref()) }),
+        policies: config.policies.as_ref().map(policies),
+        audit: config.audit.as_ref().map(|audit| raw::Audit {
+            directory: path(&audit.directory),
+            retention: Some(raw::Wait(audit.retention)),
+            segment_size: Some(raw::Size(audit.segment_size)),
+        }),
         providers: Some(map(&config.providers, |value| Some(provider(value)))),
         models: Some(map(&config.models, model)),
+    }
+}
+
+fn jwt_issuer(issuer: &valid::JwtIssuer) -> raw::JwtIssuer {
+    let Issuer { issuer: name, audience, algorithms, leeway, required, claims } = &issuer.rules;
+    let (jwks_url, jwks_file) = match &issuer.keys {
+        valid::KeySource::Discovery(_) => (None, None),
+        valid::KeySource::Url(url) => (Some(url.to_string()), None),
+        valid::KeySource::File(file) => (None, Some(path(file))),
+    };
+    raw::JwtIssuer {
+        issuer: name.clone(),
+        audience: audience.clone(),
+        algorithms: Some(algorithms.iter().copied().map(algorithm).collect()),
+        jwks_url,
+        jwks_file,
+        ca: issuer.ca.as_deref().map(path),
+        stale_for: Some(raw::Wait(issuer.stale_for)),
+        leeway: Some(raw::Wait(*leeway)),
+        required: Some(required.iter().map(ToString::to_string).collect()),
+        claims: Some(jwt_claims(claims)),
+    }
+}
+
+fn algorithm(algorithm: Algorithm) -> raw::JwtAlgorithm {
+    match algorithm {
+        Algorithm::RS256 => raw::JwtAlgorithm::RS256,
+        Algorithm::RS384 => raw::JwtAlgorithm::RS384,
+        Algorithm::RS512 => raw::JwtAlgorithm::RS512,
+        Algorithm::PS256 => raw::JwtAlgorithm::PS256,
+        Algorithm::PS384 => raw::JwtAlgorithm::PS384,
+        Algorithm::PS512 => raw::JwtAlgorithm::PS512,
+        Algorithm::ES256 => raw::JwtAlgorithm::ES256,
+        Algorithm::ES384 => raw::JwtAlgorithm::ES384,
+        Algorithm::EdDSA => raw::JwtAlgorithm::EdDSA,
+    }
+}
+
+fn jwt_claims(claims: &ClaimMap) -> raw::JwtClaims {
+    let ClaimMap { user, team, organization, roles, tags, prefix, expose } = claims;
+    let optional = |path: &Option<ClaimPath>| path.as_ref().map(ToString::to_string);
+    raw::JwtClaims {
+        user: Some(user.to_string()),
+        team: optional(team),
+        organization: optional(organization),
+        roles: optional(roles),
+        tags: optional(tags),
+        prefix: (!prefix.is_empty()).then(|| prefix.clone()),
+        expose: Some(expose.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -78,6 +140,45 @@ fn cors(cors: &valid::Cors) -> raw::Cors {
         expose_headers: Some(names(&cors.expose_headers)),
         max_age: Some(raw::Wait(cors.max_age)),
         credentials: Some(cors.credentials),
+    }
+}
+
+fn store(store: &valid::Store) -> raw::Store {
+    match store {
+        valid::Store::Sqlite { path: place } => {
+            let path = match place {
+                valid::SqlitePath::Memory => ":memory:".to_owned(),
+                valid::SqlitePath::File(file) => path(file),
+            };
+            raw::Store { sqlite: Some(raw::Sqlite { path }), postgres: None }
+        }
+        valid::Store::Postgres { url, max_connections, replica_url } => {
+            let postgres = raw::Postgres {
+                url: url.reference.to_string(),
+                max_connections: Some(*max_connections),
+                replica_url: reference(replica_url.as_ref()),
+            };
+            raw::Store { sqlite: None, postgres: Some(postgres) }
+        }
+    }
+}
+
+fn keys(keys: &valid::Keys) -> raw::Keys {
+    raw::Keys {
+        pepper: reference(keys.pepper.as_ref()),
+        previous_pepper: reference(keys.previous_pepper.as_ref()),
+        cache: Some(keys.cache),
+        stale_for: Some(raw::Wait(keys.stale_for)),
+    }
+}
+
+fn policies(policies: &valid::Policies) -> raw::Policies {
+    raw::Policies {
+        directory: path(&policies.directory),
+        mode: Some(match policies.mode {
+            valid::PolicyMode::Enforce => raw::PolicyMode::Enforce,
+            valid::PolicyMode::Shadow => raw::PolicyMode::Shadow,
+        }),
     }
 }
 

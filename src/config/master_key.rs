@@ -1,4 +1,4 @@
-//! Whether an administrator's key is good enough for production.
+//! Whether an operator's own secret, master key or pepper, is good enough for production.
 //!
 //! An estimate from the outside: it can't tell a random key from one that only looks so, but it
 //! refuses every kind of key that people really leave in place.
@@ -36,16 +36,16 @@ const PLACEHOLDERS: [&str; 22] = [
     "yourmasterkey",
 ];
 
-/// Why a key is too weak. Never holds the key.
+/// Why a key is too weak, to be read after the key's name. Never holds the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Weakness {
-    #[error("the master key is a known placeholder")]
+    #[error("is a known placeholder")]
     Placeholder,
-    #[error("the master key is shorter than {MIN_BYTES} bytes")]
+    #[error("is shorter than {MIN_BYTES} bytes")]
     Short,
-    #[error("the master key repeats itself")]
+    #[error("repeats itself")]
     Repetitive,
-    #[error("the master key can't hold 256 bits of entropy")]
+    #[error("can't hold 256 bits of entropy")]
     LowEntropy,
 }
 

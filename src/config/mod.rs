@@ -30,6 +30,7 @@ mod interpolate;
 mod master_key;
 mod node;
 mod overrides;
+mod postgres;
 mod problem;
 pub mod raw;
 mod reader;

@@ -33,10 +33,20 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// Which headers of a request go on to a provider.
     pub request_headers: Option<RequestHeaders>,
+    /// Where keys, usage and the like are kept: `sqlite` or `postgres`. Default: nowhere, there are
+    /// no keys but the master key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
     /// Who may call.
     pub auth: Option<Auth>,
     /// The administrator's credential.
     pub admin: Option<Admin>,
+    /// The rules of who may do what. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Policies>,
+    /// The record of who changed what. Default: none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// The providers, by name. A well-known one needs only its key.
     pub providers: Option<BTreeMap<String, Option<Provider>>>,
     /// The models, by the name that callers use.
@@ -191,22 +201,188 @@ pub struct RequestHeaders {
     pub allow: Option<Vec<String>>,
 }
 
+/// Where keys, usage and the like are kept: one of the two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Store {
+    /// A database of this process alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqlite: Option<Sqlite>,
+    /// A database that several processes share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
+}
+
+/// A SQLite database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sqlite {
+    /// Its file, made where it is missing. Or `:memory:`, which ends with the process and which
+    /// production refuses.
+    pub path: String,
+}
+
+/// A Postgres database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    /// Its URL, as a reference: `env:NAME` or `file:/path`. Production asks for `sslmode=require`,
+    /// `verify-ca` or `verify-full` in it, unless it is on this machine.
+    pub url: String,
+    /// Connections that this process opens at most. Default: 20.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_connections: Option<u32>,
+    /// The URL of a copy that may lag behind, for what only reads; a reference as well. Default:
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_url: Option<String>,
+}
+
 /// Who may call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// Whether calls without a credential are served. Production refuses it. Default: false.
     pub anonymous: Option<bool>,
+    /// How the keys in the store are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+    /// Whose JSON Web Tokens are trusted. Default: nobody's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwt: Vec<JwtIssuer>,
+}
+
+/// An issuer of JSON Web Tokens that is trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtIssuer {
+    /// The `iss` of its tokens, exactly.
+    #[schemars(length(min = 1))]
+    pub issuer: String,
+    /// What `aud` of its tokens must name one of: this gateway's own names.
+    #[schemars(length(min = 1))]
+    pub audience: Vec<String>,
+    /// What its tokens may be signed with. Default: RS256, ES256, EdDSA.
+    pub algorithms: Option<Vec<JwtAlgorithm>>,
+    /// Where its keys are. Default: where its `/.well-known/openid-configuration` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// Its keys as a file, instead of a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<String>,
+    /// Authorities to trust instead of the public ones, as a PEM file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// How long its keys are used when it can't be reached, up to 7d. Default: 24h.
+    pub stale_for: Option<Wait>,
+    /// What clocks may differ by, up to 5m. Default: 30s.
+    pub leeway: Option<Wait>,
+    /// Claims that every token must have beside `iss`, `aud`, `exp` and the user's. Default: none.
+    pub required: Option<Vec<String>>,
+    /// Which claim says what of a caller.
+    pub claims: Option<JwtClaims>,
+}
+
+/// A signature algorithm of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum JwtAlgorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// Which claim says what of a caller. A claim within others is written with dots, as in
+/// `realm_access.roles`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtClaims {
+    /// Who it is; the claim must be there. Default: sub.
+    pub user: Option<String>,
+    /// The team. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// The organization. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// The roles: a list, or one text with spaces between. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<String>,
+    /// The tags, as roles. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    /// Stands before every name that these claims give. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Further claims that policies may look at. Default: none.
+    pub expose: Option<Vec<String>>,
+}
+
+/// How the keys in the store are read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// What keys are hashed with, at least 32 bytes and not the master key. A reference, `env:NAME`
+    /// or `file:/path`. Production needs one where there is a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pepper: Option<String>,
+    /// The pepper before a change; keys made under it stay good. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_pepper: Option<String>,
+    /// Credentials kept in memory. Default: 100000.
+    #[schemars(range(min = 1000, max = 10_000_000))]
+    pub cache: Option<usize>,
+    /// How long a key in memory stays good while the store can't be asked, up to 7d. Default: 1h.
+    pub stale_for: Option<Wait>,
 }
 
 /// The administrator's credential.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// A reference, `env:NAME` or `file:/path`. Needed unless `auth.anonymous`, and always in
-    /// production, where it must hold 256 bits of entropy.
+    /// A reference, `env:NAME` or `file:/path`. Needed unless there is `auth.anonymous` or `store`,
+    /// and always in production, where it must hold 256 bits of entropy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master_key: Option<String>,
+}
+
+/// The rules of who may do what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policies {
+    /// The directory with the Cedar policies.
+    pub directory: String,
+    /// Whether they hold (`enforce`), or their decisions are recorded only (`shadow`). Default:
+    /// enforce.
+    pub mode: Option<PolicyMode>,
+}
+
+/// What becomes of the policies' decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum PolicyMode {
+    Enforce,
+    Shadow,
+}
+
+/// The record of who changed what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// Where it is kept; made where it is missing.
+    pub directory: String,
+    /// How long it is kept, 1d to 3650d. Default: 90d.
+    pub retention: Option<Wait>,
+    /// Size after which a new file is begun, 1MiB to 1GiB. Default: 64MiB.
+    pub segment_size: Option<Size>,
 }
 
 /// Somewhere that serves models.

@@ -337,6 +337,18 @@ impl Reader<'_> {
         Some(path)
     }
 
+    /// The path of a directory that can be read now.
+    pub(super) fn directory(&mut self, at: &Cursor<'_>) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(at)?);
+        if let Err(error) = std::fs::read_dir(&path) {
+            let message = format!("{} can't be read: {error}", report::shorten_path(&path));
+            let hint = "relative paths are relative to the working directory";
+            self.wrong(at, message, path.is_relative().then_some(hint));
+            return None;
+        }
+        Some(path)
+    }
+
     /// A secret with its value. No message shows what was written.
     pub(super) fn secret(&mut self, at: &Cursor<'_>) -> Option<Secret> {
         const HINT: &str = "write `env:NAME` or `file:/path`";

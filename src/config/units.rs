@@ -68,8 +68,9 @@ pub fn format_size(bytes: u64) -> String {
 /// is kept.
 pub fn format_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    // Days would be right, too; people write hours.
-    format(millis, &DURATIONS[1..]).unwrap_or_else(|| "0s".to_owned())
+    // One day would be right, too; people write 24 hours.
+    let units = if millis > DURATIONS[0].1 { &DURATIONS[..] } else { &DURATIONS[1..] };
+    format(millis, units).unwrap_or_else(|| "0s".to_owned())
 }
 
 fn split(text: &str) -> Result<(u64, &str), UnitError> {
@@ -161,6 +162,8 @@ mod tests {
         assert_eq!(format_size(1_500), "1500");
         assert_eq!(format_duration(Duration::from_secs(90)), "90s");
         assert_eq!(format_duration(Duration::from_secs(86_400)), "24h");
+        assert_eq!(format_duration(Duration::from_secs(90 * 86_400)), "90d");
+        assert_eq!(format_duration(Duration::from_secs(36 * 3_600)), "36h");
         assert_eq!(format_duration(Duration::from_millis(1_500)), "1500ms");
         assert_eq!(format_duration(Duration::ZERO), "0s");
     }

@@ -120,7 +120,7 @@ fn default_port(tls: bool) -> u16 {
 }
 
 /// Host, in lower case and with an IPv6 address's brackets, and port.
-fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
+pub(super) fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
     }
@@ -152,7 +152,7 @@ fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
     Ok((host, port.map(parse_port).transpose()?))
 }
 
-fn parse_port(text: &str) -> Result<u16, UrlError> {
+pub(super) fn parse_port(text: &str) -> Result<u16, UrlError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits && port > 0 => Ok(port),

@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
+use sluicegate_filters::identify::jwt::Issuer;
 
 use super::secrets::SecretRef;
 use crate::dialects::Dialect;
@@ -33,10 +34,17 @@ pub struct Config {
     pub cors: Cors,
     /// Which headers of a request go on to a provider.
     pub request_headers: RequestHeaders,
-    /// Who may call without a credential.
+    /// Where keys, usage and the like are kept. Without it there are no keys but the master key.
+    pub store: Option<Store>,
+    /// Who may call.
     pub auth: Auth,
     /// The administrator's credential.
     pub admin: Admin,
+    /// The rules of who may do what. Without them, whoever may call may use every model that the
+    /// key allows.
+    pub policies: Option<Policies>,
+    /// The record of who changed what. Without it, none is kept.
+    pub audit: Option<Audit>,
     /// The providers, by name.
     pub providers: BTreeMap<String, Provider>,
     /// The models, by the name that callers use. Each one's targets name providers that exist.
@@ -199,18 +207,120 @@ pub struct RequestHeaders {
     pub allow: Vec<HeaderName>,
 }
 
+/// Where keys, usage and the like are kept.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// A database of this process alone.
+    Sqlite {
+        /// Where it is.
+        path: SqlitePath,
+    },
+    /// A database that several processes share.
+    Postgres {
+        /// `postgres://` with a host. In production, one on this machine or with an `sslmode` that
+        /// does without no TLS.
+        url: Secret,
+        /// Connections that this process opens at most, 1 to 1000.
+        max_connections: u32,
+        /// A copy that may lag behind, for what only reads. Obeys the same rules as `url`.
+        replica_url: Option<Secret>,
+    },
+}
+
+/// Where a SQLite database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SqlitePath {
+    /// Nowhere: it ends with the process. Never in production.
+    Memory,
+    /// In this file, which need not exist yet.
+    File(PathBuf),
+}
+
 /// Who may call.
 #[derive(Clone, Debug)]
 pub struct Auth {
     /// Whether calls without a credential are served. Never in production.
     pub anonymous: bool,
+    /// How the keys in the store are read.
+    pub keys: Keys,
+    /// Whose JSON Web Tokens are trusted. No two have one name.
+    pub jwt: Vec<JwtIssuer>,
+}
+
+/// An issuer of JSON Web Tokens that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtIssuer {
+    /// What its tokens must say, and what they say of a caller.
+    pub rules: Issuer,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// Authorities to trust instead of the public ones, as a PEM file. Only with an https URL.
+    pub ca: Option<PathBuf>,
+    /// How long its keys are used when it can't be reached; up to 7 days.
+    pub stale_for: Duration,
+}
+
+/// Where an issuer's keys are. URLs are https, or outside production http to this machine; they
+/// have no user name and no fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// Where the document says that is found by the issuer's own URL (OpenID Connect Discovery 1.0
+    /// section 4).
+    Discovery(Uri),
+    /// At this URL.
+    Url(Uri),
+    /// In this file. It existed when the configuration was loaded.
+    File(PathBuf),
+}
+
+/// How the keys in the store are read.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// What keys are hashed with, at least 32 bytes and not the master key. Present in production
+    /// where there is a store.
+    pub pepper: Option<Secret>,
+    /// The pepper before, under which keys stay good. Only with `pepper`.
+    pub previous_pepper: Option<Secret>,
+    /// Credentials kept in memory, 1000 to 10,000,000.
+    pub cache: usize,
+    /// How long a key that is in memory stays good while the store can't be asked; up to 7 days.
+    pub stale_for: Duration,
 }
 
 /// The administrator's credential.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Present unless `auth.anonymous`; always in production.
+    /// Present unless `auth.anonymous` or there is a store; always in production.
     pub master_key: Option<Secret>,
+}
+
+/// The rules of who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policies {
+    /// Where they are. It could be read when the configuration was loaded.
+    pub directory: PathBuf,
+    /// What becomes of their decisions.
+    pub mode: PolicyMode,
+}
+
+/// What becomes of the policies' decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyMode {
+    /// They hold.
+    Enforce,
+    /// They are recorded only; nothing is refused.
+    Shadow,
+}
+
+/// The record of who changed what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Where it is kept. Need not exist yet.
+    pub directory: PathBuf,
+    /// How long, 1 to 3650 days.
+    pub retention: Duration,
+    /// Bytes after which a new file is begun, 1 MiB to 1 GiB.
+    pub segment_size: u64,
 }
 
 /// Somewhere that serves models.

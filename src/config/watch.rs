@@ -1,6 +1,6 @@
-//! Notices when the configuration file changes.
+//! Notices when the configuration file changes, or a directory of files that belong to it.
 //!
-//! What is watched is the file's directory: editors save by renaming, and Kubernetes swaps the
+//! What is watched for a file is its directory: editors save by renaming, and Kubernetes swaps the
 //! symlink `..data` beside the file, so that the file's own inode never changes. Whatever happens
 //! there only leads to a look at the file's content; nothing is told unless that differs.
 
@@ -28,7 +28,7 @@ pub struct Watcher {
     _stop: Sender<Event>,
 }
 
-/// Watches the file at `path`. The receiver gets one message after each change of content, a burst
+/// Watches the file at `path`, or the policies in the directory at `path`. The receiver gets one message after each change of content, a burst
 /// of changes counting once; it says nothing of whether the file is valid. The file need not exist
 /// yet. Works with or without a tokio runtime.
 pub fn watch(path: impl Into<PathBuf>) -> (Watcher, mpsc::Receiver<()>) {
@@ -55,6 +55,7 @@ enum Event {
 
 fn system_watcher(path: &Path, events: Sender<Event>) -> Option<RecommendedWatcher> {
     let directory = match path.parent() {
+        _ if path.is_dir() => path,
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
@@ -140,10 +141,13 @@ impl Content {
     }
 }
 
-/// SHA-256 of the file, as far as a configuration may be long.
+/// SHA-256 of the file, as far as a configuration may be long; of a directory, what its policies are.
 fn hash(path: &Path) -> Option<[u8; 32]> {
     use std::io::Read as _;
 
+    if path.is_dir() {
+        return crate::policies::fingerprint(path);
+    }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(super::node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
@@ -173,6 +177,21 @@ mod tests {
         next(&mut changes).await;
         fs::write(directory.path().join("new"), "a: 3").unwrap();
         fs::rename(directory.path().join("new"), &path).unwrap();
+        next(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_s_files_are_seen_to_come_change_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_watcher, mut changes) = watch(directory.path());
+        let path = directory.path().join("a.cedar");
+        fs::write(&path, "permit").unwrap();
+        next(&mut changes).await;
+        fs::write(&path, "forbid").unwrap();
+        next(&mut changes).await;
+        fs::rename(&path, directory.path().join("b.cedar")).unwrap();
+        next(&mut changes).await;
+        fs::remove_file(directory.path().join("b.cedar")).unwrap();
         next(&mut changes).await;
     }
 

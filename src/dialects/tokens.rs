@@ -7,6 +7,9 @@
 //! [`Usage::MAX_COUNT`] is cut to it: a provider's slip must neither fail a request nor overflow
 //! a budget.
 
+use std::fmt;
+
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -31,7 +34,23 @@ pub(super) fn of_answer(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
 /// together, the difference is reasoning that the provider left out of the completion (xAI and
 /// Gemini do); it is billed as output, so it counts as output.
 pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
-    let counts: OpenAiCounts<'_> = serde_json::from_slice(raw).ok()?;
+    // Nearly every provider writes plain numbers. Where one of its values can't be read at all, all
+    // are read once more, each by itself.
+    match serde_json::from_slice::<OpenAiCounts<Count, Details<Count>>>(raw) {
+        Ok(counts) => openai_counts(endpoint, counts),
+        Err(_) => {
+            let counts: OpenAiCounts<OddCount, Odd<Details<OddCount>>> =
+                serde_json::from_slice(raw).ok()?;
+            openai_counts(endpoint, counts)
+        }
+    }
+}
+
+fn openai_counts<C: ToldCount, D: Into<Details<C>>>(
+    endpoint: Endpoint,
+    counts: OpenAiCounts<C, D>,
+) -> Option<Usage> {
+    let told = |count: C| count.told();
     let prompt = counts.prompt_tokens.or(counts.input_tokens).and_then(told);
     let completion = counts.completion_tokens.or(counts.output_tokens).and_then(told);
     let total = counts.total_tokens.and_then(told);
@@ -42,10 +61,11 @@ pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
         return None;
     }
     let prompt = prompt.unwrap_or(0);
-    let prompt_details =
-        Details::read(counts.prompt_tokens_details.or(counts.input_tokens_details));
-    let output_details =
-        Details::read(counts.completion_tokens_details.or(counts.output_tokens_details));
+    let details = |details: Option<D>| details.map(Into::into).unwrap_or_default();
+    let prompt_details: Details<C> =
+        details(counts.prompt_tokens_details.or(counts.input_tokens_details));
+    let output_details: Details<C> =
+        details(counts.completion_tokens_details.or(counts.output_tokens_details));
     let cached = prompt_details
         .cached_tokens
         .or(counts.prompt_cache_hit_tokens)
@@ -54,7 +74,7 @@ pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
         .unwrap_or(0)
         .min(prompt);
     let output = completion.unwrap_or(0).max(total.unwrap_or(0).saturating_sub(prompt));
-    let part = |count: Option<Count>, whole: u64| count.and_then(told).unwrap_or(0).min(whole);
+    let part = |count: Option<C>, whole: u64| count.and_then(told).unwrap_or(0).min(whole);
     Some(Usage {
         input: prompt - cached,
         cache_read: cached,
@@ -80,15 +100,21 @@ pub(super) struct AnthropicCounts {
 impl AnthropicCounts {
     /// Takes one usage object.
     pub(super) fn merge(&mut self, raw: &[u8]) {
-        let Ok(part) = serde_json::from_slice::<AnthropicPart<'_>>(raw) else {
-            return;
-        };
-        let writes = part
-            .cache_creation
-            .and_then(|raw| serde_json::from_str::<AnthropicWrites>(raw.get()).ok())
-            .unwrap_or_default();
-        let replace = |present: &mut Option<u64>, count: Option<Count>| {
-            *present = count.and_then(told).or(*present);
+        match serde_json::from_slice::<AnthropicPart<Count, AnthropicWrites<Count>>>(raw) {
+            Ok(part) => self.take(part),
+            Err(_) => {
+                type Lenient = AnthropicPart<OddCount, Odd<AnthropicWrites<OddCount>>>;
+                if let Ok(part) = serde_json::from_slice::<Lenient>(raw) {
+                    self.take(part);
+                }
+            }
+        }
+    }
+
+    fn take<C: ToldCount, W: Into<AnthropicWrites<C>>>(&mut self, part: AnthropicPart<C, W>) {
+        let writes: AnthropicWrites<C> = part.cache_creation.map(Into::into).unwrap_or_default();
+        let replace = |present: &mut Option<u64>, count: Option<C>| {
+            *present = count.and_then(C::told).or(*present);
         };
         replace(&mut self.input, part.input_tokens);
         replace(&mut self.cache_read, part.cache_read_input_tokens);
@@ -120,65 +146,130 @@ impl AnthropicCounts {
 }
 
 #[derive(Deserialize)]
-struct OpenAiCounts<'a> {
-    prompt_tokens: Option<Count>,
-    input_tokens: Option<Count>,
-    completion_tokens: Option<Count>,
-    output_tokens: Option<Count>,
-    total_tokens: Option<Count>,
-    #[serde(borrow)]
-    prompt_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens_details: Option<&'a RawValue>,
+struct OpenAiCounts<C, D> {
+    prompt_tokens: Option<C>,
+    input_tokens: Option<C>,
+    completion_tokens: Option<C>,
+    output_tokens: Option<C>,
+    total_tokens: Option<C>,
+    prompt_tokens_details: Option<D>,
+    input_tokens_details: Option<D>,
+    completion_tokens_details: Option<D>,
+    output_tokens_details: Option<D>,
     /// DeepSeek's name for cached tokens.
-    prompt_cache_hit_tokens: Option<Count>,
+    prompt_cache_hit_tokens: Option<C>,
     /// Moonshot's place for cached tokens.
-    cached_tokens: Option<Count>,
+    cached_tokens: Option<C>,
 }
 
-#[derive(Default, Deserialize)]
-struct Details {
-    cached_tokens: Option<Count>,
-    reasoning_tokens: Option<Count>,
-    audio_tokens: Option<Count>,
+#[derive(Deserialize)]
+struct Details<C> {
+    cached_tokens: Option<C>,
+    reasoning_tokens: Option<C>,
+    audio_tokens: Option<C>,
 }
 
-impl Details {
-    /// Details of an odd shape must not hide the counts beside them.
-    fn read(raw: Option<&RawValue>) -> Self {
-        raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+impl<C> Default for Details<C> {
+    fn default() -> Self {
+        Self { cached_tokens: None, reasoning_tokens: None, audio_tokens: None }
+    }
+}
+
+/// A part that may be of an odd shape, which must not hide the counts beside it.
+struct Odd<T>(T);
+
+impl<'de, T: Default + serde::de::DeserializeOwned> Deserialize<'de> for Odd<T> {
+    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(parser)?;
+        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
+    }
+}
+
+impl<C> From<Odd<Self>> for Details<C> {
+    fn from(odd: Odd<Self>) -> Self {
+        odd.0
     }
 }
 
 #[derive(Deserialize)]
-struct AnthropicPart<'a> {
-    input_tokens: Option<Count>,
-    cache_read_input_tokens: Option<Count>,
-    cache_creation_input_tokens: Option<Count>,
-    output_tokens: Option<Count>,
-    #[serde(borrow)]
-    cache_creation: Option<&'a RawValue>,
+struct AnthropicPart<C, W> {
+    input_tokens: Option<C>,
+    cache_read_input_tokens: Option<C>,
+    cache_creation_input_tokens: Option<C>,
+    output_tokens: Option<C>,
+    cache_creation: Option<W>,
 }
 
-#[derive(Default, Deserialize)]
-struct AnthropicWrites {
-    ephemeral_5m_input_tokens: Option<Count>,
-    ephemeral_1h_input_tokens: Option<Count>,
+#[derive(Deserialize)]
+struct AnthropicWrites<C> {
+    ephemeral_5m_input_tokens: Option<C>,
+    ephemeral_1h_input_tokens: Option<C>,
 }
 
-/// A count as a provider wrote it: `None` inside when it is none.
+impl<C> Default for AnthropicWrites<C> {
+    fn default() -> Self {
+        Self { ephemeral_5m_input_tokens: None, ephemeral_1h_input_tokens: None }
+    }
+}
+
+impl<C> From<Odd<Self>> for AnthropicWrites<C> {
+    fn from(odd: Odd<Self>) -> Self {
+        odd.0
+    }
+}
+
+/// A count, or what stands in its place.
+trait ToldCount: Copy {
+    /// The count, at most [`Usage::MAX_COUNT`]; `None` where it is none.
+    fn told(self) -> Option<u64>;
+}
+
+/// A count as a plain number.
 #[derive(Clone, Copy)]
-struct Count(Option<u64>);
+struct Count(u64);
+
+/// A count as a provider wrote it, even one that no number type holds.
+#[derive(Clone, Copy)]
+struct OddCount(Option<u64>);
+
+impl ToldCount for Count {
+    fn told(self) -> Option<u64> {
+        Some(self.0.min(Usage::MAX_COUNT))
+    }
+}
+
+impl ToldCount for OddCount {
+    fn told(self) -> Option<u64> {
+        self.0.map(|count| count.min(Usage::MAX_COUNT))
+    }
+}
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Self, D::Error> {
+        parser.deserialize_u64(Number).map(Self)
+    }
+}
+
+/// Takes a whole number that is not negative. Everything else is an error: see [`OddCount`].
+struct Number;
+
+impl Visitor<'_> for Number {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a count")
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<u64, E> {
+        Ok(count)
+    }
+}
+
+impl<'de> Deserialize<'de> for OddCount {
+    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(parser)?.get();
         // Nothing but digits overflows only when it is huge.
-        let count = if raw.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(Self(if raw.bytes().all(|byte| byte.is_ascii_digit()) {
             Some(raw.parse().unwrap_or(u64::MAX))
         } else {
             // Text fails to parse, since it has its quotes. The cast saturates.
@@ -186,13 +277,8 @@ impl<'de> Deserialize<'de> for Count {
                 .ok()
                 .filter(|count| count.is_finite() && *count >= 0.0)
                 .map(|count| count as u64)
-        };
-        Ok(Self(count.map(|count| count.min(Usage::MAX_COUNT))))
+        }))
     }
-}
-
-fn told(count: Count) -> Option<u64> {
-    count.0
 }
 
 #[cfg(test)]

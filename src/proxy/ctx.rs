@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use pingora_http::RequestHeader;
+use sluicegate_filters::authorize::{Decision, Permit};
 use sluicegate_filters::screen::CorsGrant;
 use sluicegate_filters::{Caller, DenialKind};
 use uuid::Uuid;
@@ -37,6 +38,8 @@ pub struct Ctx {
     pub cors: Option<CorsGrant>,
     /// Who asks.
     pub caller: Option<Arc<Caller>>,
+    /// What the policies said, where they were asked.
+    pub decision: Option<Arc<Decision>>,
     /// A short name of what was asked for, for metrics and logs.
     pub route: &'static str,
     /// Set once the request is on its way to a provider.
@@ -57,6 +60,8 @@ pub struct Ctx {
 
 /// A request that is being served by a provider.
 pub struct Exchange {
+    /// That the caller may ask for this.
+    pub permit: Permit,
     /// Which API.
     pub endpoint: Endpoint,
     /// The model asked for.
@@ -155,6 +160,7 @@ impl Ctx {
             dialect: Dialect::OpenAi,
             cors: None,
             caller: None,
+            decision: None,
             route: "other",
             exchange: None,
             held: Held::default(),

@@ -15,7 +15,7 @@ use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::{Content, Reply};
 use super::watchdog::{Deadlines, Watchdog};
-use super::{failure, respond};
+use super::{authorize, failure, respond};
 use crate::app::Gateway;
 use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
@@ -47,7 +47,7 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    match exchange(ctx, endpoint, body, bare_head(session)?) {
+    match exchange(gateway, ctx, endpoint, body, bare_head(session)?) {
         Ok((mut exchange, body)) => {
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
             let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
@@ -68,18 +68,21 @@ fn bare_head(session: &Session) -> Result<RequestHeader> {
 }
 
 fn exchange(
-    ctx: &Ctx,
+    gateway: &Gateway,
+    ctx: &mut Ctx,
     endpoint: Endpoint,
     mut body: BodyBuffer,
     caller: RequestHeader,
 ) -> Result<(Box<Exchange>, bytes::Bytes), Denial> {
     let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
-    let Some(model) = ctx.runtime.routes.model(&peek.model) else {
+    let runtime = ctx.runtime.clone();
+    let Some(model) = runtime.routes.model(&peek.model) else {
         return Err(unknown_model(ctx, &peek.model));
     };
     if model.dialect != endpoint.dialect() {
         return Err(wrong_dialect(model, endpoint));
     }
+    let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
     let first = model.choose(&[], random(ctx));
     let target = model.target(first);
     // Where the caller did not ask for usage, we do, and take the answer's usage chunk out again.
@@ -94,6 +97,7 @@ fn exchange(
     let shortest = model.timeouts.first_byte.min(model.timeouts.idle);
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
     let exchange = Exchange {
+        permit,
         endpoint,
         model: model.clone(),
         body_len: body.len(),
@@ -214,7 +218,9 @@ fn unreadable(error: PeekError) -> Denial {
 }
 
 pub fn unknown_model(ctx: &Ctx, name: &str) -> Denial {
-    let hint = match ctx.runtime.routes.nearest(name) {
+    // A name that the caller may not know is no hint for them.
+    let nearest = ctx.runtime.routes.nearest(name).filter(|nearest| authorize::sees(ctx, nearest));
+    let hint = match nearest {
         Some(nearest) => format!(" Did you mean `{nearest}`?"),
         None => String::new(),
     };

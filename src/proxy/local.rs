@@ -9,7 +9,7 @@ use sluicegate_filters::screen::{BodyLimit, Health, PreflightAnswer, Route};
 use sluicegate_filters::{Connection, Denial, DenialKind, Screened};
 
 use super::ctx::{Ctx, End};
-use super::respond;
+use super::{authorize, respond};
 use crate::app::{Gateway, model_info};
 use crate::dialects::{Dialect, Endpoint, models};
 
@@ -24,7 +24,7 @@ pub enum Next {
 }
 
 /// Screens the head and identifies the caller.
-pub fn screen(session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
+pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
     let head = session.req_header();
     let target = head.raw_path();
     let connection =
@@ -46,10 +46,20 @@ pub fn screen(session: &Session, ctx: &mut Ctx) -> Result<Next, Denial> {
     };
     ctx.route = route.template();
     if !route.is_public() {
-        ctx.caller = Some(match runtime.pipeline.identify(head)? {
+        let caller = match runtime.pipeline.identify(head)? {
             Presented::Caller(caller) => caller,
-            Presented::Credential(credential) => credential.unknown()?,
-        });
+            Presented::Credential(credential) => {
+                let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
+                gateway.identity.caller(&credential, runtime.tokens.as_ref(), peer).await?
+            }
+        };
+        let allowed = caller.routes().allows(ctx.route);
+        ctx.caller = Some(caller);
+        if !allowed {
+            // Here, so that nobody's body is read for nothing.
+            let message = format!("this credential is not for {}", ctx.route);
+            return Err(Denial::new(DenialKind::RouteNotAllowed, message));
+        }
     }
     // Only Anthropic's clients send this header, and both dialects list models at one path.
     if head.headers.contains_key("anthropic-version") {
@@ -84,7 +94,7 @@ pub async fn answer(
     route: Route,
 ) -> Result<()> {
     let answered = match route {
-        Route::ModelList => Ok(ctx.runtime.model_lists.get(ctx.dialect).clone()),
+        Route::ModelList => Ok(model_list(ctx)),
         Route::Model(id) => model(ctx, &id),
         Route::Health(health) => return health_answer(gateway, session, ctx, health).await,
         Route::Inference(_) => Err(Denial::new(DenialKind::InternalError, "Not a local route.")),
@@ -98,8 +108,20 @@ pub async fn answer(
     }
 }
 
+/// The models that this caller may know of. For most it is all, and that list is there already.
+fn model_list(ctx: &Ctx) -> Bytes {
+    let lists = &ctx.runtime.model_lists;
+    let names = ctx.runtime.config.models.keys();
+    let seen: Vec<_> = names.filter(|name| authorize::sees(ctx, name)).collect();
+    if seen.len() == ctx.runtime.config.models.len() {
+        return lists.get(ctx.dialect).clone();
+    }
+    let infos: Vec<_> = seen.into_iter().map(|name| model_info(name)).collect();
+    models::list(ctx.dialect, &infos)
+}
+
 fn model(ctx: &Ctx, id: &str) -> Result<Bytes, Denial> {
-    match ctx.runtime.routes.model(id) {
+    match ctx.runtime.routes.model(id).filter(|model| authorize::sees(ctx, &model.name)) {
         Some(model) => Ok(models::one(ctx.dialect, &model_info(&model.name))),
         None => Err(super::inference::unknown_model(ctx, id)),
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! early_request_filter   the connection's state; what Pingora's parser lets through
-//! request_filter         screen, identify, answer or read the body, choose the model
+//! request_filter         screen, identify, answer or read the body, authorize, choose
 //! upstream_peer          one attempt: choose the target            (again for each attempt)
 //! upstream_request_filter  the head that the provider gets         (again for each attempt)
 //! upstream_response_filter try again, or take this answer
@@ -12,6 +12,7 @@
 //! logging                back to the real session; metrics, log line
 //! ```
 
+mod authorize;
 mod body;
 pub mod ctx;
 mod failure;
@@ -82,7 +83,10 @@ impl ProxyHttp for Proxy {
 
     /// All that decides: `Ok(true)` means that the answer is written.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let judged = wire_check::request(session, ctx).and_then(|()| local::screen(session, ctx));
+        let judged = match wire_check::request(session, ctx) {
+            Ok(()) => local::screen(&self.gateway, session, ctx).await,
+            Err(denial) => Err(denial),
+        };
         match judged {
             Ok(Next::Infer(endpoint, body)) => {
                 inference::begin(&self.gateway, session, ctx, endpoint, &body).await

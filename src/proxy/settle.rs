@@ -27,11 +27,18 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         code: ctx.denied.map(|kind| kind.code()),
         detail: ctx.detail.as_deref(),
         client: ctx.conn.as_ref().and_then(|conn| conn.peer()),
-        caller: ctx.caller.as_ref().map(|caller| caller.kind().name()),
         generation: ctx.runtime.generation,
         duration,
         ..Line::default()
     };
+    if let Some(caller) = ctx.caller.as_deref() {
+        line.caller = Some(caller.kind().name());
+        line.key = caller.key().map(|key| key.id);
+        line.user = caller.user();
+        line.team = caller.team();
+        line.organization = caller.organization();
+        line.decision = ctx.decision.as_deref();
+    }
     if let Some(exchange) = &ctx.exchange {
         let overhead = overhead(ctx.started, ctx.body_wait, &exchange.times);
         let first = exchange.times.first_content.map(|at| at - ctx.started);

@@ -45,7 +45,11 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
     flushed_by(&gateway, deadline.min(Instant::now() + FLUSH)).await;
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());
-    gateway.access_log.flush(left.max(Duration::from_millis(50)));
+    let left = left.max(Duration::from_millis(50));
+    gateway.access_log.flush(left);
+    if !gateway.audit.close(left) {
+        tracing::error!("the audit log was not finished");
+    }
     std::process::exit(0);
 }
 

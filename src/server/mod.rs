@@ -17,6 +17,7 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
+use tokio::runtime::Runtime;
 
 use crate::app::Gateway;
 use crate::edge::Edge;
@@ -79,6 +80,18 @@ pub struct Addresses {
     pub metrics: SocketAddr,
 }
 
+/// Everything that is not the request path lives on this runtime, for as long as the process does.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn io_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("io")
+        .enable_all()
+        .build()
+}
+
 /// Serves until a signal ends the process. `announce` is called once when the listeners accept.
 ///
 /// Must be called outside tokio: Pingora makes its own runtimes.
@@ -87,6 +100,7 @@ pub struct Addresses {
 /// What keeps it from starting. It does not return otherwise.
 pub fn serve(
     gateway: &Arc<Gateway>,
+    io: Runtime,
     options: &Options,
     announce: impl FnOnce(&Addresses) + Send + 'static,
 ) -> Result<(), ServeError> {
@@ -94,12 +108,6 @@ pub fn serve(
     let listeners = &runtime.config.listeners;
     listen::prepare_socket_directory(&options.upgrade_socket)?;
 
-    // Everything that is not the request path lives here, for as long as the process does.
-    let io = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("io")
-        .enable_all()
-        .build()?;
     let admin = listen::shared(&io, "listeners.admin.address", listeners.admin.address)?;
     let metrics = listen::shared(&io, "listeners.metrics.address", listeners.metrics.address)?;
     let reserved = listen::reserve("listeners.proxy.address", listeners.proxy.address)?;
@@ -110,7 +118,8 @@ pub fn serve(
     };
 
     io.block_on(gateway.resolvers.refresh(true));
-    io.spawn(admin::serve_admin(gateway.clone(), admin));
+    let services = admin::Services::of(gateway);
+    io.spawn(admin::serve_admin(Arc::new(services), admin));
     io.spawn(admin::serve_metrics(gateway.clone(), metrics));
     io.spawn(upkeep::run(gateway.clone()));
 

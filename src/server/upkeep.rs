@@ -1,5 +1,6 @@
 //! What goes on beside the traffic: reloads on change and on SIGHUP, and names resolved anew.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,12 @@ const RESOLVE_PENDING_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs for as long as the process.
 pub async fn run(gateway: Arc<Gateway>) {
-    tokio::join!(on_hangup(&gateway), on_change(&gateway), resolve(&gateway));
+    tokio::join!(
+        on_hangup(&gateway),
+        on_change(&gateway),
+        on_policy_change(&gateway),
+        resolve(&gateway)
+    );
 }
 
 async fn on_hangup(gateway: &Gateway) {
@@ -35,6 +41,32 @@ async fn on_change(gateway: &Gateway) {
     while changes.recv().await.is_some() {
         gateway.reload().await.ok();
     }
+}
+
+/// Which directory holds the policies can change with any reload.
+async fn on_policy_change(gateway: &Gateway) {
+    let mut generations = gateway.generations();
+    loop {
+        let directory = policies(gateway);
+        let mut watching = directory.as_ref().map(watch);
+        while policies(gateway) == directory {
+            let changed = async {
+                match &mut watching {
+                    Some((_watcher, changes)) => changes.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(()) = changed => drop(gateway.reload().await),
+                Ok(()) = generations.changed() => {}
+                else => return,
+            }
+        }
+    }
+}
+
+fn policies(gateway: &Gateway) -> Option<PathBuf> {
+    gateway.current().config.policies.as_ref().map(|policies| policies.directory.clone())
 }
 
 async fn resolve(gateway: &Gateway) {

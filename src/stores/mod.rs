@@ -5,13 +5,17 @@
 //! | [`records`] | what is stored, in types |
 //! | [`sqlite`] | one file and no server: the default |
 //! | [`postgres`] | for several instances |
+//! | `sql` | what the databases have in common: the statements and the rules |
 //!
 //! The request path never waits for a store in the common case: [`crate::identity`] keeps who a
 //! credential belongs to, and follows [`Store::changes`] to know when that is no longer so.
 //! Every write leaves a [`Change`] in the same transaction, numbered in the order of commits, so a
 //! reader that has seen number `n` has seen everything before it.
 
+pub mod postgres;
 pub mod records;
+mod sql;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -43,6 +47,14 @@ pub enum StoreError {
         /// The field that refers.
         field: &'static str,
     },
+    /// A value can't be stored, whatever the other records are.
+    #[error("`{field}` {reason}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it, as the rest of a sentence that begins with the field.
+        reason: &'static str,
+    },
     /// Other records refer to this one, so it can't be deleted.
     #[error("{0} still refer to it")]
     InUse(&'static str),
@@ -51,8 +63,12 @@ pub enum StoreError {
     Broken(String),
 }
 
-/// Where the records are. All times are those of the callers; versions and the order of changes are
-/// the store's.
+/// Where the records are. All times in records are those of the callers; versions, and the order and
+/// times of changes, are the store's.
+///
+/// Every method may fail with `Unavailable` and `Broken`. A write that fails with `Unavailable` may have
+/// happened, if its answer got lost. Text that one of the databases could not hold is `Invalid` in all:
+/// it holds a NUL character, or is a name of over [`MAX_NAME_BYTES`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// A short name, for logs: `sqlite`, `postgres`.
@@ -64,11 +80,12 @@ pub trait Store: Send + Sync + 'static {
     // ---- For the request path -----------------------------------------------------------------
 
     /// The key with one of these hashes (present or, within its grace, previous), with its owner.
-    /// One round trip.
+    /// Whether a previous one's time is over is the caller's to judge. A present one goes first. One
+    /// statement.
     async fn key_by_hash(&self, hashes: &[KeyHash]) -> Result<Option<OwnedKey>, StoreError>;
 
     /// What is stored of the named user, team and organization. What is not stored is `None`. If
-    /// `team` is given and stored, and no `organization` is given, the team's is looked up. One round trip.
+    /// `team` is given and stored, and no `organization` is given, the team's is looked up. One statement.
     async fn owner(
         &self,
         user: Option<&str>,
@@ -88,6 +105,7 @@ pub trait Store: Send + Sync + 'static {
     async fn forget_changes(&self, before: i64) -> Result<u64, StoreError>;
 
     // ---- For the admin API ---------------------------------------------------------------------
+    // Lists may be a little behind, but for those by hash or by member, which decisions depend on.
     // `create_*` stores the record as version 1. `update_*` stores it if the stored version is still
     // `record.version`, as the next version, and gives that version back. `delete_*` deletes whatever the
     // version is.
@@ -120,6 +138,9 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: `InUse` while it has teams, users' or keys.
     async fn delete_organization(&self, id: &str) -> Result<(), StoreError>;
 }
+
+/// The longest identifier, alias or e-mail address, in bytes.
+pub const MAX_NAME_BYTES: usize = 512;
 
 /// Changes given at once, at most.
 pub const CHANGES_AT_ONCE: usize = 1000;
@@ -195,6 +216,7 @@ pub struct Paged<T> {
 pub struct KeyFilter {
     pub user: Option<String>,
     pub team: Option<String>,
+    /// The key's own, or else its team's.
     pub organization: Option<String>,
     pub alias: Option<String>,
     /// Present or previous.

@@ -113,6 +113,16 @@ pub enum MemberRole {
     User,
 }
 
+impl MemberRole {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::User => "user",
+        }
+    }
+}
+
 /// A user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
@@ -143,6 +153,18 @@ pub enum UserRole {
     InternalUser,
     /// Sees keys of their own.
     InternalUserViewer,
+}
+
+impl UserRole {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProxyAdmin => "proxy_admin",
+            Self::ProxyAdminViewer => "proxy_admin_viewer",
+            Self::InternalUser => "internal_user",
+            Self::InternalUserViewer => "internal_user_viewer",
+        }
+    }
 }
 
 /// An organization.

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
 
+use sluicegate_filters::authorize::Decision;
+use uuid::Uuid;
+
 use crate::chat::Usage;
 
 /// Lines that may wait for the writer. Beyond it lines are dropped and counted: a full disk must
@@ -43,6 +46,16 @@ pub struct Line<'a> {
     pub client: Option<IpAddr>,
     /// How the caller was identified.
     pub caller: Option<&'a str>,
+    /// The virtual key's id.
+    pub key: Option<Uuid>,
+    /// The caller's user.
+    pub user: Option<&'a str>,
+    /// The caller's team.
+    pub team: Option<&'a str>,
+    /// The caller's organization.
+    pub organization: Option<&'a str>,
+    /// What the policies said, where they were asked.
+    pub decision: Option<&'a Decision>,
     /// The configuration generation that decided.
     pub generation: u64,
     /// The model asked for.
@@ -176,7 +189,7 @@ fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
 
 impl Line<'_> {
     /// The line as JSON with its line end. Written by hand: it is on every request's way, and
-    /// serialising its 25 members generically took as long as screening the request.
+    /// serialising its thirty members generically took as long as screening the request.
     fn render(&self, now: SystemTime) -> Vec<u8> {
         let mut out = Members::begin(now);
         out.text("request_id", self.request_id);
@@ -190,6 +203,15 @@ impl Line<'_> {
             out.display("client", &client);
         }
         out.maybe_text("caller", self.caller);
+        if let Some(key) = &self.key {
+            out.display("key", key);
+        }
+        out.maybe_text("user", self.user);
+        out.maybe_text("team", self.team);
+        out.maybe_text("organization", self.organization);
+        if let Some(decision) = self.decision {
+            out.decision(decision);
+        }
         out.number("generation", self.generation);
         out.maybe_text("model", self.model);
         out.maybe_text("provider", self.provider);
@@ -249,6 +271,10 @@ impl Members {
 
     fn text(&mut self, name: &str, value: &str) {
         self.name(name);
+        self.string(value);
+    }
+
+    fn string(&mut self, value: &str) {
         let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
         if value.as_bytes().iter().all(plain) {
             self.0.push(b'"');
@@ -285,6 +311,21 @@ impl Members {
         let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| digit(micros / unit));
         self.0.push(b'.');
         self.0.extend_from_slice(&digits);
+    }
+
+    /// Which policies decided, of which version; and where only a trial let the request pass, that.
+    fn decision(&mut self, decision: &Decision) {
+        self.name("policies");
+        self.0.push(b'[');
+        for (n, id) in decision.policy_ids().enumerate() {
+            if n > 0 {
+                self.0.push(b',');
+            }
+            self.string(id);
+        }
+        self.0.push(b']');
+        self.text("policy_version", &decision.version);
+        self.raw("permitted", if decision.allowed { b"true" } else { b"false" });
     }
 
     fn usage(&mut self, usage: &Usage) {

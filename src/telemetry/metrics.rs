@@ -8,6 +8,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+use super::access_metrics::AccessMetrics;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 use crate::proxy::ctx::End;
@@ -73,6 +74,8 @@ pub struct Metrics {
     pub draining: IntGauge,
     /// Log lines that were not written.
     pub log_dropped: IntCounter,
+    /// Who is let in.
+    pub access: AccessMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -232,6 +235,7 @@ impl Metrics {
                 registry.register(Box::new(dropped.clone()))?;
                 dropped
             },
+            access: AccessMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
 //! What the process says of itself.
 
 pub mod access_log;
+pub mod access_metrics;
 pub mod metrics;

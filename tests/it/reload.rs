@@ -82,10 +82,15 @@ pub struct Load {
 
 impl Load {
     pub fn start(client: Client, clients: usize) -> Self {
+        Self::with_headers(client, clients, "")
+    }
+
+    /// `headers`: whole lines, each with its CR LF.
+    pub fn with_headers(client: Client, clients: usize, headers: &str) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut set = tokio::task::JoinSet::new();
         for number in 0..clients {
-            set.spawn(run(client, number, stop.clone(), done.clone()));
+            set.spawn(run(client, headers.to_owned(), number, stop.clone(), done.clone()));
         }
         Self { stop, done, clients: set }
     }
@@ -113,6 +118,7 @@ impl Load {
 /// As a good client does: keep-alive until the answer says `close`.
 async fn run(
     client: Client,
+    headers: String,
     number: usize,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
@@ -121,8 +127,11 @@ async fn run(
     let mut stream = client.connect().await;
     while !stop.load(Ordering::Relaxed) {
         let streamed = number.is_multiple_of(2);
-        let request =
-            Client::request("/v1/chat/completions", "", &chat(streamed, "tokens=20,token_ms=1"));
+        let request = Client::request(
+            "/v1/chat/completions",
+            &headers,
+            &chat(streamed, "tokens=20,token_ms=1"),
+        );
         if let Err(error) = stream.write_all(&request).await {
             failures.push(error.to_string());
             stream = client.connect().await;

@@ -6,6 +6,7 @@
 //! A request that carries two different credentials is refused: which one counts would be our
 //! choice, and another part of the system could choose otherwise.
 
+pub mod jwt;
 pub mod virtual_key;
 
 use std::fmt;
@@ -160,7 +161,7 @@ impl Identify {
             return Ok(Presented::Caller(Caller::master()));
         }
         let credential = |kind, or_anonymous| Credential { text, digest, kind, or_anonymous };
-        if looks_like_token(text) {
+        if jwt::looks_like_token(text.as_bytes()) {
             if self.accepts.tokens {
                 return Ok(Presented::Credential(credential(CredentialKind::Token, false)));
             }
@@ -176,12 +177,6 @@ impl Identify {
         }
         credential(CredentialKind::Key, self.anonymous).unknown().map(Presented::Caller)
     }
-}
-
-/// Whether a credential has the form of a JSON Web Token (RFC 7519 section 3): three parts, and the first
-/// one, a JSON object in base64, begins with `{"`.
-fn looks_like_token(text: &str) -> bool {
-    text.starts_with("eyJ") && text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
 /// The digest of the master key. The key itself is not kept.

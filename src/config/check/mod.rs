@@ -11,10 +11,13 @@ use super::valid::{Config, Environment};
 
 pub(super) mod access;
 pub(super) mod cors;
+pub(super) mod jwt;
 pub(super) mod limits;
 pub(super) mod listeners;
 pub(super) mod models;
+pub(super) mod policies;
 pub(super) mod providers;
+pub(super) mod stores;
 
 /// The keys of the file.
 pub(super) const KEYS: Keys = Keys {
@@ -26,8 +29,11 @@ pub(super) const KEYS: Keys = Keys {
         "limits",
         "cors",
         "request_headers",
+        "store",
         "auth",
         "admin",
+        "policies",
+        "audit",
         "providers",
         "models",
     ],
@@ -59,12 +65,20 @@ pub(super) const KEYS: Keys = Keys {
         ("model", "models"),
         ("model_list", "models"),
         ("database", "store"),
-        ("database_url", "store"),
+        ("database_url", "store.postgres.url"),
+        ("sqlite", "store.sqlite"),
+        ("postgres", "store.postgres"),
+        ("keys", "auth.keys"),
+        ("pepper", "auth.keys.pepper"),
+        ("salt_key", "auth.keys.pepper"),
         ("redis", "quota_store"),
         ("policy", "policies"),
+        ("cedar", "policies"),
+        ("audit_log", "audit"),
+        ("audit_logs", "audit"),
         ("vault", "secrets"),
     ],
-    later: &["store", "quota_store", "policies", "secrets"],
+    later: &["quota_store", "secrets"],
 };
 
 const ENVIRONMENTS: [(&str, Environment); 3] = [
@@ -88,7 +102,10 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let limits = limits::limits(&mut reader, fields.get("limits"));
     let cors = cors::cors(&mut reader, fields.get("cors"));
     let request_headers = access::request_headers(&mut reader, fields.get("request_headers"));
+    let store = stores::store(&mut reader, fields.get("store").as_ref());
     let (auth, admin) = access::access(&mut reader, &root, &fields);
+    let policies = policies::policies(&mut reader, fields.get("policies"));
+    let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
     Config {
@@ -99,8 +116,11 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         limits,
         cors,
         request_headers,
+        store,
         auth,
         admin,
+        policies,
+        audit,
         providers: providers.valid,
         models,
     }
@@ -124,4 +144,19 @@ fn value<'n, T>(
 ) -> Option<T> {
     let at = fields?.get(key)?;
     read(reader, &at)
+}
+
+/// The value of `key`, which the section at `at` can't do without.
+fn required<'n>(
+    reader: &mut Reader<'_>,
+    at: &Cursor<'n>,
+    fields: &Fields<'n>,
+    key: &str,
+    hint: &str,
+) -> Option<Cursor<'n>> {
+    let found = fields.get(key);
+    if found.is_none() && !at.is_broken() {
+        reader.report.error(at.key, &at.path, format!("`{key}` is missing"), hint);
+    }
+    found
 }

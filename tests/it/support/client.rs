@@ -61,7 +61,8 @@ impl Client {
     }
 
     pub async fn get(&self, path: &str) -> Response {
-        self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+        self.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Response {
@@ -77,7 +78,7 @@ impl Client {
         let body = body.to_string();
         let length = body.len();
         format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n{headers}\r\n{body}"
         )
         .into_bytes()

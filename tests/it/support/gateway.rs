@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use super::{Client, PATIENCE};
 
+/// What `env:MASTER_KEY` is for the gateways of the tests.
+pub const MASTER_KEY: &str = "sk-gateway-master-0123456789abcdef0123456789abcdef";
+
 /// A configuration as text, in pieces that tests change.
 #[derive(Clone)]
 pub struct Config {
@@ -77,7 +80,11 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(config: &Config) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config)
+    }
+
+    /// Starts in a directory that has other files already, and keeps it.
+    pub fn start_in(directory: TempDir, config: &Config) -> Self {
         std::fs::write(directory.path().join("sluicegate.yaml"), config.yaml()).unwrap();
         let root = directory.path().to_owned();
         let mut gateway = Self::launch(&root, &root.join("sluicegate.yaml"), false);
@@ -95,7 +102,7 @@ impl Gateway {
             .arg(root.join("handover/upgrade.sock"))
             .env_clear()
             .env("SIM_KEY", "sk-provider-secret")
-            .env("MASTER_KEY", "sk-gateway-master-0123456789abcdef0123456789abcdef")
+            .env("MASTER_KEY", MASTER_KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

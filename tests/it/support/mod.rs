@@ -2,11 +2,14 @@
 
 mod client;
 mod gateway;
+pub mod issuer;
+pub mod pgbouncer;
+pub mod postgres;
 
 use std::time::Duration;
 
 pub use client::{Client, Response, read_response, split_events};
-pub use gateway::{Config, Gateway, free_address};
+pub use gateway::{Config, Gateway, MASTER_KEY, free_address};
 use serde_json::{Value, json};
 use sluicegate_simulator::{Options, Simulator};
 

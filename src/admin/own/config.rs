@@ -1,41 +1,33 @@
 //! `/admin/v1/config`: which configuration is in force, and reloading it.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::Json;
+use axum::response::IntoResponse;
+use http::StatusCode;
 use serde_json::json;
 
-use crate::app::{Gateway, LoadError};
+use super::super::audit::Resource;
+use super::super::call::{Answer, Call, ok};
+use crate::app::LoadError;
 use crate::config;
 
-pub fn routes() -> Router<Arc<Gateway>> {
-    Router::new()
-        .route("/admin/v1/config", get(show))
-        .route("/admin/v1/config/reload", post(reload))
-}
-
 /// The effective configuration, secrets as references.
-async fn show(State(gateway): State<Arc<Gateway>>) -> Response {
-    let runtime = gateway.current();
-    Json(json!({
+pub async fn show(call: Call) -> Answer {
+    let runtime = call.services.gateway.current();
+    Ok(ok(json!({
         "generation": runtime.generation,
         "hash": runtime.hash,
         "config": config::dump(&runtime.config),
-    }))
-    .into_response()
+    })))
 }
 
 /// All or nothing: 200 with the generation in force, or 422 with every problem.
-async fn reload(State(gateway): State<Arc<Gateway>>) -> Response {
+pub async fn reload(call: Call) -> Answer {
+    let gateway = &call.services.gateway;
+    call.act.allow(Resource { kind: "config", id: None }, Vec::new()).await?;
     match gateway.reload().await {
         Ok((generation, changed)) => {
             let hash = &gateway.current().hash;
-            Json(json!({"generation": generation, "hash": hash, "changed": changed}))
-                .into_response()
+            Ok(ok(json!({"generation": generation, "hash": hash, "changed": changed})))
         }
         Err(error) => {
             let problems = match &error {
@@ -50,7 +42,7 @@ async fn reload(State(gateway): State<Arc<Gateway>>) -> Response {
                 "problems": problems,
                 "generation": gateway.current().generation,
             });
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
         }
     }
 }

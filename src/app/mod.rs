@@ -1,7 +1,10 @@
 //! The only place that wires: a valid [`Config`] becomes a [`Runtime`], an immutable snapshot that
 //! requests share; the [`Gateway`] holds the present one and what outlives it.
 
-use std::path::PathBuf;
+pub mod runtime;
+pub mod services;
+pub mod source;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -9,159 +12,31 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
-use sluicegate_filters::Pipeline;
-use sluicegate_filters::identify::{Accepts, Identify};
-use sluicegate_filters::screen::{
-    Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
-};
+use sluicegate_filters::authorize::Policies;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::source::{Source, Sources};
+pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
+use self::services::Services;
+use crate::audit::{self, AuditLog};
 use crate::config::valid::Config;
-use crate::config::{self, Env, Loaded, Problems};
-use crate::dialects::{Dialect, models};
+use crate::config;
 use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
+use crate::identity::jwks::{KeySets, Timing};
+use crate::identity::{Identity, now_ms};
 use crate::providers::resolve::Resolvers;
-use crate::routing::Routes;
+use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
-
-/// One generation of the configuration, ready to serve. A request keeps the one it began with.
-pub struct Runtime {
-    /// 1 for the configuration at start, one more for each reload.
-    pub generation: u64,
-    /// SHA-256 of the effective configuration, in hex.
-    pub hash: String,
-    /// The configuration itself.
-    pub config: Config,
-    /// The filters, in their order.
-    pub pipeline: Pipeline,
-    /// Which model goes where.
-    pub routes: Routes,
-    /// The answers of `GET /v1/models`, by dialect.
-    pub model_lists: ModelLists,
-}
-
-/// Prebuilt model lists.
-pub struct ModelLists {
-    openai: Bytes,
-    anthropic: Bytes,
-}
-
-impl ModelLists {
-    /// The list in `dialect`'s shape.
-    pub fn get(&self, dialect: Dialect) -> &Bytes {
-        match dialect {
-            Dialect::OpenAi => &self.openai,
-            Dialect::Anthropic => &self.anthropic,
-        }
-    }
-}
-
-/// A configuration that is not put in force.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// It is wrong in itself.
-    #[error(transparent)]
-    Invalid(#[from] Problems),
-    /// A filter refused its part.
-    #[error("{path}: {message}")]
-    Filter {
-        /// The config key.
-        path: &'static str,
-        /// What the filter says.
-        message: String,
-    },
-    /// A provider can't be made ready.
-    #[error(transparent)]
-    Provider(#[from] crate::providers::upstream::UpstreamError),
-    /// The listener's certificate can't be used.
-    #[error(transparent)]
-    Tls(#[from] crate::edge::tls::TlsError),
-}
-
-impl Runtime {
-    /// Builds a generation. `resolvers` keep known addresses over reloads.
-    fn build(loaded: Loaded, generation: u64, resolvers: &Resolvers) -> Result<Self, LoadError> {
-        let Loaded { config, hash, .. } = loaded;
-        let pipeline = pipeline(&config)?;
-        let routes = Routes::build(&config, resolvers)?;
-        let infos: Vec<_> = config.models.keys().map(|id| model_info(id)).collect();
-        let model_lists = ModelLists {
-            openai: models::list(Dialect::OpenAi, &infos),
-            anthropic: models::list(Dialect::Anthropic, &infos),
-        };
-        Ok(Self { generation, hash, config, pipeline, routes, model_lists })
-    }
-}
-
-/// A configured model as callers see it. When it was made is the provider's to know; both APIs
-/// take the epoch for "unknown".
-pub fn model_info(id: &str) -> models::ModelInfo<'_> {
-    models::ModelInfo { id, created: 0, owned_by: "sluicegate", display_name: id }
-}
-
-fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
-    let refused =
-        |path, error: &dyn ToString| LoadError::Filter { path, message: error.to_string() };
-    let cors = &config.cors;
-    let origins =
-        if cors.any_origin() { Origins::Any } else { Origins::List(cors.origins.clone()) };
-    let options = CorsConfig {
-        origins,
-        allow_headers: cors.allow_headers.clone(),
-        expose_headers: cors.expose_headers.clone(),
-        max_age: cors.max_age,
-        credentials: cors.credentials,
-    };
-    let sizes = config.limits.routes.iter().map(|(path, limits)| (path, limits.request_size));
-    let key = config.admin.master_key.as_ref().map(|key| key.value.expose_secret());
-    Ok(Pipeline {
-        framing: Framing::new(config.limits.header_size),
-        methods: Methods,
-        cors: Cors::new(options).map_err(|error| refused("cors", &error))?,
-        size: RequestSize::new(config.limits.request_size, sizes)
-            .map_err(|error| refused("limits.routes", &error))?,
-        headers: HeaderPolicy::new(config.request_headers.allow.iter().cloned())
-            .map_err(|error| refused("request_headers.allow", &error))?,
-        identify: Identify::new(config.auth.anonymous, key, Accepts::default())
-            .map_err(|error| refused("admin.master_key", &error))?,
-    })
-}
-
-/// Where the configuration comes from, at start and at each reload.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A file.
-    File(PathBuf),
-    /// Text in the binary, with variables of its own: a demonstration.
-    Embedded {
-        /// Stands for the file in errors.
-        name: &'static str,
-        /// The YAML.
-        text: &'static str,
-        /// The variables.
-        env: Env,
-    },
-}
-
-impl Source {
-    /// Reads and checks it.
-    ///
-    /// # Errors
-    /// All that is wrong with it.
-    pub fn load(&self) -> Result<Loaded, Problems> {
-        match self {
-            Self::File(path) => config::load_file(path, &Env::from_process()),
-            Self::Embedded { name, text, env } => config::load_str(name, text, env),
-        }
-    }
-}
 
 /// The process: the present generation and what outlives all generations.
 pub struct Gateway {
     source: Source,
     current: ArcSwap<Runtime>,
+    /// Says when there is a new generation.
+    generation: watch::Sender<u64>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     /// The listener's certificate, where it has one.
@@ -172,6 +47,14 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// One line a request.
     pub access_log: AccessLog,
+    /// Where keys and their owners are kept, where that is configured.
+    pub store: Option<Arc<dyn Store>>,
+    /// Acts of administrators and refusals by policies.
+    pub audit: Arc<AuditLog>,
+    /// Who credentials belong to.
+    pub identity: Arc<Identity>,
+    /// Keys of issuers of tokens.
+    pub key_sets: KeySets,
     /// Places for connections.
     pub connections: Arc<ConnectionLimits>,
     /// Connections with a request, or part of one, on them.
@@ -192,24 +75,25 @@ impl Gateway {
     ///
     /// # Errors
     /// What keeps it from being served.
-    pub fn new(
-        source: Source,
-        loaded: Loaded,
-        metrics: Metrics,
-        access_log: AccessLog,
-    ) -> Result<Arc<Self>, LoadError> {
+    pub fn new(source: Source, sources: Sources, services: Services) -> Result<Arc<Self>, LoadError> {
+        let Services { metrics, access_log, store, audit, identity, key_sets } = services;
         let resolvers = Resolvers::default();
-        let tls = loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
-        let runtime = Runtime::build(loaded, 1, &resolvers)?;
+        let tls = sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+        let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
         metrics.config_in_force(runtime.generation, &runtime.hash);
         Ok(Arc::new(Self {
             source,
             current: ArcSwap::from_pointee(runtime),
+            generation: watch::Sender::new(1),
             reloading: tokio::sync::Mutex::new(()),
             tls,
             resolvers,
             metrics,
             access_log,
+            store,
+            audit,
+            identity,
+            key_sets,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),
@@ -225,6 +109,11 @@ impl Gateway {
         self.current.load_full()
     }
 
+    /// Marks each new generation.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
     /// Where the configuration comes from.
     pub fn source(&self) -> &Source {
         &self.source
@@ -238,6 +127,7 @@ impl Gateway {
     pub async fn reload(&self) -> Result<(u64, bool), LoadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let result = self.load_next().await;
+        self.record_reload(&result);
         match &result {
             Ok((generation, true)) => {
                 let runtime = self.current();
@@ -256,23 +146,45 @@ impl Gateway {
         result
     }
 
+    /// Who may what changes with the configuration, so that it is for the audit log.
+    fn record_reload(&self, result: &Result<(u64, bool), LoadError>) {
+        let outcome = match result {
+            Ok((_, false)) => return,
+            Ok((_, true)) => audit::Outcome::Allowed,
+            Err(_) => audit::Outcome::Refused,
+        };
+        self.audit.record(audit::Event {
+            outcome,
+            actor: audit::Actor { kind: "system".into(), ..audit::Actor::default() },
+            resource: audit::Resource { kind: "config".into(), id: None },
+            config_generation: self.current().generation,
+            ..audit::Event::new(now_ms(), audit::Kind::ConfigReload, "config.reload")
+        });
+    }
+
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
         let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
-        let loaded = loaded
+        let sources = tokio::task::spawn_blocking(move || source.load()).await;
+        let sources = sources
             .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })??;
+        let loaded = &sources.loaded;
         let before = self.current();
         for change in config::diff(&before.config, &loaded.config) {
             if change.effect == config::Effect::Restart {
                 tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
             }
         }
-        let unchanged =
-            loaded.hash == before.hash && !secrets_differ(&before.config, &loaded.config);
+        let version = sources.policies.as_ref().map(|policies| policies.policies.version());
+        let unchanged = loaded.hash == before.hash
+            && version == before.pipeline.authorize.policies().map(Policies::version)
+            && !secrets_differ(&before.config, &loaded.config);
         let files = loaded.config.listeners.proxy.tls.clone();
         let generation = before.generation + 1;
         let next = (!unchanged)
-            .then(|| Runtime::build(loaded, generation, &self.resolvers))
+            .then(|| {
+                let before = Some(&*before);
+                Runtime::build(sources, generation, before, &self.resolvers, &self.key_sets)
+            })
             .transpose()?;
         // Certificates change behind unchanged paths, so they are read anew in any case; after all
         // else that could be refused, since from here on the change is made.
@@ -283,6 +195,7 @@ impl Gateway {
         // New names get their addresses before the first request needs them.
         self.resolvers.refresh(true).await;
         self.current.store(Arc::new(next));
+        self.generation.send_replace(generation);
         Ok((generation, true))
     }
 
@@ -324,8 +237,24 @@ impl Gateway {
         self.metrics.connections.set(count(self.connections.open()));
         let dropped = self.access_log.dropped();
         self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
+        self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.render()
     }
+}
+
+/// Builds all that a configuration needs and throws it away: what only shows when it is put to use,
+/// such as certificates. Nothing is connected to.
+///
+/// # Errors
+/// What keeps it from being served.
+pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
+    sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+    let io = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;
+    // A runtime that nobody drives: nothing is fetched.
+    let key_sets = KeySets::new(io.handle().clone(), Timing::default());
+    Runtime::build(sources, 1, None, &Resolvers::default(), &key_sets).map(drop)
 }
 
 /// Whether a secret has another value behind the same reference.

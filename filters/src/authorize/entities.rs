@@ -1,0 +1,196 @@
+//! Callers and resources as Cedar entities.
+//!
+//! What a policy can reach from the principal, the action and the resource of a question is all there;
+//! what it cannot reach is not. That no policy looks elsewhere is checked when policies are read.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+
+use super::ask::{Action, Resource};
+use super::world::Target;
+use crate::caller::{Caller, CallerKind, Claim};
+
+/// The principal of callers without a credential.
+const ANONYMOUS: &str = "anonymous";
+/// The principal of whoever holds the master key.
+const MASTER: &str = "master";
+/// The role that the master key brings with it.
+pub const PROXY_ADMIN: &str = "proxy_admin";
+
+/// A principal or a resource, with all that can be reached from it.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    pub(super) uid: EntityUid,
+    /// Itself and what it leads to, each once.
+    pub(super) entities: Vec<Entity>,
+    /// All that it is in, however far up.
+    pub(super) within: HashSet<EntityUid>,
+}
+
+impl Reach {
+    /// Whether it is `other`, or in it.
+    pub(super) fn is_in(&self, other: &EntityUid) -> bool {
+        self.uid == *other || self.within.contains(other)
+    }
+}
+
+/// A caller who is no principal. Whatever the policies say, they may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoPrincipal {
+    #[error("the credential names neither a user nor a key")]
+    Nameless,
+    #[error("the credential names the user `anonymous` or `master`, which are the gateway's own")]
+    Reserved,
+}
+
+/// The caller as a principal.
+pub(super) fn principal(caller: &Caller) -> Result<Reach, NoPrincipal> {
+    let names = &*NAMES;
+    let user = caller.user().filter(|user| !user.is_empty());
+    let key = caller.key().map(|key| uid(&names.key, &key.id.to_string()));
+    let principal = match (caller.kind(), user, &key) {
+        (CallerKind::Anonymous, ..) => uid(&names.user, ANONYMOUS),
+        (CallerKind::Master, ..) => uid(&names.user, MASTER),
+        // Else a token of an issuer who lets users choose their names could be as good as the master
+        // key.
+        (_, Some(ANONYMOUS | MASTER), _) => return Err(NoPrincipal::Reserved),
+        (_, Some(user), _) => uid(&names.user, user),
+        (_, None, Some(key)) => key.clone(),
+        (_, None, None) => return Err(NoPrincipal::Nameless),
+    };
+
+    let admin = (caller.kind() == CallerKind::Master).then_some(PROXY_ADMIN);
+    let roles: HashSet<&str> = caller.roles().iter().map(String::as_str).chain(admin).collect();
+    let team = caller.team().map(|team| uid(&names.team, team));
+    let organization = caller.organization().map(|name| uid(&names.organization, name));
+    let held = roles.iter().map(|role| uid(&names.role, role));
+    let within: HashSet<_> = held.chain(team.clone()).chain(organization.clone()).collect();
+
+    let bearer = |bearer: &EntityUid| {
+        let mut attributes = attributes([
+            ("id", text(bearer.id().unescaped())),
+            ("kind", text(caller.kind().name())),
+            ("roles", texts(roles.iter().copied())),
+            ("tags", texts(caller.tags().iter().map(String::as_str))),
+        ]);
+        for (name, uid) in [("team", &team), ("organization", &organization), ("key", &key)] {
+            let reference = uid.clone().map(RestrictedExpression::new_entity_uid);
+            attributes.extend(reference.map(|reference| (name.to_owned(), reference)));
+        }
+        let claims = caller.claims().iter().map(|(name, claim)| (name.clone(), of_claim(claim)));
+        entity(bearer, attributes, within.clone(), claims)
+    };
+    let mut entities = vec![bearer(&principal)];
+    entities.extend(key.iter().filter(|key| **key != principal).map(bearer));
+    entities.extend(within.iter().map(|uid| {
+        let above = if Some(uid) == team.as_ref() { organization.clone() } else { None };
+        Entity::new_no_attrs(uid.clone(), above.into_iter().collect())
+    }));
+    Ok(Reach { uid: principal, entities, within })
+}
+
+/// A resource. A model's `targets` are where its requests go: none, if it is not configured.
+pub(super) fn resource(resource: Resource<'_>, targets: &[Target]) -> Reach {
+    let names = &*NAMES;
+    let name = ("name", text(resource.name()));
+    let (uid, attributes, within) = match resource {
+        Resource::Model(model) => {
+            let providers = targets.iter().map(|target| uid(&names.provider, &target.provider));
+            let attributes = attributes([
+                name,
+                ("providers", texts(targets.iter().map(|target| &*target.provider))),
+                ("dialects", texts(targets.iter().map(|target| &*target.dialect))),
+            ]);
+            (uid(&names.model, model), attributes, providers.collect())
+        }
+        Resource::Tool { server, name: tool } => {
+            let server = uid(&names.server, server);
+            let reference = RestrictedExpression::new_entity_uid(server.clone());
+            let attributes = attributes([name, ("server", reference)]);
+            (uid(&names.tool, tool), attributes, HashSet::from([server]))
+        }
+        Resource::Agent(agent) => (uid(&names.agent, agent), attributes([name]), HashSet::new()),
+    };
+    let mut entities = vec![entity(&uid, attributes, within.clone(), [])];
+    entities.extend(within.iter().cloned().map(Entity::with_uid));
+    Reach { uid, entities, within }
+}
+
+/// The name of an action.
+pub(super) fn action(action: Action) -> EntityUid {
+    uid(&NAMES.action, action.name())
+}
+
+/// The entity types of the schema that the gateway makes entities of.
+struct Names {
+    user: EntityTypeName,
+    key: EntityTypeName,
+    team: EntityTypeName,
+    organization: EntityTypeName,
+    role: EntityTypeName,
+    provider: EntityTypeName,
+    model: EntityTypeName,
+    server: EntityTypeName,
+    tool: EntityTypeName,
+    agent: EntityTypeName,
+    action: EntityTypeName,
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "constants, and every decision uses them")]
+    let name = |name: &str| name.parse().expect("a plain word is a type's name");
+    Names {
+        user: name("User"),
+        key: name("Key"),
+        team: name("Team"),
+        organization: name("Organization"),
+        role: name("Role"),
+        provider: name("Provider"),
+        model: name("Model"),
+        server: name("Server"),
+        tool: name("Tool"),
+        agent: name("Agent"),
+        action: name("Action"),
+    }
+});
+
+fn uid(of: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(of.clone(), EntityId::new(id))
+}
+
+fn entity(
+    uid: &EntityUid,
+    attributes: HashMap<String, RestrictedExpression>,
+    within: HashSet<EntityUid>,
+    tags: impl IntoIterator<Item = (String, RestrictedExpression)>,
+) -> Entity {
+    let made = Entity::new_with_tags(uid.clone(), attributes, within, tags);
+    // Only the evaluation of a function of an extension can fail, and there is none.
+    made.unwrap_or_else(|_| Entity::with_uid(uid.clone()))
+}
+
+fn attributes<const N: usize>(
+    attributes: [(&str, RestrictedExpression); N],
+) -> HashMap<String, RestrictedExpression> {
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn text(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}
+
+fn texts<'t>(list: impl Iterator<Item = &'t str>) -> RestrictedExpression {
+    RestrictedExpression::new_set(list.map(text))
+}
+
+/// A claim as a set of texts: a tag has one type, whatever the claim.
+fn of_claim(claim: &Claim) -> RestrictedExpression {
+    match claim {
+        Claim::Text(value) => texts(std::iter::once(value.as_str())),
+        Claim::Number(value) => texts(std::iter::once(value.to_string().as_str())),
+        Claim::Flag(value) => texts(std::iter::once(if *value { "true" } else { "false" })),
+        Claim::Texts(values) => texts(values.iter().map(String::as_str)),
+    }
+}

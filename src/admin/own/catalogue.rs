@@ -1,0 +1,96 @@
+//! `/admin/v1/models` and `/admin/v1/providers`: what the configuration serves. Read-only; no secret is in
+//! any answer.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::call::{Answer, Call, ok};
+use super::List;
+use crate::config::valid::{HttpVersion, Model, Provider};
+
+/// A model that callers can name.
+#[derive(Serialize, ToSchema)]
+pub struct ModelView {
+    pub id: String,
+    /// What all its targets speak: `openai`, `anthropic`.
+    pub dialect: &'static str,
+    /// Where it is served. Only shown to administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<TargetView>>,
+}
+
+/// One place where a model is served.
+#[derive(Serialize, ToSchema)]
+pub struct TargetView {
+    pub provider: String,
+    /// The model's name there.
+    pub model: String,
+    /// Its share of calls relative to the other targets.
+    pub weight: u32,
+}
+
+/// Somewhere that serves models.
+#[derive(Serialize, ToSchema)]
+pub struct ProviderView {
+    pub id: String,
+    pub dialect: &'static str,
+    pub base_url: String,
+    pub http_version: &'static str,
+    /// Whether calls carry a key.
+    pub has_key: bool,
+}
+
+/// The models that the actor may call; all, with their targets, for administrators.
+pub async fn models(call: Call) -> Answer {
+    call.query.finish()?;
+    let runtime = call.services.gateway.current();
+    let everything = call.actor.reach().is_none();
+    let allowed = |model: &&Model| {
+        everything
+            || call.actor.caller.as_ref().is_some_and(|caller| caller.models().allows(&model.name))
+    };
+    let items: Vec<ModelView> = runtime
+        .config
+        .models
+        .values()
+        .filter(allowed)
+        .map(|model| ModelView {
+            id: model.name.clone(),
+            dialect: model.dialect.name(),
+            targets: everything.then(|| targets(model)),
+        })
+        .collect();
+    let total = items.len() as u64;
+    Ok(ok(List { items, total, cursor: None }))
+}
+
+fn targets(model: &Model) -> Vec<TargetView> {
+    let view = |target: &crate::config::valid::Target| TargetView {
+        provider: target.provider.clone(),
+        model: target.model.clone(),
+        weight: target.weight,
+    };
+    model.targets.iter().map(view).collect()
+}
+
+pub async fn providers(call: Call) -> Answer {
+    call.query.finish()?;
+    let runtime = call.services.gateway.current();
+    let items: Vec<ProviderView> = runtime.config.providers.values().map(provider).collect();
+    let total = items.len() as u64;
+    Ok(ok(List { items, total, cursor: None }))
+}
+
+fn provider(provider: &Provider) -> ProviderView {
+    ProviderView {
+        id: provider.name.clone(),
+        dialect: provider.dialect.name(),
+        base_url: provider.base_url.to_string(),
+        http_version: match provider.http_version {
+            HttpVersion::Auto => "auto",
+            HttpVersion::H1 => "1.1",
+            HttpVersion::H2 => "2",
+        },
+        has_key: provider.api_key.is_some(),
+    }
+}

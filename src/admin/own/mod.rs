@@ -1,0 +1,70 @@
+//! Our own dialect of the admin API, under `/admin/v1`. Names are in snake case, times in RFC 3339, money
+//! is a decimal string of USD. A field that is not known is refused.
+
+pub mod audit;
+pub mod catalogue;
+pub mod config;
+pub mod keys;
+pub mod limits;
+pub mod members;
+pub mod organizations;
+pub mod policies;
+pub mod teams;
+pub mod users;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use super::input::{json, patch};
+use super::service::pages;
+use crate::stores::{Page, Paged};
+
+/// A part of a list.
+#[derive(Serialize, ToSchema)]
+pub struct List<T> {
+    /// The records, newest first.
+    pub items: Vec<T>,
+    /// How many there are in all.
+    pub total: u64,
+    /// Where the next part begins; absent in the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    fn of<R>(paged: Paged<R>, page: &Page, view: impl Fn(R) -> T) -> Self {
+        let cursor = pages::next(page, paged.items.len(), paged.total);
+        Self { items: paged.items.into_iter().map(view).collect(), total: paged.total, cursor }
+    }
+}
+
+/// The parameters of all lists.
+pub const PAGE: [(&str, &str); 2] =
+    [("limit", "Records of this part, 1 to 500; 50 unless given."), ("cursor", "Where to begin.")];
+
+/// Applies a merge patch (RFC 7396) to the writable fields of a record: `document` holds them as they are.
+///
+/// # Errors
+/// 422, where the result is not a `T`.
+fn patched<T: DeserializeOwned>(
+    document: &impl Serialize,
+    changes: &Map<String, Value>,
+) -> Result<T, ApiError> {
+    let Ok(Value::Object(mut whole)) = serde_json::to_value(document) else {
+        return Err(ApiError::internal());
+    };
+    patch::merge(&mut whole, changes.clone());
+    let text = serde_json::to_vec(&whole).map_err(|_| ApiError::internal())?;
+    json::strict(&text)
+}
+
+/// Refuses a change of a field that can't change.
+fn fixed(changes: &Map<String, Value>, field: &'static str) -> Result<(), ApiError> {
+    if changes.contains_key(field) {
+        return Err(ApiError::invalid(field, "can't be changed"));
+    }
+    Ok(())
+}

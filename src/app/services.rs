@@ -1,0 +1,119 @@
+//! What is opened once and outlives every generation of the configuration.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+use sluicegate_filters::identify::virtual_key::KeyHasher;
+use tokio::runtime::Handle;
+
+use crate::audit::{AuditError, AuditLog, AuditOptions};
+use crate::config::Secret;
+use crate::config::valid::{self, Config, Environment, SqlitePath};
+use crate::identity::jwks::{KeySets, Timing};
+use crate::identity::{self, Identity};
+use crate::stores::postgres::{PostgresOptions, PostgresStore};
+use crate::stores::sqlite::SqliteStore;
+use crate::stores::{Store, StoreError};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// Opened for the process, closed with it.
+pub struct Services {
+    /// Everything that `/metrics` shows.
+    pub metrics: Metrics,
+    /// One line a request.
+    pub access_log: AccessLog,
+    /// Where keys and their owners are kept, where that is configured.
+    pub store: Option<Arc<dyn Store>>,
+    /// Acts of administrators and refusals by policies.
+    pub audit: Arc<AuditLog>,
+    /// Who credentials belong to.
+    pub identity: Arc<Identity>,
+    /// Keys of issuers of tokens.
+    pub key_sets: KeySets,
+}
+
+/// A service that can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store of keys.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The audit log.
+    #[error("audit: {0}")]
+    Audit(#[from] AuditError),
+}
+
+impl Services {
+    /// Opens what `config` asks for. What must not live on a request's runtime lives on `io`.
+    ///
+    /// # Errors
+    /// What can't be opened: the process can't serve then.
+    pub async fn open(
+        config: &Config,
+        metrics: Metrics,
+        access_log: AccessLog,
+        io: &Handle,
+    ) -> Result<Self, OpenError> {
+        let audit = config.audit.as_ref().map(open_audit).transpose()?;
+        let store = open_store(config).await?;
+        let key_sets = KeySets::new(io.clone(), Timing::default());
+        let options = identity::Options {
+            hasher: hasher(config),
+            capacity: config.auth.keys.cache as u64,
+            stale_for: config.auth.keys.stale_for,
+            issuers: key_sets.changes(),
+        };
+        let identity = Identity::new(store.clone(), options, io.clone());
+        let audit = audit.unwrap_or_else(AuditLog::disabled);
+        Ok(Self { metrics, access_log, store, audit, identity, key_sets })
+    }
+}
+
+/// Hashes keys when no pepper is configured, which production does not allow. A key has 256 random
+/// bits, so its hash gives it away no more than with a secret pepper; what is lost is that a stolen
+/// store could be told from a made-up one.
+const DEVELOPMENT_PEPPER: &[u8] = b"sluicegate development pepper, not a secret";
+
+fn hasher(config: &Config) -> KeyHasher {
+    let bytes = |secret: &Secret| secret.value.expose_secret().as_bytes().to_vec();
+    let keys = &config.auth.keys;
+    let pepper = keys.pepper.as_ref().map_or_else(|| DEVELOPMENT_PEPPER.to_vec(), bytes);
+    KeyHasher::new(&pepper, keys.previous_pepper.as_ref().map(bytes).as_deref())
+}
+
+fn open_audit(config: &valid::Audit) -> Result<Arc<AuditLog>, AuditError> {
+    // A pod's name is its host's; several processes of one host differ in their number.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    AuditLog::open(&AuditOptions {
+        directory: config.directory.clone(),
+        segment_size: config.segment_size,
+        retention: config.retention,
+        fsync: true,
+        instance: format!("{}/{}", host.trim(), std::process::id()),
+    })
+}
+
+async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError> {
+    let store: Arc<dyn Store> = match &config.store {
+        None => return Ok(None),
+        Some(valid::Store::Sqlite { path: SqlitePath::Memory }) => {
+            Arc::new(SqliteStore::in_memory().await?)
+        }
+        Some(valid::Store::Sqlite { path: SqlitePath::File(path) }) => {
+            Arc::new(SqliteStore::open(path).await?)
+        }
+        Some(valid::Store::Postgres { url, max_connections, replica_url }) => {
+            let options = PostgresOptions {
+                url: url.value.clone(),
+                max_connections: *max_connections,
+                replica_url: replica_url.as_ref().map(|url| url.value.clone()),
+                production: config.environment == Environment::Production,
+            };
+            let store = PostgresStore::connect(&options).await?;
+            store.migrate().await?;
+            Arc::new(store)
+        }
+    };
+    Ok(Some(store))
+}
