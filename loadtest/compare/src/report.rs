@@ -164,7 +164,7 @@ pub(crate) fn table(rows: &[Row], rate: Option<f64>) -> String {
         let _ = writeln!(text, "v: over {} in the same round.", row.system.name());
     }
     if late {
-        text.push_str("!: did not keep the rate, so it was saturated.\n");
+        text.push_str("!: did not keep the rate: something was saturated.\n");
     }
     if saturated {
         text.push_str(
