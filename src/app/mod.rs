@@ -16,12 +16,12 @@ use sluicegate_filters::authorize::Policies;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use self::source::{Source, Sources};
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
+pub use self::source::{Source, Sources};
 use crate::audit::{self, AuditLog};
-use crate::config::valid::Config;
 use crate::config;
+use crate::config::valid::Config;
 use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
 use crate::identity::jwks::{KeySets, Timing};
@@ -75,10 +75,15 @@ impl Gateway {
     ///
     /// # Errors
     /// What keeps it from being served.
-    pub fn new(source: Source, sources: Sources, services: Services) -> Result<Arc<Self>, LoadError> {
+    pub fn new(
+        source: Source,
+        sources: Sources,
+        services: Services,
+    ) -> Result<Arc<Self>, LoadError> {
         let Services { metrics, access_log, store, audit, identity, key_sets } = services;
         let resolvers = Resolvers::default();
-        let tls = sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+        let tls =
+            sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
         let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
         metrics.config_in_force(runtime.generation, &runtime.hash);
         Ok(Arc::new(Self {

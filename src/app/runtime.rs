@@ -141,7 +141,8 @@ fn authorize(
         PolicyMode::Shadow => Mode::Shadow,
     };
     let world = config.models.iter().fold(World::default(), |world, (name, model)| {
-        let targets: Vec<_> = model.targets.iter().map(|target| target_of(config, target)).collect();
+        let targets: Vec<_> =
+            model.targets.iter().map(|target| target_of(config, target)).collect();
         world.with_model(name, &targets)
     });
     Authorize::new(policies.policies, mode, config.environment.name(), world, generation)
