@@ -131,3 +131,88 @@ impl Case {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sluicegate_filters::authorize::Source;
+
+    use super::*;
+
+    const POLICIES: &str = "@id(\"a\") permit(principal == User::\"alice\", action, resource);\n\
+                            @id(\"b\") forbid(principal, action, resource == Model::\"o3\");\n\
+                            @id(\"c\") forbid(principal == User::\"carol\", action, resource)\n\
+                            when { 9223372036854775807 + context.hour > 0 };";
+
+    fn failures(yaml: &str) -> Vec<String> {
+        let source = Source { file: "a.cedar", text: POLICIES };
+        let policies = Policies::parse(&[source], None).unwrap();
+        let outcome = parse("tests.yaml", yaml).unwrap().run(&policies);
+        assert_eq!(outcome.total, yaml.matches("name:").count());
+        outcome.failures.iter().map(Failure::to_string).collect()
+    }
+
+    fn case(name: &str, principal: &str, model: &str, expected: &str) -> String {
+        format!(
+            "  - name: {name}\n    ask: {{ principal: 'User::\"{principal}\"', action: messages, \
+             resource: {model} }}\n    expect: {expected}\n"
+        )
+    }
+
+    #[test]
+    fn expectations_that_are_met_are_not_mentioned() {
+        let yaml = "cases:\n".to_owned()
+            + &case("one", "alice", "gpt-4o", "allow\n    by: a")
+            + &case("two", "alice", "o3", "deny\n    by: b")
+            + &case("three", "bob", "gpt-4o", "deny")
+            + &case("four", "carol", "gpt-4o", "deny");
+        assert_eq!(failures(&yaml), [""; 0]);
+    }
+
+    #[test]
+    fn one_that_is_not_met_is_told_with_its_line_and_what_happened_instead() {
+        let yaml = "cases:\n".to_owned()
+            + &case("one", "alice", "gpt-4o", "deny")
+            + &case("two", "alice", "o3", "allow")
+            + &case("three", "alice", "o3", "deny\n    by: a")
+            + &case("four", "bob", "gpt-4o", "allow")
+            + &case("five", "carol", "gpt-4o", "allow")
+            + &case("six", "carol", "'Tool::\"x\"'", "deny");
+        let told = failures(&yaml);
+        let expected = [
+            "tests.yaml:2: one: allow, by `a`; expected deny",
+            "tests.yaml:5: two: deny, by `b`; expected allow",
+            "tests.yaml:8: three: deny, by `b`; expected by `a`",
+            "tests.yaml:12: four: deny, by no policy; expected allow",
+            "tests.yaml:15: five: deny, by no policy; expected allow; `c` failed: ",
+            "tests.yaml:18: six: `Tool::\"x\"` is no resource of `messages`",
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.starts_with(expected), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_where() {
+        for (yaml, line, says) in [
+            ("cases:\n  - name: x\n    expct: allow\n", 3, "expct"),
+            ("cases: [\n", 1, "unclosed"),
+            ("tests: []", 1, "tests"),
+            (
+                "cases:\n  - { name: x, ask: { principal: a, action: b, resource: c, ip: x }, expect: allow }",
+                2,
+                "ip",
+            ),
+            (
+                "cases:\n  - { name: x, ask: { principal: a, action: b, resource: c }, expect: maybe }",
+                2,
+                "maybe",
+            ),
+        ] {
+            let Problems(problems) = parse("tests.yaml", yaml).unwrap_err();
+            let told = problems[0].to_string();
+            assert_eq!((problems[0].line, problems.len()), (line, 1), "{told}");
+            assert!(told.contains(says) && told.lines().count() == 1, "{told}");
+        }
+    }
+}

@@ -132,7 +132,7 @@ impl Scenario {
         let wrong = || ScenarioError::Principal(self.principal.clone());
         let principal: EntityUid = self.principal.parse().map_err(|_| wrong())?;
         let name = principal.id().unescaped();
-        let (kind, user, key) = match (principal.type_name().basename(), name) {
+        let (kind, user, key) = match (principal.type_name().to_string().as_str(), name) {
             ("User", "anonymous") => (CallerKind::Anonymous, None, None),
             ("User", "master") => (CallerKind::Master, None, None),
             ("User", name) if self.key.is_some() => (CallerKind::Key, Some(name), self.key),
@@ -163,7 +163,7 @@ impl Scenario {
     fn resource_name(&self, action: Action) -> Result<String, ScenarioError> {
         let kind = action.resource_kind().name();
         match self.resource.parse::<EntityUid>() {
-            Ok(uid) if uid.type_name().basename() == kind => Ok(uid.id().unescaped().to_owned()),
+            Ok(uid) if uid.type_name().to_string() == kind => Ok(uid.id().unescaped().to_owned()),
             Err(_) if !self.resource.is_empty() && !self.resource.contains("::") => {
                 Ok(self.resource.clone())
             }
@@ -199,4 +199,94 @@ impl From<&Value> for Claim {
 
 fn action_names() -> String {
     Action::ALL.iter().map(|action| action.name()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use sluicegate_filters::authorize::Source;
+
+    use super::*;
+
+    fn allowed(policy: &str, scenario: &Scenario) -> bool {
+        let source = Source { file: "a.cedar", text: policy };
+        let policies = Policies::parse(&[source], None).unwrap();
+        scenario.explain(&policies, Timestamp::UNIX_EPOCH).unwrap().allowed
+    }
+
+    fn scenario(yaml: &str) -> Scenario {
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    fn error(yaml: &str) -> ScenarioError {
+        let policies = Policies::parse(&[], None).unwrap();
+        scenario(yaml).explain(&policies, Timestamp::UNIX_EPOCH).unwrap_err()
+    }
+
+    #[test]
+    fn everything_that_a_scenario_says_reaches_the_policies() {
+        let full = scenario(
+            "{ principal: 'User::\"alice\"', key: 00000000-0000-0000-0000-000000000001, team: red, \
+             organization: acme, roles: [reader], tags: [batch], \
+             claims: { level: 3, staff: true, office: Oslo, departments: [law, research] }, \
+             action: chat_completions, resource: gpt-4o, providers: [openai, claude], \
+             dialects: [openai, anthropic], \
+             context: { environment: staging, ip: 10.0.0.1, time: 2026-01-04T10:00:00Z, stream: true, \
+             estimated_tokens: 7, estimated_cost: 8 } }",
+        );
+        for condition in [
+            "principal == User::\"alice\" && principal.kind == \"key\"",
+            "principal has key && principal.key.id == \"00000000-0000-0000-0000-000000000001\"",
+            "principal in Team::\"red\" && principal in Organization::\"acme\"",
+            "principal.roles == [\"reader\"] && principal.tags == [\"batch\"]",
+            "principal.hasTag(\"level\") && principal.getTag(\"level\") == [\"3\"]",
+            "principal.hasTag(\"staff\") && principal.getTag(\"staff\") == [\"true\"]",
+            "principal.hasTag(\"office\") && principal.getTag(\"office\") == [\"Oslo\"]",
+            "principal.hasTag(\"departments\") && principal.getTag(\"departments\").contains(\"law\")",
+            "resource == Model::\"gpt-4o\" && resource in Provider::\"claude\"",
+            "resource.dialects == [\"openai\", \"anthropic\"]",
+            "context.environment == \"staging\" && context.ip == ip(\"10.0.0.1\")",
+            "context.weekday == 7 && context.hour == 10",
+            "context.stream && context.estimated_tokens == 7",
+            "context has estimated_cost && context.estimated_cost == 8",
+        ] {
+            let policy = format!(
+                "permit(principal, action in Action::\"infer\", resource) when {{ {condition} }};"
+            );
+            assert!(allowed(&policy, &full), "{condition}");
+        }
+    }
+
+    #[test]
+    fn tools_and_agents_can_be_asked_for() {
+        let tool = scenario(
+            "{ principal: 'Key::\"00000000-0000-0000-0000-000000000001\"', action: 'Action::\"call_tool\"', \
+             resource: 'Tool::\"search\"', server: github }",
+        );
+        let policy = "permit(principal is Key, action, resource in Server::\"github\");";
+        assert!(allowed(policy, &tool));
+        let agent =
+            scenario("{ principal: 'User::\"a\"', action: invoke_agent, resource: planner }");
+        assert!(allowed("permit(principal, action, resource == Agent::\"planner\");", &agent));
+    }
+
+    #[test]
+    fn what_could_never_be_asked_is_an_error() {
+        for principal in ["alice", "Team::\"red\"", "Key::\"x\"", "X::User::\"a\"", ""] {
+            let yaml = format!("{{ principal: '{principal}', action: messages, resource: x }}");
+            assert_eq!(error(&yaml), ScenarioError::Principal(principal.to_owned()));
+        }
+        let told = error("{ principal: 'User::\"a\"', action: infer, resource: x }").to_string();
+        assert!(told.contains("no action `infer`; there are chat_completions, "), "{told}");
+        for resource in ["Tool::\"x\"", "A::Model::\"x\"", "Model::x", ""] {
+            let yaml =
+                format!("{{ principal: 'User::\"a\"', action: messages, resource: '{resource}' }}");
+            let told = error(&yaml).to_string();
+            assert!(
+                told.ends_with("is no resource of `messages`: write Model::\"name\""),
+                "{told}"
+            );
+        }
+        let unknown = "{ principal: a, action: b, resource: c, colour: red }";
+        assert!(serde_saphyr::from_str::<Scenario>(unknown).is_err());
+    }
 }

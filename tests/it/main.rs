@@ -13,6 +13,7 @@ mod identity;
 mod jwt;
 mod leaving;
 mod limits;
+mod policies;
 mod reload;
 mod retries;
 mod stores;
