@@ -12,6 +12,7 @@
 //! | [`dialects`] | wire formats: peek, rewrite, event streams, usage, errors. Pure |
 //! | [`chat`] | what all dialects have in common. Pure |
 //! | [`config`] | from YAML to checked values |
+//! | [`policies`] | from a directory of Cedar files to policies, and tests of them |
 //! | [`admin`] | the administrator's and Prometheus's listeners |
 //! | [`telemetry`] | metrics and the access log |
 //! | [`audit`] | who did what, in a log that shows when it is changed |
@@ -27,6 +28,7 @@ pub mod config;
 pub mod dialects;
 pub mod edge;
 pub mod identity;
+pub mod policies;
 pub mod providers;
 pub mod proxy;
 pub mod routing;

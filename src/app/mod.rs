@@ -3,8 +3,8 @@
 
 pub mod runtime;
 pub mod services;
+pub mod source;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -12,14 +12,16 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
+use sluicegate_filters::authorize::Policies;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
+pub use self::source::{Source, Sources};
 use crate::audit::{self, AuditLog};
+use crate::config;
 use crate::config::valid::Config;
-use crate::config::{self, Env, Loaded, Problems};
 use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
 use crate::identity::jwks::{KeySets, Timing};
@@ -28,35 +30,6 @@ use crate::providers::resolve::Resolvers;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
-
-/// Where the configuration comes from, at start and at each reload.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A file.
-    File(PathBuf),
-    /// Text in the binary, with variables of its own: a demonstration.
-    Embedded {
-        /// Stands for the file in errors.
-        name: &'static str,
-        /// The YAML.
-        text: &'static str,
-        /// The variables.
-        env: Env,
-    },
-}
-
-impl Source {
-    /// Reads and checks it.
-    ///
-    /// # Errors
-    /// All that is wrong with it.
-    pub fn load(&self) -> Result<Loaded, Problems> {
-        match self {
-            Self::File(path) => config::load_file(path, &Env::from_process()),
-            Self::Embedded { name, text, env } => config::load_str(name, text, env),
-        }
-    }
-}
 
 /// The process: the present generation and what outlives all generations.
 pub struct Gateway {
@@ -102,11 +75,16 @@ impl Gateway {
     ///
     /// # Errors
     /// What keeps it from being served.
-    pub fn new(source: Source, loaded: Loaded, services: Services) -> Result<Arc<Self>, LoadError> {
+    pub fn new(
+        source: Source,
+        sources: Sources,
+        services: Services,
+    ) -> Result<Arc<Self>, LoadError> {
         let Services { metrics, access_log, store, audit, identity, key_sets } = services;
         let resolvers = Resolvers::default();
-        let tls = loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
-        let runtime = Runtime::build(loaded, 1, None, &resolvers, &key_sets)?;
+        let tls =
+            sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+        let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
         metrics.config_in_force(runtime.generation, &runtime.hash);
         Ok(Arc::new(Self {
             source,
@@ -191,23 +169,26 @@ impl Gateway {
 
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
         let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
-        let loaded = loaded
+        let sources = tokio::task::spawn_blocking(move || source.load()).await;
+        let sources = sources
             .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })??;
+        let loaded = &sources.loaded;
         let before = self.current();
         for change in config::diff(&before.config, &loaded.config) {
             if change.effect == config::Effect::Restart {
                 tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
             }
         }
-        let unchanged =
-            loaded.hash == before.hash && !secrets_differ(&before.config, &loaded.config);
+        let version = sources.policies.as_ref().map(|policies| policies.policies.version());
+        let unchanged = loaded.hash == before.hash
+            && version == before.pipeline.authorize.policies().map(Policies::version)
+            && !secrets_differ(&before.config, &loaded.config);
         let files = loaded.config.listeners.proxy.tls.clone();
         let generation = before.generation + 1;
         let next = (!unchanged)
             .then(|| {
                 let before = Some(&*before);
-                Runtime::build(loaded, generation, before, &self.resolvers, &self.key_sets)
+                Runtime::build(sources, generation, before, &self.resolvers, &self.key_sets)
             })
             .transpose()?;
         // Certificates change behind unchanged paths, so they are read anew in any case; after all
@@ -271,14 +252,14 @@ impl Gateway {
 ///
 /// # Errors
 /// What keeps it from being served.
-pub fn dry_run(loaded: Loaded) -> Result<(), LoadError> {
-    loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
+    sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;
     // A runtime that nobody drives: nothing is fetched.
     let key_sets = KeySets::new(io.handle().clone(), Timing::default());
-    Runtime::build(loaded, 1, None, &Resolvers::default(), &key_sets).map(drop)
+    Runtime::build(sources, 1, None, &Resolvers::default(), &key_sets).map(drop)
 }
 
 /// Whether a secret has another value behind the same reference.

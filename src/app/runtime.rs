@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use secrecy::ExposeSecret;
 use sluicegate_filters::Pipeline;
-use sluicegate_filters::authorize::Authorize;
+use sluicegate_filters::authorize::{self, Authorize, Mode, World};
 use sluicegate_filters::identify::jwt::Verifier;
 use sluicegate_filters::identify::{Accepts, Identify};
 use sluicegate_filters::screen::{
     Cors, CorsConfig, Framing, HeaderPolicy, Methods, Origins, RequestSize,
 };
 
-use crate::config::valid::Config;
+use super::source::Sources;
+use crate::config::valid::{self, Config, PolicyMode};
 use crate::config::{Loaded, Problems};
 use crate::dialects::{Dialect, models};
 use crate::identity::jwks::KeySets;
@@ -80,14 +81,15 @@ impl Runtime {
     /// Builds a generation after the one `before`. `resolvers` and `key_sets` keep what they know over
     /// reloads.
     pub(super) fn build(
-        loaded: Loaded,
+        sources: Sources,
         generation: u64,
         before: Option<&Self>,
         resolvers: &Resolvers,
         key_sets: &KeySets,
     ) -> Result<Self, LoadError> {
-        let Loaded { config, hash, .. } = loaded;
-        let pipeline = pipeline(&config)?;
+        let Sources { loaded: Loaded { config, hash, .. }, policies } = sources;
+        let authorize = authorize(&config, policies, generation);
+        let pipeline = pipeline(&config, authorize)?;
         let routes = Routes::build(&config, resolvers)?;
         let same = before.filter(|before| before.config.auth.jwt == config.auth.jwt);
         let tokens = match same {
@@ -126,7 +128,35 @@ fn tokens(
     Ok(Some(Arc::new(Tokens::new(verifier, keys, generation))))
 }
 
-fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
+fn authorize(
+    config: &Config,
+    policies: Option<crate::policies::Loaded>,
+    generation: u64,
+) -> Authorize {
+    let (Some(policies), Some(settings)) = (policies, &config.policies) else {
+        return Authorize::open();
+    };
+    let mode = match settings.mode {
+        PolicyMode::Enforce => Mode::Enforce,
+        PolicyMode::Shadow => Mode::Shadow,
+    };
+    let world = config.models.iter().fold(World::default(), |world, (name, model)| {
+        let targets: Vec<_> =
+            model.targets.iter().map(|target| target_of(config, target)).collect();
+        world.with_model(name, &targets)
+    });
+    Authorize::new(policies.policies, mode, config.environment.name(), world, generation)
+}
+
+fn target_of(config: &Config, target: &valid::Target) -> authorize::Target {
+    let dialect = config.providers.get(&target.provider).map(|provider| provider.dialect.name());
+    authorize::Target {
+        provider: target.provider.clone(),
+        dialect: dialect.unwrap_or_default().to_owned(),
+    }
+}
+
+fn pipeline(config: &Config, authorize: Authorize) -> Result<Pipeline, LoadError> {
     let refused =
         |path, error: &dyn ToString| LoadError::Filter { path, message: error.to_string() };
     let cors = &config.cors;
@@ -152,6 +182,6 @@ fn pipeline(config: &Config) -> Result<Pipeline, LoadError> {
             .map_err(|error| refused("request_headers.allow", &error))?,
         identify: Identify::new(config.auth.anonymous, key, accepts)
             .map_err(|error| refused("admin.master_key", &error))?,
-        authorize: Authorize::open(),
+        authorize,
     })
 }

@@ -8,8 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::USAGE;
-use crate::app::dry_run;
-use crate::config::{Env, load_file};
+use crate::app::{Source, Sources, dry_run};
 
 /// Options of `check`.
 #[derive(Args)]
@@ -24,15 +23,15 @@ pub struct Check {
 
 pub fn run(args: &Check) -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let (problems, warnings) = match load_file(&args.config, &Env::from_process()) {
-        Ok(loaded) => {
-            let warnings = json!(loaded.warnings);
-            for warning in &loaded.warnings {
+    let (problems, warnings) = match Source::File(args.config.clone()).load() {
+        Ok(sources) => {
+            let warnings = json!(sources.loaded.warnings);
+            for warning in &sources.loaded.warnings {
                 if !args.json {
                     eprintln!("warning: {warning}");
                 }
             }
-            (unservable(args, loaded), warnings)
+            (unservable(args, sources), warnings)
         }
         Err(problems) => {
             if !args.json {
@@ -54,8 +53,8 @@ pub fn run(args: &Check) -> ExitCode {
 }
 
 /// What only shows when the configuration is put to use: certificates, CA files.
-fn unservable(args: &Check, loaded: crate::config::Loaded) -> serde_json::Value {
-    match dry_run(loaded) {
+fn unservable(args: &Check, sources: Sources) -> serde_json::Value {
+    match dry_run(sources) {
         Ok(_) => json!([]),
         Err(error) => {
             let message = error.to_string();

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod jwt;
 mod keys;
+mod policy;
 mod serve;
 
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ enum Command {
     /// Check or show an audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Validate policies, explain what they decide, run their tests.
+    #[command(subcommand)]
+    Policy(Box<policy::Policy>),
 }
 
 /// Options of `serve`.
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Jwt(command) => jwt::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(&command),
+        Command::Policy(command) => policy::run(&command),
     }
 }
 

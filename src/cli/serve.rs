@@ -34,11 +34,11 @@ pub fn start(
     install_tracing();
     // Before anything makes a TLS configuration. An error means that it is installed already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let loaded = match source.load() {
-        Ok(loaded) => loaded,
+    let sources = match source.load() {
+        Ok(sources) => sources,
         Err(problems) => return complain(problems),
     };
-    for warning in &loaded.warnings {
+    for warning in &sources.loaded.warnings {
         tracing::warn!("{warning}");
     }
     let metrics = match Metrics::new() {
@@ -53,12 +53,12 @@ pub fn start(
         Ok(io) => io,
         Err(error) => return fail(error),
     };
-    let services = Services::open(&loaded.config, metrics, access_log, io.handle());
+    let services = Services::open(&sources.loaded.config, metrics, access_log, io.handle());
     let services = match io.block_on(services) {
         Ok(services) => services,
         Err(error) => return fail(error),
     };
-    let gateway = match Gateway::new(source, loaded, services) {
+    let gateway = match Gateway::new(source, sources, services) {
         Ok(gateway) => gateway,
         Err(error) => return complain(error),
     };

@@ -21,9 +21,6 @@ const POLL: Duration = Duration::from_secs(5);
 /// How often to look where it can: network file systems do not always.
 const SAFETY_NET: Duration = Duration::from_secs(60);
 
-/// Files of a directory that are looked at.
-const MAX_FILES: usize = 10_000;
-
 /// Keeps watching until dropped.
 pub struct Watcher {
     _system: Option<RecommendedWatcher>,
@@ -31,7 +28,7 @@ pub struct Watcher {
     _stop: Sender<Event>,
 }
 
-/// Watches the file at `path`, or the files in the directory at `path`. The receiver gets one message after each change of content, a burst
+/// Watches the file at `path`, or the policies in the directory at `path`. The receiver gets one message after each change of content, a burst
 /// of changes counting once; it says nothing of whether the file is valid. The file need not exist
 /// yet. Works with or without a tokio runtime.
 pub fn watch(path: impl Into<PathBuf>) -> (Watcher, mpsc::Receiver<()>) {
@@ -144,34 +141,17 @@ impl Content {
     }
 }
 
-/// SHA-256 of the file, as far as a configuration may be long; of a directory's files, with their names.
+/// SHA-256 of the file, as far as a configuration may be long; of a directory, what its policies are.
 fn hash(path: &Path) -> Option<[u8; 32]> {
     use std::io::Read as _;
 
     if path.is_dir() {
-        return hash_directory(path);
+        return crate::policies::fingerprint(path);
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(super::node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
     Some(Sha256::digest(&bytes).into())
-}
-
-fn hash_directory(directory: &Path) -> Option<[u8; 32]> {
-    let mut files: Vec<_> = std::fs::read_dir(directory)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_file())
-        .take(MAX_FILES)
-        .collect();
-    files.sort_unstable();
-    let mut all = Sha256::new();
-    for file in files {
-        all.update(file.as_os_str().as_encoded_bytes());
-        // A file that is being replaced has no hash for a moment; its event comes again.
-        all.update(hash(&file).unwrap_or_default());
-    }
-    Some(all.finalize().into())
 }
 
 #[cfg(test)]

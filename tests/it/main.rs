@@ -1,6 +1,7 @@
 //! The gateway as a process, real sockets, the simulated provider behind it. One binary for all.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should say where")]
 
+mod access;
 mod audit;
 mod basics;
 mod bodies;

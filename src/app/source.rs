@@ -1,0 +1,59 @@
+//! Where the configuration comes from, at start and at each reload, and all that belongs to it.
+
+use std::path::PathBuf;
+
+use crate::config::{self, Env, Loaded, Problems};
+use crate::policies;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Text in the binary, with variables of its own: a demonstration.
+    Embedded {
+        /// Stands for the file in errors.
+        name: &'static str,
+        /// The YAML.
+        text: &'static str,
+        /// The variables.
+        env: Env,
+    },
+}
+
+/// A checked configuration, and what it names that is read at the same time.
+#[derive(Debug)]
+pub struct Sources {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// Its policies, where it has any.
+    pub policies: Option<policies::Loaded>,
+}
+
+impl Source {
+    /// Reads and checks everything. Blocks on the disk.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(&self) -> Result<Sources, Problems> {
+        Sources::of(match self {
+            Self::File(path) => config::load_file(path, &Env::from_process()),
+            Self::Embedded { name, text, env } => config::load_str(name, text, env),
+        }?)
+    }
+}
+
+impl Sources {
+    /// Reads and checks what a configuration names. Blocks on the disk.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn of(mut loaded: Loaded) -> Result<Self, Problems> {
+        let directory = loaded.config.policies.as_ref().map(|policies| &policies.directory);
+        let policies = directory.map(|directory| policies::load(directory)).transpose()?;
+        if let Some(policies) = &policies {
+            loaded.warnings.extend(policies.warnings.iter().cloned());
+        }
+        Ok(Self { loaded, policies })
+    }
+}
