@@ -158,7 +158,7 @@ async fn of_user(
         within: team.map(|team| vec![team.to_owned()]),
         ..TeamFilter::default()
     };
-    let teams = services.store()?.teams(&filter, &Page { offset: 0, limit: TEAMS }).await?.items;
+    let teams = services.store()?.teams(&filter, &Page::at(0, TEAMS)).await?.items;
     let mut reach = Reach {
         user: Some(user.to_owned()),
         makes_keys: matches!(role, Some(UserRole::InternalUser | UserRole::ProxyAdmin)),

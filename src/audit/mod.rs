@@ -3,16 +3,16 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`event`] | what is recorded, in bounded size and without secrets |
-//! | [`line`] | a line of JSON that holds the hash of the line before |
-//! | [`records`] | what the log says of itself |
-//! | [`segment`] | one file while it is written |
-//! | [`files`] | the directory, and the ends of its segments |
-//! | [`queue`] | between those who record and the writer |
-//! | [`writer`] | the thread that writes, rotates and recovers |
-//! | [`retention`] | the end of old segments |
-//! | [`check`], [`verify`](mod@verify) | one segment, and all of them, against what was written |
-//! | [`read`] | the newest records, for people |
+//! | `event` | what is recorded, in bounded size and without secrets |
+//! | `line` | a line of JSON that holds the hash of the line before |
+//! | `records` | what the log says of itself |
+//! | `segment` | one file while it is written |
+//! | `files` | the directory, and the ends of its segments |
+//! | `queue` | between those who record and the writer |
+//! | `writer` | the thread that writes, rotates and recovers |
+//! | `retention` | the end of old segments |
+//! | `check`, `verify` | one segment, and all of them, against what was written |
+//! | `read` | the newest records, for people |
 //!
 //! The log is a directory of segments. Each is a hash chain, and its first record says how every other
 //! segment stood that no earlier one has seen end. So several processes, such as two during an

@@ -2,9 +2,9 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`entry`] | one issuer's keys and when to fetch them again |
-//! | [`fetch`] | gets a key set, from a URL or a file |
-//! | [`lifetime`] | how long an answer is fresh |
+//! | `entry` | one issuer's keys and when to fetch them again |
+//! | `fetch` | gets a key set, from a URL or a file |
+//! | `lifetime` | how long an answer is fresh |
 //!
 //! Keys are fetched in the background before they are out of date, so that no request waits for an
 //! issuer. One that names a key which is not known may ask for them at once: whoever asks meanwhile

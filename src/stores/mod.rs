@@ -195,19 +195,40 @@ impl RecordKind {
 }
 
 /// Which part of a list. Lists are ordered by `(created_at, id)`, newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Records to leave out from the start.
+    /// Only records after this place: what is added or taken away before it shifts nothing.
+    pub after: Option<Place>,
+    /// Records to leave out from there on.
     pub offset: u64,
     /// Records to give, 1 to 1000.
     pub limit: u32,
+}
+
+impl Page {
+    /// From `offset` on.
+    pub const fn at(offset: u64, limit: u32) -> Self {
+        Self { after: None, offset, limit }
+    }
+
+    /// What comes after `place`.
+    pub const fn after(place: Place, limit: u32) -> Self {
+        Self { after: Some(place), offset: 0, limit }
+    }
+}
+
+/// A record's place in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub created_at: i64,
+    pub id: String,
 }
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paged<T> {
     pub items: Vec<T>,
-    /// How many there are in all.
+    /// How many there are in all, those before the page included.
     pub total: u64,
 }
 

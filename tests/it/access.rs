@@ -27,6 +27,8 @@ struct Fixture {
     _provider: Simulator,
     issuer: Issuer,
     key: SigningKey,
+    /// Outlives the gateway.
+    audit: tempfile::TempDir,
     gateway: Gateway,
 }
 
@@ -40,16 +42,19 @@ impl Fixture {
         let mut config = Config::for_provider(provider.address());
         let url = issuer.url();
         let root = directory.path().display();
+        let audit = tempfile::tempdir().unwrap();
+        let log = audit.path().join("log");
+        let log = log.display();
         config.head = format!(
             "admin: {{ master_key: \"env:MASTER_KEY\" }}\n\
              auth:\n  jwt:\n    - issuer: \"{url}\"\n      audience: [sluicegate]\n      \
              jwks_url: \"{url}/jwks\"\n      algorithms: [ES256]\n      \
              claims: {{ user: sub, roles: roles, expose: [level] }}\n\
              policies: {{ directory: \"{root}\", mode: {mode} }}\n\
-             audit: {{ directory: \"{root}/audit\" }}\n"
+             audit: {{ directory: \"{log}\" }}\n"
         );
         let gateway = Gateway::start_in(directory, &config);
-        Self { _provider: provider, issuer, key, gateway }
+        Self { _provider: provider, issuer, key, audit, gateway }
     }
 
     fn token(&self, level: &str, roles: &[&str]) -> String {
@@ -113,7 +118,7 @@ async fn a_token_s_bearer_may_what_the_policies_permit_and_the_refusals_say_why(
         .metric("sluicegate_authorization_decisions_total", "refused_by_policy")
         .await;
     assert_eq!(decisions, 3.0);
-    let audit = fixture.gateway.root().join("audit");
+    let audit = fixture.audit.path().join("log");
     let log = fixture.gateway.stop().await;
     let refused: Vec<_> = log.iter().filter(|line| line["code"] == "policy_denied").collect();
     assert_eq!(refused.len(), 3);
@@ -177,7 +182,7 @@ async fn what_is_only_tried_out_refuses_nobody_and_is_written_down() {
     assert_eq!(fixture.chat(&token, true).await.status, 200);
     let metric = "sluicegate_authorization_decisions_total";
     assert_eq!(fixture.gateway.metric(metric, "shadow_refused").await, 1.0);
-    let audit = fixture.gateway.root().join("audit");
+    let audit = fixture.audit.path().join("log");
     let log = fixture.gateway.stop().await;
     assert_eq!(log.last().unwrap()["permitted"], false);
     let shadow = records(&audit).into_iter().find(|record| record["kind"] == "policy_shadow");

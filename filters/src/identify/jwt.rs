@@ -8,11 +8,11 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`parts`] | takes a token apart |
-//! | [`keys`] | an issuer's key set |
-//! | [`times`] | when a token is valid |
-//! | [`claims`] | who the caller is |
-//! | [`error`] | why a token is refused |
+//! | `parts` | takes a token apart |
+//! | `keys` | an issuer's key set |
+//! | `times` | when a token is valid |
+//! | `claims` | who the caller is |
+//! | `error` | why a token is refused |
 //!
 //! This is pure: keys and the time are given. Fetching keys, and remembering tokens that have been
 //! verified, is for others. Who remembers them should do so by the whole token: an ECDSA signature can

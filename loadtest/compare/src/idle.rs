@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::ledger;
-use crate::load;
+use crate::load::{self, Load};
 use crate::procfs::open_files_limit;
 use crate::reply::{self, ReplyError};
-use crate::service::{Proxy, Service, Setup};
+use crate::service::{Service, Setup};
+use crate::system::System;
 use crate::workload::{Workload, stalled_stream};
 
 /// Streams that are opened at the same time.
@@ -26,9 +27,10 @@ const SPARE_FILES: u64 = 100;
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One proxy's memory, in bytes.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct IdleFigures {
-    pub(crate) proxy: Proxy,
+    #[serde(rename = "proxy")]
+    pub(crate) system: System,
     pub(crate) streams: u32,
     /// After a short load, without connections.
     pub(crate) rss_before: u64,
@@ -39,13 +41,13 @@ pub(crate) struct IdleFigures {
     pub(crate) bytes_per_stream: f64,
 }
 
-/// Opens `streams` stalled streams through each proxy.
+/// Opens `streams` stalled streams through each system.
 ///
 /// # Errors
 /// When something does not start, a stream does not open, or a stream outlives its client.
 pub(crate) async fn measure(
     streams: u32,
-    proxies: &[Proxy],
+    systems: &[System],
     setup: &Setup,
 ) -> Result<Vec<IdleFigures>, Failure> {
     let (needed, limit) = (u64::from(streams) + SPARE_FILES, open_files_limit()?);
@@ -53,35 +55,37 @@ pub(crate) async fn measure(
         return Err(Failure::OpenFiles { needed, limit });
     }
     let mut figures = Vec::new();
-    for proxy in proxies {
+    for system in systems {
         // Each with a provider of its own: nobody's leftovers count for the next.
         let simulator = Service::simulator(setup).await?;
-        if let Some(service) = Service::proxy(*proxy, simulator.address, setup).await? {
-            figures.push(measure_one(*proxy, &service, simulator.address, streams).await?);
+        if let Some(service) = Service::system(system, simulator.address, setup).await? {
+            figures.push(measure_one(system, &service, simulator.address, streams).await?);
         }
     }
     Ok(figures)
 }
 
 async fn measure_one(
-    proxy: Proxy,
+    system: &System,
     service: &Service,
     simulator: SocketAddr,
     streams: u32,
 ) -> Result<IdleFigures, Failure> {
     let failure = |source| Failure::Measurement {
-        proxy: proxy.name(),
+        proxy: system.name().to_owned(),
         workload: "idle streams",
         source,
         log: format!("\n{}", service.last_words()),
     };
     let processes = service.processes()?;
-    let warm_up = Workload::Stream.request(service.address, proxy.wants_credential()).into();
-    load::run(service.address, warm_up, 8, Duration::from_millis(300)).await.map_err(failure)?;
+    let request = Workload::Stream.request(service.address, system.credential()).into();
+    let warm_up =
+        Load { connections: 8, duration: Duration::from_millis(300), rate: None, request };
+    load::run(service.address, warm_up).await.map_err(failure)?;
     let aborted_before = ledger::read(simulator).await.map_err(failure)?.aborted;
     let rss_before = processes.rss()?;
 
-    let request = stalled_stream(service.address, proxy.wants_credential());
+    let request = stalled_stream(service.address, system.credential());
     let open = open(service.address, request.into(), streams).await.map_err(failure)?;
     let rss_during = processes.rss()?;
 
@@ -100,7 +104,7 @@ async fn measure_one(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(IdleFigures {
-        proxy,
+        system: system.clone(),
         streams,
         rss_before,
         rss_during,

@@ -12,6 +12,7 @@ mod reply;
 mod report;
 mod rounds;
 mod service;
+mod system;
 mod workload;
 
 use std::fs;
@@ -27,6 +28,7 @@ use sluicegate_simulator::{Options, Simulator};
 use crate::reply::ReplyError;
 use crate::rounds::Plan;
 use crate::service::{Proxy, Setup, StartError};
+use crate::system::{System, Variant};
 use crate::workload::Workload;
 
 /// Compares Sluicegate with bare Pingora, nginx and a direct connection within one run.
@@ -51,6 +53,13 @@ struct Arguments {
     /// Only these proxies. Bare Pingora is always measured: the ratios need it.
     #[arg(long, value_delimiter = ',')]
     proxies: Vec<Proxy>,
+    /// The gateway under a configuration of yours, as name=FILE or name=FILE,CREDENTIAL; may be repeated. The
+    /// file finds COMPARE_LISTEN, COMPARE_UPSTREAM, COMPARE_THREADS and COMPARE_DIRECTORY (its own) as variables.
+    #[arg(long = "variant", value_name = "NAME=FILE,CREDENTIAL")]
+    variants: Vec<Variant>,
+    /// Send so many requests a second to each instead of as many as go through.
+    #[arg(long, value_parser = positive)]
+    rate: Option<f64>,
     /// Open so many stalled streams instead, and report the memory of each.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     idle_streams: Option<u32>,
@@ -83,7 +92,7 @@ enum Failure {
     Start(#[from] StartError),
     #[error("{proxy}, workload {workload}: {source}{log}")]
     Measurement {
-        proxy: &'static str,
+        proxy: String,
         workload: &'static str,
         source: ReplyError,
         /// The end of the proxy's output, on a line of its own.
@@ -92,9 +101,11 @@ enum Failure {
     #[error(
         "{proxy}, workload {workload}: {replies} replies, but the provider saw {served} requests"
     )]
-    Unforwarded { proxy: &'static str, workload: &'static str, replies: u64, served: u64 },
-    #[error("{0} does not exist; build it, or name another")]
-    NoProgram(PathBuf),
+    Unforwarded { proxy: String, workload: &'static str, replies: u64, served: u64 },
+    #[error("{0} does not exist; build or write it, or name another")]
+    NoFile(PathBuf),
+    #[error("two variants are called `{0}`; give each a name of its own")]
+    SameName(String),
     #[error("{needed} open files are needed, {limit} are allowed; see `ulimit -n`")]
     OpenFiles { needed: u64, limit: u64 },
     #[error("the simulator saw {seen} of {expected} streams end after their clients had left")]
@@ -122,14 +133,14 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         // The bare proxy beside it is built alike, and many times slower than it would be.
         eprintln!("built without optimisation: these figures and ratios mean nothing");
     }
-    let proxies = proxies(arguments)?;
-    let setup = setup(arguments, &proxies)?;
+    let systems = systems(arguments)?;
+    let setup = setup(arguments, &systems)?;
     if let Some(cpus) = &arguments.load_cpus {
         pin_self(cpus)?;
     }
     let mut out = io::stdout().lock();
     let json = if let Some(streams) = arguments.idle_streams {
-        let figures = idle::measure(streams, &proxies, &setup).await?;
+        let figures = idle::measure(streams, &systems, &setup).await?;
         writeln!(out, "{}", report::idle_table(&figures))?;
         serde_json::to_vec_pretty(&figures)
     } else {
@@ -140,12 +151,13 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
             duration: arguments.seconds,
             connections: arguments.connections as usize,
             workloads: workloads.filter(chosen).collect(),
-            proxies,
+            systems,
+            rate: arguments.rate,
         };
         let measurements = rounds::measure(&plan, &setup).await?;
         let rows = report::rows(&measurements);
-        writeln!(out, "{}", report::table(&rows))?;
-        serde_json::to_vec_pretty(&report::Document::new(&rows, &measurements))
+        writeln!(out, "{}", report::table(&rows, plan.rate))?;
+        serde_json::to_vec_pretty(&report::Document::new(plan.rate, &rows, &measurements))
     };
     if let Some(path) = &arguments.json {
         fs::write(path, json.map_err(io::Error::from)?)?;
@@ -159,8 +171,8 @@ async fn serve_simulator(address: SocketAddr) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-/// The chosen proxies, without nginx where it is not installed.
-fn proxies(arguments: &Arguments) -> Result<Vec<Proxy>, Failure> {
+/// The chosen proxies, without nginx where it is not installed, and the variants.
+fn systems(arguments: &Arguments) -> Result<Vec<System>, Failure> {
     let chosen = |proxy: &Proxy| {
         arguments.proxies.is_empty()
             || arguments.proxies.contains(proxy)
@@ -171,13 +183,22 @@ fn proxies(arguments: &Arguments) -> Result<Vec<Proxy>, Failure> {
         eprintln!("nginx is not installed: left out");
         proxies.retain(|proxy| *proxy != Proxy::Nginx);
     }
-    Ok(proxies)
+    let mut systems: Vec<_> = proxies.into_iter().map(System::plain).collect();
+    for (position, variant) in arguments.variants.iter().enumerate() {
+        existing(&variant.config)?;
+        let system = System::variant(position, variant.clone());
+        if systems.iter().any(|other| other.name() == system.name()) {
+            return Err(Failure::SameName(system.name().to_owned()));
+        }
+        systems.push(system);
+    }
+    Ok(systems)
 }
 
-fn setup(arguments: &Arguments, proxies: &[Proxy]) -> Result<Setup, Failure> {
+fn setup(arguments: &Arguments, systems: &[System]) -> Result<Setup, Failure> {
     let beside = std::env::current_exe()?.with_file_name("bare-pingora");
     let bare_pingora = arguments.bare_pingora.clone().unwrap_or(beside);
-    let gateway = proxies.contains(&Proxy::Sluicegate);
+    let gateway = systems.iter().any(|system| system.proxy == Proxy::Sluicegate);
     Ok(Setup {
         threads: arguments.threads,
         bare_pingora: existing(&bare_pingora)?,
@@ -193,7 +214,7 @@ fn setup(arguments: &Arguments, proxies: &[Proxy]) -> Result<Setup, Failure> {
 
 /// The whole path: processes are started in directories of their own.
 fn existing(path: &Path) -> Result<PathBuf, Failure> {
-    path.canonicalize().map_err(|_| Failure::NoProgram(path.to_owned()))
+    path.canonicalize().map_err(|_| Failure::NoFile(path.to_owned()))
 }
 
 fn pin_self(cpus: &str) -> io::Result<()> {
@@ -211,6 +232,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     if duration.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(duration) }
 }
 
+fn positive(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 1.0);
+    number.ok_or("must be a number of at least 1")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +252,33 @@ mod tests {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         for wrong in ["0", "-1", "inf", "NaN", "x"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn variants_join_the_chosen_proxies() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        fs::write(&file, "").unwrap();
+        let parse = |names: &[&str]| {
+            let variants = names.iter().map(|name| format!("--variant={name}={}", file.display()));
+            let fixed = ["x", "--proxies=direct"].map(str::to_owned);
+            systems(&Arguments::parse_from(fixed.into_iter().chain(variants)))
+        };
+        let chosen = parse(&["key", "jwt"]).unwrap();
+        let names: Vec<_> = chosen.iter().map(System::name).collect();
+        assert_eq!(names, ["direct", "pingora", "key", "jwt"]);
+        assert!(chosen[2].is_first_variant());
+        assert!(matches!(parse(&["key", "key"]), Err(Failure::SameName(name)) if name == "key"));
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(parse(&["key"]), Err(Failure::NoFile(_))));
+    }
+
+    #[test]
+    fn rates_are_positive_numbers() {
+        assert_eq!(positive("1500"), Ok(1500.0));
+        for wrong in ["0", "-1", "inf", "NaN", "x"] {
+            assert!(positive(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The rounds: each proxy in turn, so that a slow moment of the machine meets all of them alike.
+//! The rounds: each system in turn, so that a slow moment of the machine meets all of them alike.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::Failure;
 use crate::ledger;
-use crate::load;
+use crate::load::{self, Load};
 use crate::procfs::Processes;
-use crate::service::{Proxy, Service, Setup};
+use crate::service::{Service, Setup};
+use crate::system::System;
 use crate::workload::Workload;
 
 /// Load before each measurement, to fill pools and caches.
@@ -24,15 +24,18 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     pub(crate) connections: usize,
     pub(crate) workloads: Vec<Workload>,
-    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) systems: Vec<System>,
+    /// Requests a second; as many as go through if there is none.
+    pub(crate) rate: Option<f64>,
 }
 
-/// One proxy under one workload in one round.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// One system under one workload in one round.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measurement {
     pub(crate) round: u32,
     pub(crate) workload: Workload,
-    pub(crate) proxy: Proxy,
+    #[serde(rename = "proxy")]
+    pub(crate) system: System,
     pub(crate) requests: usize,
     pub(crate) requests_per_second: f64,
     pub(crate) p50_us: f64,
@@ -57,9 +60,9 @@ pub(crate) async fn measure(plan: &Plan, setup: &Setup) -> Result<Vec<Measuremen
     let provider = Provider { address: simulator.address, processes: simulator.processes()? };
     let generator = Processes::of_this_program()?;
     let mut subjects = Vec::new();
-    for proxy in &plan.proxies {
-        let service = Service::proxy(*proxy, simulator.address, setup).await?;
-        subjects.push(Subject::new(*proxy, service, simulator.address)?);
+    for system in &plan.systems {
+        let service = Service::system(system, simulator.address, setup).await?;
+        subjects.push(Subject::new(system.clone(), service, simulator.address)?);
     }
     let mut measurements = Vec::new();
     for round in 0..plan.rounds {
@@ -84,13 +87,17 @@ struct Provider {
 
 /// A proxy that runs, or the simulator itself.
 struct Subject {
-    proxy: Proxy,
+    system: System,
     address: SocketAddr,
     running: Option<(Service, Processes)>,
 }
 
 impl Subject {
-    fn new(proxy: Proxy, service: Option<Service>, upstream: SocketAddr) -> Result<Self, Failure> {
+    fn new(
+        system: System,
+        service: Option<Service>,
+        upstream: SocketAddr,
+    ) -> Result<Self, Failure> {
         let running = match service {
             Some(service) => {
                 let processes = service.processes()?;
@@ -99,7 +106,7 @@ impl Subject {
             None => None,
         };
         let address = running.as_ref().map_or(upstream, |(service, _)| service.address);
-        Ok(Self { proxy, address, running })
+        Ok(Self { system, address, running })
     }
 
     async fn measure(
@@ -110,24 +117,25 @@ impl Subject {
         provider: &Provider,
         generator: &Processes,
     ) -> Result<Measurement, Failure> {
-        let request: Arc<[u8]> =
-            workload.request(self.address, self.proxy.wants_credential()).into();
+        let load = Load {
+            request: workload.request(self.address, self.system.credential()).into(),
+            connections: plan.connections,
+            duration: plan.duration,
+            rate: plan.rate,
+        };
         let failure = |source| Failure::Measurement {
-            proxy: self.proxy.name(),
+            proxy: self.system.name().to_owned(),
             workload: workload.name(),
             source,
             log: self.last_words(),
         };
-        load::run(self.address, Arc::clone(&request), plan.connections, WARM_UP)
-            .await
-            .map_err(failure)?;
+        let warm_up = Load { duration: WARM_UP, ..load.clone() };
+        load::run(self.address, warm_up).await.map_err(failure)?;
         let served_before = ledger::read(provider.address).await.map_err(failure)?.requests;
         let provider_before = provider.processes.cpu()?;
         let generator_before = generator.cpu()?;
         let cpu_before = self.cpu()?;
-        let sample = load::run(self.address, request, plan.connections, plan.duration)
-            .await
-            .map_err(failure)?;
+        let sample = load::run(self.address, load).await.map_err(failure)?;
         let cpu = self.cpu()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         let generator_cpu = generator.cpu()?.saturating_sub(generator_before);
         let provider_cpu = provider.processes.cpu()?.saturating_sub(provider_before);
@@ -137,14 +145,14 @@ impl Subject {
         // One request each, no more and no less: a proxy that answers by itself, or asks twice, would
         // not be measured at the same work.
         if served != replies {
-            let (proxy, workload) = (self.proxy.name(), workload.name());
+            let (proxy, workload) = (self.system.name().to_owned(), workload.name());
             return Err(Failure::Unforwarded { proxy, workload, replies, served });
         }
         let thousands = sample.requests() as f64 / 1000.0;
         Ok(Measurement {
             round,
             workload,
-            proxy: self.proxy,
+            system: self.system.clone(),
             requests: sample.requests(),
             requests_per_second: sample.rate(),
             p50_us: sample.latency(0.5),

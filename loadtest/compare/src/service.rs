@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::procfs::Processes;
+use crate::system::System;
 
 /// How long a process may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -44,12 +45,6 @@ impl Proxy {
             Self::Sluicegate => "sluicegate",
         }
     }
-
-    /// Whether requests carry a credential. The gateway has its own for the provider, and is
-    /// configured to let anyone in.
-    pub(crate) fn wants_credential(self) -> bool {
-        self != Self::Sluicegate
-    }
 }
 
 /// How processes are started.
@@ -74,7 +69,7 @@ pub(crate) enum StartError {
     #[error("{name}: {source}")]
     Io {
         /// The process.
-        name: &'static str,
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -82,7 +77,7 @@ pub(crate) enum StartError {
     #[error("{name} does not listen; its last words: {log}")]
     Silent {
         /// The process.
-        name: &'static str,
+        name: String,
         /// The end of its output.
         log: String,
     },
@@ -93,7 +88,7 @@ pub(crate) enum StartError {
 pub(crate) struct Service {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    name: &'static str,
+    name: String,
     child: Child,
     directory: TempDir,
 }
@@ -107,47 +102,25 @@ impl Service {
         let name = "simulator";
         Self::start(name, setup.load_cpus.as_deref(), |address, _| {
             let program = std::env::current_exe()?;
-            Ok((program, vec!["--serve-simulator".to_owned(), address.to_string()]))
+            Ok(Launch::new(program, ["--serve-simulator".to_owned(), address.to_string()]))
         })
         .await
     }
 
-    /// Starts a proxy before `upstream`. `None` for [`Proxy::Direct`].
+    /// Starts a system before `upstream`. `None` for [`Proxy::Direct`].
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) async fn proxy(
-        proxy: Proxy,
+    pub(crate) async fn system(
+        system: &System,
         upstream: SocketAddr,
         setup: &Setup,
     ) -> Result<Option<Self>, StartError> {
-        if proxy == Proxy::Direct {
+        if system.proxy == Proxy::Direct {
             return Ok(None);
         }
-        let threads = setup.threads;
-        let command = |address: SocketAddr, directory: &Path| match proxy {
-            Proxy::Direct | Proxy::Pingora => Ok((
-                setup.bare_pingora.clone(),
-                vec![
-                    format!("--listen={address}"),
-                    format!("--upstream={upstream}"),
-                    format!("--threads={threads}"),
-                ],
-            )),
-            Proxy::Nginx => {
-                let file = directory.join("nginx.conf");
-                fs::write(&file, nginx_config(address, upstream, threads, directory))?;
-                let arguments = ["-p", &text(directory), "-c", &text(&file)];
-                Ok((PathBuf::from("nginx"), arguments.map(str::to_owned).to_vec()))
-            }
-            Proxy::Sluicegate => {
-                let file = directory.join("sluicegate.yaml");
-                fs::write(&file, sluicegate_config(address, upstream, threads))?;
-                let arguments = ["serve", "--config", &text(&file)];
-                Ok((setup.sluicegate.clone(), arguments.map(str::to_owned).to_vec()))
-            }
-        };
-        Self::start(proxy.name(), setup.proxy_cpus.as_deref(), command).await.map(Some)
+        let launch = |listen, directory: &Path| launch(system, listen, upstream, setup, directory);
+        Self::start(system.name(), setup.proxy_cpus.as_deref(), launch).await.map(Some)
     }
 
     /// The process and its children.
@@ -166,16 +139,16 @@ impl Service {
     }
 
     async fn start(
-        name: &'static str,
+        name: &str,
         cpus: Option<&str>,
-        command: impl FnOnce(SocketAddr, &Path) -> io::Result<(PathBuf, Vec<String>)>,
+        launch: impl FnOnce(SocketAddr, &Path) -> io::Result<Launch>,
     ) -> Result<Self, StartError> {
-        let io = |source| StartError::Io { name, source };
+        let io = |source| StartError::Io { name: name.to_owned(), source };
         let directory = tempfile::Builder::new().prefix("compare-").tempdir().map_err(io)?;
         let address = free_address().map_err(io)?;
-        let (program, arguments) = command(address, directory.path()).map_err(io)?;
-        let child = spawn(&program, &arguments, cpus, directory.path()).map_err(io)?;
-        let mut service = Self { address, name, child, directory };
+        let launch = launch(address, directory.path()).map_err(io)?;
+        let child = spawn(&launch, cpus, directory.path()).map_err(io)?;
+        let mut service = Self { address, name: name.to_owned(), child, directory };
         service.listens().await?;
         Ok(service)
     }
@@ -186,7 +159,7 @@ impl Service {
         while TcpStream::connect(self.address).await.is_err() {
             let ended = self.child.try_wait().is_ok_and(|status| status.is_some());
             if ended || start.elapsed() > START_TIMEOUT {
-                return Err(StartError::Silent { name: self.name, log: self.last_words() });
+                return Err(StartError::Silent { name: self.name.clone(), log: self.last_words() });
             }
             // There is no event to wait for: the processes have nothing in common that tells.
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -211,13 +184,65 @@ impl Drop for Service {
     }
 }
 
-/// Starts a program by a shell, which lifts the limit of open files first.
-fn spawn(
-    program: &Path,
-    arguments: &[String],
-    cpus: Option<&str>,
+/// A program and what it is given.
+struct Launch {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Launch {
+    fn new(program: PathBuf, arguments: impl IntoIterator<Item = String>) -> Self {
+        Self { program, arguments: arguments.into_iter().collect(), environment: Vec::new() }
+    }
+}
+
+fn launch(
+    system: &System,
+    listen: SocketAddr,
+    upstream: SocketAddr,
+    setup: &Setup,
     directory: &Path,
-) -> io::Result<Child> {
+) -> io::Result<Launch> {
+    let threads = setup.threads;
+    match (system.proxy, &system.variant) {
+        (Proxy::Sluicegate, Some(variant)) => {
+            let file = variant.config.canonicalize()?;
+            let arguments = ["serve".to_owned(), "--config".to_owned(), text(&file)];
+            let mut launch = Launch::new(setup.sluicegate.clone(), arguments);
+            launch.environment = vec![
+                ("COMPARE_LISTEN", listen.to_string()),
+                ("COMPARE_UPSTREAM", upstream.to_string()),
+                ("COMPARE_THREADS", threads.to_string()),
+                ("COMPARE_DIRECTORY", file.parent().map(text).unwrap_or_default()),
+            ];
+            Ok(launch)
+        }
+        (Proxy::Sluicegate, None) => {
+            let file = directory.join("sluicegate.yaml");
+            fs::write(&file, sluicegate_config(listen, upstream, threads))?;
+            let arguments = ["serve".to_owned(), "--config".to_owned(), text(&file)];
+            Ok(Launch::new(setup.sluicegate.clone(), arguments))
+        }
+        (Proxy::Nginx, _) => {
+            let file = directory.join("nginx.conf");
+            fs::write(&file, nginx_config(listen, upstream, threads, directory))?;
+            let arguments = ["-p", &text(directory), "-c", &text(&file)].map(str::to_owned);
+            Ok(Launch::new(PathBuf::from("nginx"), arguments))
+        }
+        (Proxy::Direct | Proxy::Pingora, _) => {
+            let arguments = [
+                format!("--listen={listen}"),
+                format!("--upstream={upstream}"),
+                format!("--threads={threads}"),
+            ];
+            Ok(Launch::new(setup.bare_pingora.clone(), arguments))
+        }
+    }
+}
+
+/// Starts a program by a shell, which lifts the limit of open files first.
+fn spawn(launch: &Launch, cpus: Option<&str>, directory: &Path) -> io::Result<Child> {
     let log = File::create(directory.join("log"))?;
     let mut command = Command::new("sh");
     command
@@ -226,7 +251,8 @@ fn spawn(
     if let Some(cpus) = cpus {
         command.args(["taskset", "-c", cpus]);
     }
-    command.arg(program).args(arguments);
+    command.arg(&launch.program).args(&launch.arguments);
+    command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command.current_dir(directory).stdin(Stdio::null());
     // Standard output may be an access log, whose cost is the writer's; it is not read.
     command.stdout(Stdio::null()).stderr(log).spawn()

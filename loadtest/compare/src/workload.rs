@@ -35,8 +35,8 @@ impl Workload {
         }
     }
 
-    /// The request's bytes. `credential` is sent where the peer wants one.
-    pub(crate) fn request(self, host: SocketAddr, credential: bool) -> Vec<u8> {
+    /// The request's bytes. `credential` is sent as a bearer token.
+    pub(crate) fn request(self, host: SocketAddr, credential: Option<&str>) -> Vec<u8> {
         match self {
             Self::Small => chat(host, credential, "Say hello.", ""),
             Self::Prompt => chat(host, credential, &"word ".repeat(PROMPT_BYTES / 5), ""),
@@ -49,16 +49,17 @@ impl Workload {
 }
 
 /// A stream that sends one event and then nothing more.
-pub(crate) fn stalled_stream(host: SocketAddr, credential: bool) -> Vec<u8> {
+pub(crate) fn stalled_stream(host: SocketAddr, credential: Option<&str>) -> Vec<u8> {
     chat(host, credential, "Say hello.", r#","stream":true,"user":"fault=stall,after=1""#)
 }
 
 /// A chat request; `rest` is JSON for the end of its object. The simulator takes its settings from
 /// `user`, which any proxy passes on.
-fn chat(host: SocketAddr, credential: bool, prompt: &str, rest: &str) -> Vec<u8> {
+fn chat(host: SocketAddr, credential: Option<&str>, prompt: &str, rest: &str) -> Vec<u8> {
     let body =
         format!(r#"{{"model":"sim-1","messages":[{{"role":"user","content":"{prompt}"}}]{rest}}}"#);
-    let authorization = if credential { "authorization: Bearer sk-compare\r\n" } else { "" };
+    let authorization = credential
+        .map_or_else(String::new, |credential| format!("authorization: Bearer {credential}\r\n"));
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\n{authorization}\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -74,8 +75,9 @@ mod tests {
     #[test]
     fn bodies_are_json_of_the_announced_length() {
         let host = SocketAddr::from(([127, 0, 0, 1], 80));
-        let mut requests: Vec<_> = Workload::ALL.iter().map(|w| w.request(host, true)).collect();
-        requests.push(stalled_stream(host, false));
+        let mut requests: Vec<_> =
+            Workload::ALL.iter().map(|w| w.request(host, Some("sk-1"))).collect();
+        requests.push(stalled_stream(host, None));
         for request in requests {
             let text = String::from_utf8(request).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();

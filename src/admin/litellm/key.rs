@@ -138,7 +138,7 @@ pub async fn list(mut call: Call) -> Answer {
     };
     let whole = call.query.flag("return_full_object")?.unwrap_or(false);
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
-    let asked = Page { offset: u64::from(page - 1) * u64::from(size), limit: size };
+    let asked = Page::at(u64::from(page - 1) * u64::from(size), size);
     let paged = keys::list(&call.services, &call.actor, filter, &asked).await?;
     let items: Vec<Value> = paged
         .items
@@ -183,7 +183,7 @@ pub async fn delete(call: Call) -> Answer {
     }
     for alias in aliases {
         let filter = KeyFilter { alias: Some(alias.clone()), ..KeyFilter::default() };
-        let page = Page { offset: 0, limit: 1 };
+        let page = Page::at(0, 1);
         let key = keys::list(&call.services, &call.actor, filter, &page).await?.items.pop();
         found.push((alias, key.ok_or_else(|| ApiError::not_found("key"))?));
     }

@@ -45,7 +45,7 @@ pub async fn info(mut call: Call) -> Answer {
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
     let organization: Organization = get(&call.services, &call.actor, &id).await?;
     let filter = TeamFilter { organization: Some(id), ..TeamFilter::default() };
-    let page = Page { offset: 0, limit: PART };
+    let page = Page::at(0, PART);
     let teams = teams::list(&call.services, &call.actor, filter, &page).await?.items;
     let mut row = rows::organization(&organization);
     row.insert("teams".to_owned(), teams.iter().map(rows::team).collect());
@@ -56,7 +56,7 @@ pub async fn info(mut call: Call) -> Answer {
 pub async fn list(call: Call) -> Answer {
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
     let mut rows = Vec::new();
-    let mut page = Page { offset: 0, limit: PART };
+    let mut page = Page::at(0, PART);
     loop {
         let paged = organizations::list(&call.services, &call.actor, &page).await?;
         rows.extend(paged.items.iter().map(|row| Value::Object(rows::organization(row))));

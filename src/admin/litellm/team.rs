@@ -118,7 +118,7 @@ pub async fn info(mut call: Call) -> Answer {
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
     let team: Team = get(&call.services, &call.actor, &id).await?;
     let filter = KeyFilter { team: Some(id.clone()), ..KeyFilter::default() };
-    let page = Page { offset: 0, limit: PART };
+    let page = Page::at(0, PART);
     let keys = match keys::list(&call.services, &call.actor, filter, &page).await {
         Ok(paged) => paged.items.iter().map(rows::key).collect(),
         // A member sees the team, and of its keys their own.
@@ -143,7 +143,7 @@ pub async fn list(mut call: Call) -> Answer {
     };
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
     let mut rows = Vec::new();
-    let mut page = Page { offset: 0, limit: PART };
+    let mut page = Page::at(0, PART);
     loop {
         let paged = teams::list(&call.services, &call.actor, filter.clone(), &page).await?;
         rows.extend(paged.items.iter().map(|team| {
@@ -255,7 +255,7 @@ async fn user_of(call: &Call, email: &str) -> Result<String, ApiError> {
             .hint("name the member by user_id"));
     }
     let filter = UserFilter { email: Some(email.to_owned()), ..UserFilter::default() };
-    let page = Page { offset: 0, limit: 2 };
+    let page = Page::at(0, 2);
     let found = call.services.store()?.users(&filter, &page).await?;
     match found.items.as_slice() {
         [user] => Ok(user.id.clone()),

@@ -105,7 +105,7 @@ pub async fn info(mut call: Call) -> Answer {
     };
     let (services, actor) = (&call.services, &call.actor);
     let user: User = get(services, actor, &id).await?;
-    let page = Page { offset: 0, limit: PART };
+    let page = Page::at(0, PART);
     let filter = KeyFilter { user: Some(id.clone()), ..KeyFilter::default() };
     let keys = keys::list(services, actor, filter, &page).await?.items;
     let filter = TeamFilter { member: Some(id.clone()), ..TeamFilter::default() };
@@ -132,7 +132,7 @@ pub async fn list(mut call: Call) -> Answer {
     let filter =
         UserFilter { email: call.query.text("user_email"), role, team: call.query.text("team") };
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
-    let asked = Page { offset: u64::from(page - 1) * u64::from(size), limit: size };
+    let asked = Page::at(u64::from(page - 1) * u64::from(size), size);
     let paged = users::list(&call.services, &call.actor, filter, &asked).await?;
     let body = json!({
         "users": paged.items.iter().map(|user| rows::user(user, &[])).collect::<Vec<_>>(),
@@ -158,7 +158,7 @@ pub async fn update(call: Call) -> Answer {
 
 async fn user_of(call: &Call, email: &str) -> Result<String, ApiError> {
     let filter = UserFilter { email: Some(email.to_owned()), ..UserFilter::default() };
-    let page = Page { offset: 0, limit: 2 };
+    let page = Page::at(0, 2);
     let found = users::list(&call.services, &call.actor, filter, &page).await?;
     match found.items.as_slice() {
         [user] => Ok(user.id.clone()),

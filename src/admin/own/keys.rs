@@ -16,8 +16,8 @@ use super::super::service::pages;
 use super::super::service::secret::Secret;
 use super::limits::Limits;
 use super::{List, patched};
-use crate::stores::KeyFilter;
 use crate::stores::records::{Key, KeyHash};
+use crate::stores::{KeyFilter, Place};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer is that of an earlier request.
@@ -125,7 +125,8 @@ pub async fn list(mut call: Call) -> Answer {
     };
     call.query.finish()?;
     let paged = keys::list(&call.services, &call.actor, filter, &page).await?;
-    Ok(ok(List::of(paged, &page, KeyView::from)))
+    let place = |key: &Key| Place { created_at: key.created_at, id: key.id.to_string() };
+    Ok(ok(List::of(paged, &page, place, KeyView::from)))
 }
 
 pub async fn create(call: Call) -> Answer {

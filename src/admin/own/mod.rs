@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::error::ApiError;
 use super::input::{json, patch};
 use super::service::pages;
-use crate::stores::{Page, Paged};
+use crate::stores::{Page, Paged, Place};
 
 /// A part of a list.
 #[derive(Serialize, ToSchema)]
@@ -35,8 +35,13 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    fn of<R>(paged: Paged<R>, page: &Page, view: impl Fn(R) -> T) -> Self {
-        let cursor = pages::next(page, paged.items.len(), paged.total);
+    fn of<R>(
+        mut paged: Paged<R>,
+        page: &Page,
+        place: impl Fn(&R) -> Place,
+        view: impl Fn(R) -> T,
+    ) -> Self {
+        let cursor = pages::cut(page, &mut paged.items, place);
         Self { items: paged.items.into_iter().map(view).collect(), total: paged.total, cursor }
     }
 }

@@ -13,6 +13,7 @@ use super::super::service::record::{create as make, delete as remove, get, updat
 use super::super::service::{organizations, pages};
 use super::limits::Limits;
 use super::{List, patched};
+use crate::stores::Place;
 use crate::stores::records::Organization;
 
 /// What one may say of an organization. In a change, what is `null` is taken away.
@@ -53,7 +54,11 @@ pub async fn list(mut call: Call) -> Answer {
     let page = pages::asked(&mut call.query)?;
     call.query.finish()?;
     let paged = organizations::list(&call.services, &call.actor, &page).await?;
-    Ok(ok(List::of(paged, &page, OrganizationView::from)))
+    let place = |organization: &Organization| Place {
+        created_at: organization.created_at,
+        id: organization.id.clone(),
+    };
+    Ok(ok(List::of(paged, &page, place, OrganizationView::from)))
 }
 
 pub async fn create(call: Call) -> Answer {

@@ -14,8 +14,8 @@ use super::super::service::{pages, teams};
 use super::limits::Limits;
 use super::members::MemberView;
 use super::{List, patched};
-use crate::stores::TeamFilter;
 use crate::stores::records::Team;
+use crate::stores::{Place, TeamFilter};
 
 /// What one may say of a team. In a change, what is `null` is taken away.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -74,7 +74,8 @@ pub async fn list(mut call: Call) -> Answer {
     };
     call.query.finish()?;
     let paged = teams::list(&call.services, &call.actor, filter, &page).await?;
-    Ok(ok(List::of(paged, &page, TeamView::from)))
+    let place = |team: &Team| Place { created_at: team.created_at, id: team.id.clone() };
+    Ok(ok(List::of(paged, &page, place, TeamView::from)))
 }
 
 pub async fn create(call: Call) -> Answer {

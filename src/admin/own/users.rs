@@ -13,8 +13,8 @@ use super::super::service::record::{create as make, delete as remove, get, updat
 use super::super::service::{pages, users};
 use super::limits::Limits;
 use super::{List, patched};
-use crate::stores::UserFilter;
 use crate::stores::records::{self, User};
+use crate::stores::{Place, UserFilter};
 
 /// What one may say of a user. In a change, what is `null` is taken away.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -87,7 +87,8 @@ pub async fn list(mut call: Call) -> Answer {
         UserFilter { email: call.query.text("email"), role, team: call.query.text("team") };
     call.query.finish()?;
     let paged = users::list(&call.services, &call.actor, filter, &page).await?;
-    Ok(ok(List::of(paged, &page, UserView::from)))
+    let place = |user: &User| Place { created_at: user.created_at, id: user.id.clone() };
+    Ok(ok(List::of(paged, &page, place, UserView::from)))
 }
 
 pub async fn create(call: Call) -> Answer {

@@ -158,7 +158,7 @@ pub async fn find(services: &Services, actor: &Actor, named: &str) -> Result<Key
         services.store()?.key_by_hash(&hashes).await?.map(|owned| owned.key)
     } else if let Some(hash) = KeyHash::from_hex(named) {
         let filter = KeyFilter { hash: Some(hash), ..KeyFilter::default() };
-        let page = Page { offset: 0, limit: 1 };
+        let page = Page::at(0, 1);
         services.store()?.keys(&filter, &page).await?.items.pop()
     } else {
         return get(services, actor, named).await;

@@ -128,6 +128,10 @@ proptest! {
         let report = verify_files(&files, last.then_some(head));
         prop_assert!(!report.is_sound(), "{name}:{at}: {report:#?}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// Rubbish in the place of a segment is told, and hurts nobody.
     #[test]

@@ -150,13 +150,13 @@ impl Entry {
         flight.failures = 0;
         flight.due = since + lifetime.mul_f64(REFRESH_AT + jitter());
 
-        let before = self.current.load();
-        let changed = before.as_ref().is_none_or(|before| before.digest != digest);
+        // The same document is the same set: who holds it can tell by that.
+        let before = self.current.load_full().filter(|before| before.digest == digest);
+        let changed = before.is_none();
+        let keys = before.map_or_else(|| Arc::new(keys), |before| before.keys.clone());
+        self.current.store(Some(Arc::new(Current { keys: keys.clone(), digest, since, until })));
         if changed {
             self.report(&keys);
-        }
-        self.current.store(Some(Arc::new(Current { keys: Arc::new(keys), digest, since, until })));
-        if changed {
             self.announce();
         }
     }

@@ -6,8 +6,8 @@ use super::super::records::{Key, PreviousHash};
 use super::row::Reader;
 use super::text::{check_limits, check_map, check_names, check_text, check_texts};
 use super::{
-    KeyFilter, Page, Paged, RecordKind, Row, Statement, StoreError, Transaction, feed, page,
-    replace,
+    Bind, KeyFilter, Order, Page, Paged, RecordKind, Row, Statement, StoreError, Transaction, feed,
+    page, replace,
 };
 
 /// The columns that [`read`] takes, in its order.
@@ -82,8 +82,18 @@ pub(super) async fn list(
         ("alias", filter.alias.as_deref()),
     ])?;
     let columns = Statement::new("SELECT ").push(COLUMNS);
-    let order = " ORDER BY k.created_at DESC, k.id DESC";
+    let order = Order {
+        by: " ORDER BY k.created_at DESC, k.id DESC",
+        beyond: " AND (k.created_at, k.id) < ",
+        id: key_id,
+    };
     page(tx, columns, |statement| matching(statement, filter), order, asked, read_row).await
+}
+
+fn key_id(id: &str) -> Result<Bind, StoreError> {
+    let reason = "is not the place of a key";
+    let id = id.parse::<Uuid>().map_err(|_| StoreError::Invalid { field: "after", reason })?;
+    Ok(id.into())
 }
 
 fn matching(statement: Statement, filter: &KeyFilter) -> Statement {

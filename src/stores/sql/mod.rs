@@ -247,12 +247,22 @@ fn replace(stored: Option<i64>, version: i64) -> Result<i64, StoreError> {
     }
 }
 
+/// How a list is ordered.
+struct Order {
+    /// `ORDER BY`.
+    by: &'static str,
+    /// One more condition: the row of age and id is below the one that follows.
+    beyond: &'static str,
+    /// An id as the database compares it.
+    id: fn(&str) -> Result<Bind, StoreError>,
+}
+
 /// The end of a list's statement, and the whole list's length.
 async fn page<T>(
     tx: &mut dyn Transaction,
     columns: Statement,
     from: impl Fn(Statement) -> Statement,
-    order: &'static str,
+    order: Order,
     page: &Page,
     read: impl Fn(Row) -> Result<T, StoreError>,
 ) -> Result<Paged<T>, StoreError> {
@@ -262,8 +272,18 @@ async fn page<T>(
         Some(row) => row::Reader::new("list", row).count("count")?,
         None => 0,
     };
-    let statement = from(columns)
-        .push(order)
+    let mut statement = from(columns);
+    if let Some(place) = &page.after {
+        statement = statement
+            .push(order.beyond)
+            .push("(")
+            .value(place.created_at)
+            .push(", ")
+            .value((order.id)(&place.id)?)
+            .push(")");
+    }
+    let statement = statement
+        .push(order.by)
         .push(" LIMIT ")
         .value(i64::from(page.limit))
         .push(" OFFSET ")

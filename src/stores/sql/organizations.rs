@@ -2,9 +2,9 @@
 
 use super::super::records::Organization;
 use super::row::Reader;
-use super::text::{check_limits, check_map, check_names, check_texts};
+use super::text::{check_limits, check_map, check_names, check_texts, name_id};
 use super::{
-    Page, Paged, RecordKind, Row, Statement, StoreError, Transaction, feed, page, replace,
+    Order, Page, Paged, RecordKind, Row, Statement, StoreError, Transaction, feed, page, replace,
 };
 
 /// The columns that [`read`] takes, in its order.
@@ -64,8 +64,12 @@ pub(super) async fn list(
     asked: &Page,
 ) -> Result<Paged<Organization>, StoreError> {
     let columns = Statement::new("SELECT ").push(COLUMNS);
-    let from = |statement: Statement| statement.push(" FROM organizations o");
-    let order = " ORDER BY o.created_at DESC, o.id DESC";
+    let from = |statement: Statement| statement.push(" FROM organizations o WHERE true");
+    let order = Order {
+        by: " ORDER BY o.created_at DESC, o.id DESC",
+        beyond: " AND (o.created_at, o.id) < ",
+        id: name_id,
+    };
     page(tx, columns, from, order, asked, read_row).await
 }
 

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::records::{Member, Team};
 use super::row::Reader;
-use super::text::{check_limits, check_map, check_names, check_texts};
+use super::text::{check_limits, check_map, check_names, check_texts, name_id};
 use super::{
-    Page, Paged, RecordKind, Row, Statement, StoreError, TeamFilter, Transaction, feed, keys,
-    organizations, page, replace,
+    Order, Page, Paged, RecordKind, Row, Statement, StoreError, TeamFilter, Transaction, feed,
+    keys, organizations, page, replace,
 };
 
 /// The columns that [`read`] takes, in its order.
@@ -79,7 +79,11 @@ pub(super) async fn list(
     ])?;
     let columns = Statement::new("SELECT ").push(COLUMNS);
     let from = |statement| matching(statement, filter);
-    let order = " ORDER BY t.created_at DESC, t.id DESC";
+    let order = Order {
+        by: " ORDER BY t.created_at DESC, t.id DESC",
+        beyond: " AND (t.created_at, t.id) < ",
+        id: name_id,
+    };
     let mut paged = page(tx, columns, from, order, asked, read_row).await?;
     load_members(tx, &mut paged.items).await?;
     Ok(paged)

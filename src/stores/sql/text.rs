@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::records::Limits;
 use super::super::{MAX_NAME_BYTES, Page, StoreError};
+use super::Bind;
 
 /// Checks what is in an index: short, and without NUL.
 pub(super) fn check_names<'a>(
@@ -54,6 +55,12 @@ pub(super) fn check_limits(limits: &Limits) -> Result<(), StoreError> {
     let models = limits.model_rpm.keys().chain(limits.model_tpm.keys());
     let texts = limits.budget_duration.iter().chain(models);
     texts.into_iter().try_for_each(|text| check_text("limits", text))
+}
+
+/// An identifier that is text, to be compared with.
+pub(super) fn name_id(id: &str) -> Result<Bind, StoreError> {
+    check_names([("after", Some(id))])?;
+    Ok(id.into())
 }
 
 /// Checks that a page is one that can be given.

@@ -2,10 +2,10 @@
 
 use super::super::records::User;
 use super::row::Reader;
-use super::text::{check_limits, check_map, check_names, check_texts};
+use super::text::{check_limits, check_map, check_names, check_texts, name_id};
 use super::{
-    Page, Paged, RecordKind, Row, Statement, StoreError, Transaction, UserFilter, feed, keys,
-    organizations, page, replace, teams,
+    Order, Page, Paged, RecordKind, Row, Statement, StoreError, Transaction, UserFilter, feed,
+    keys, organizations, page, replace, teams,
 };
 
 /// The columns that [`read`] takes, in its order.
@@ -64,7 +64,11 @@ pub(super) async fn list(
 ) -> Result<Paged<User>, StoreError> {
     check_names([("email", filter.email.as_deref()), ("team", filter.team.as_deref())])?;
     let columns = Statement::new("SELECT ").push(COLUMNS);
-    let order = " ORDER BY u.created_at DESC, u.id DESC";
+    let order = Order {
+        by: " ORDER BY u.created_at DESC, u.id DESC",
+        beyond: " AND (u.created_at, u.id) < ",
+        id: name_id,
+    };
     page(tx, columns, |statement| matching(statement, filter), order, asked, read_row).await
 }
 

@@ -59,6 +59,7 @@ cases! {
         keys_are_filtered,
         teams_are_filtered,
         users_are_filtered,
+        a_page_after_a_place_is_not_shifted_by_what_comes_before,
         an_impossible_page_is_refused,
     },
     feed::{

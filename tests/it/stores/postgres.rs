@@ -271,7 +271,9 @@ async fn each_role_may_do_its_part_and_no_more() {
     postgres.execute("postgres", roles).await;
     let mut urls = Vec::new();
     for role in ["sluicegate_migrate", "sluicegate_run", "sluicegate_read"] {
-        let password = format!("ALTER ROLE {role} PASSWORD 'secret'");
+        let password = format!(
+            "SET password_encryption = 'scram-sha-256'; ALTER ROLE {role} PASSWORD 'secret'"
+        );
         postgres.execute("postgres", &password).await;
         urls.push(postgres.url_of(role, "secret", "postgres"));
     }

@@ -182,13 +182,10 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, pages: Arc
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, pages) = (acceptor.clone(), pages.clone());
         connections.spawn(async move {
+            let Some(acceptor) = acceptor else { return serve_connection(stream, pages).await };
             // A client that does not trust the certificate leaves; that is its right.
-            match acceptor {
-                None => serve_connection(stream, pages).await,
-                Some(acceptor) => match acceptor.accept(stream).await {
-                    Ok(stream) => serve_connection(stream, pages).await,
-                    Err(_) => return,
-                },
+            if let Ok(stream) = acceptor.accept(stream).await {
+                serve_connection(stream, pages).await;
             }
         });
     }

@@ -31,7 +31,7 @@ impl PgBouncer {
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={port}\n[pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\n\
-             auth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
+             auth_type = md5\nauth_file = {}\npool_mode = transaction\n\
              default_pool_size = {sessions}\nmax_client_conn = 500\n\
              ignore_startup_parameters = {ignored}\n",
             address.port(),

@@ -3,7 +3,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -41,7 +40,7 @@ impl Postgres {
 
     fn launch(tls: bool) -> Self {
         let directory = public_directory();
-        run("cp", &["-a", text(template()), text(&directory.path().join("data"))]);
+        initialize(directory.path());
         let mut postgres = Self {
             directory,
             address: free_address(),
@@ -96,11 +95,19 @@ impl Postgres {
         connection.close().await.unwrap();
     }
 
-    /// Ends the server as a crash of the machine does.
+    /// Ends the server as a crash does.
     pub fn kill(&mut self) {
+        let sessions = self.sessions();
         if let Some(mut server) = self.server.take() {
             server.kill().unwrap();
             server.wait().unwrap();
+        }
+        // They would notice by themselves, but go on answering until then.
+        for session in sessions {
+            Command::new("kill").args(["-s", "KILL", &session]).status().unwrap();
+            while is_running(&session) {
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -123,11 +130,17 @@ impl Postgres {
     }
 
     fn signal_all(&self, signal: &str) {
-        let server = self.server.as_ref().unwrap().id().to_string();
-        let sessions = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
-        for process in sessions.unwrap().split_whitespace().chain([&*server]) {
-            run("kill", &["-s", signal, process]);
+        let server = self.server.as_ref().map(|server| server.id().to_string());
+        for process in self.sessions().into_iter().chain(server) {
+            run("kill", &["-s", signal, &process]);
         }
+    }
+
+    /// The server's other processes.
+    fn sessions(&self) -> Vec<String> {
+        let Some(server) = self.server.as_ref().map(Child::id) else { return Vec::new() };
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        children.unwrap().split_whitespace().map(str::to_owned).collect()
     }
 
     /// Starts the server again on the same data and address.
@@ -185,8 +198,7 @@ impl Postgres {
         std::fs::write(data.join("server.key"), key.serialize_pem()).unwrap();
         std::fs::set_permissions(data.join("server.key"), PermissionsExt::from_mode(0o600))
             .unwrap();
-        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n")
-            .unwrap();
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 md5\n").unwrap();
         give_to_postgres(&data.join("server.crt"));
         give_to_postgres(&data.join("server.key"));
         give_to_postgres(&data.join("pg_hba.conf"));
@@ -203,26 +215,20 @@ impl Drop for Postgres {
     }
 }
 
-/// A directory of data as `initdb` makes it, made once.
-fn template() -> &'static Path {
-    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
-    let directory = TEMPLATE.get_or_init(|| {
-        let directory = public_directory();
-        let password = directory.path().join("password");
-        std::fs::write(&password, PASSWORD).unwrap();
-        let initdb = text(&program("initdb")).to_owned();
-        let made = as_postgres(&initdb)
-            .args(["-D", text(&directory.path().join("data"))])
-            .args(["-U", "postgres", "--pwfile", text(&password)])
-            .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success(), "initdb");
-        directory
-    });
-    static DATA: OnceLock<PathBuf> = OnceLock::new();
-    DATA.get_or_init(|| directory.path().join("data"))
+/// Makes the data of a server.
+fn initialize(directory: &Path) {
+    let password = directory.join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    // SCRAM takes thousands of hashes, and a program that is not optimized takes long for them. Where
+    // a user's password is stored for SCRAM, `md5` means SCRAM.
+    let made = as_postgres(text(&program("initdb")))
+        .args(["-D", text(&directory.join("data"))])
+        .args(["-U", "postgres", "--pwfile", text(&password)])
+        .args(["--auth=md5", "--encoding=UTF8", "--locale=C", "--no-sync"])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success(), "initdb");
 }
 
 /// A directory that the server's user may write into.
@@ -285,6 +291,12 @@ pub fn said(log: impl BufRead + Send + 'static, server: &'static str, wanted: &s
         }
     }
     false
+}
+
+/// Not if it is only kept for a parent that has not asked about it yet.
+fn is_running(process: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 pub fn signal(server: &Child, signal: &str) {

@@ -245,17 +245,18 @@ fn for_verifying(members: &Map<String, Value>) -> Result<(), SkipReason> {
     }
 }
 
+/// Whether an algorithm is one that a type of key is for.
+type Fits = fn(Algorithm) -> bool;
+
 /// The key itself, and which algorithms its type is for (RFC 7518 section 6, RFC 8037 section 2).
-fn material(
-    members: &Map<String, Value>,
-) -> Result<(DecodingKey, fn(Algorithm) -> bool), SkipReason> {
+fn material(members: &Map<String, Value>) -> Result<(DecodingKey, Fits), SkipReason> {
     match text(members, "kty").ok_or(SkipReason::Malformed)? {
         "RSA" => {
             let (n, e) = (bytes(members, "n")?, bytes(members, "e")?);
             Ok((rsa(&n, &e)?, Algorithm::is_rsa))
         }
         "EC" => {
-            let (size, fitting): (_, fn(Algorithm) -> bool) = match text(members, "crv") {
+            let (size, fitting): (_, Fits) = match text(members, "crv") {
                 Some("P-256") => (32, |algorithm| algorithm == Algorithm::ES256),
                 Some("P-384") => (48, |algorithm| algorithm == Algorithm::ES384),
                 Some(_) => return Err(SkipReason::Curve),

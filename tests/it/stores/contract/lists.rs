@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use sluicegate::stores::records::{MemberRole, PreviousHash, UserRole};
-use sluicegate::stores::{KeyFilter, Page, Store, StoreError, TeamFilter, UserFilter};
+use sluicegate::stores::{KeyFilter, Page, Place, Store, StoreError, TeamFilter, UserFilter};
 
 use super::samples::{ALL, hash, key, member, organization, team, user};
 
@@ -31,20 +31,56 @@ pub async fn lists_are_ordered_newest_first_and_paged(store: Arc<dyn Store>) {
     for (offset, limit, wanted) in
         [(0, 2, &wanted[..2]), (2, 3, &wanted[2..5]), (5, 9, &wanted[5..]), (7, 1, &[])]
     {
-        let page = store.organizations(&Page { offset, limit }).await.unwrap();
+        let page = store.organizations(&Page::at(offset, limit)).await.unwrap();
         assert_eq!(page.items.iter().map(|item| &item.id).collect::<Vec<_>>(), wanted);
         assert_eq!(page.total, 7);
     }
-    let beyond = store.organizations(&Page { offset: u64::MAX, limit: 1 }).await.unwrap();
+    let beyond = store.organizations(&Page::at(u64::MAX, 1)).await.unwrap();
     assert!(beyond.items.is_empty() && beyond.total == 7);
 
     for number in 1..=20 {
         store.create_key(&key(number)).await.unwrap();
     }
-    let page = Page { offset: 5, limit: 3 };
+    let page = Page::at(5, 3);
     let keys = store.keys(&KeyFilter::default(), &page).await.unwrap();
     assert_eq!(keys.items, [key(15), key(14), key(13)]);
     assert_eq!(keys.total, 20);
+}
+
+pub async fn a_page_after_a_place_is_not_shifted_by_what_comes_before(store: Arc<dyn Store>) {
+    let place = |created_at, id: &str| Place { created_at, id: id.to_owned() };
+    for (id, created_at) in [("b", 3), ("B", 3), ("a", 3), ("old", 1), ("new", 9)] {
+        let (mut organization, mut team, mut user) = (organization(id), team(id), user(id));
+        organization.created_at = created_at;
+        team.created_at = created_at;
+        user.created_at = created_at;
+        store.create_organization(&organization).await.unwrap();
+        store.create_team(&team).await.unwrap();
+        store.create_user(&user).await.unwrap();
+    }
+    let page = Page::after(place(3, "b"), 2);
+    let organizations = store.organizations(&page).await.unwrap();
+    assert_eq!(organizations.items.iter().map(|item| &*item.id).collect::<Vec<_>>(), ["a", "B"]);
+    assert_eq!(organizations.total, 5, "those before are counted");
+    let teams = store.teams(&TeamFilter::default(), &page).await.unwrap();
+    assert_eq!(teams.items.iter().map(|item| &*item.id).collect::<Vec<_>>(), ["a", "B"]);
+    let users = store.users(&UserFilter::default(), &page).await.unwrap();
+    assert_eq!(users.items.iter().map(|item| &*item.id).collect::<Vec<_>>(), ["a", "B"]);
+    let gone = Page::after(place(3, "ab"), 9);
+    let after = store.organizations(&gone).await.unwrap();
+    let ids: Vec<_> = after.items.iter().map(|item| &*item.id).collect();
+    assert_eq!(ids, ["a", "B", "old"], "a place whose record is gone is still a place");
+
+    for number in 1..=9 {
+        store.create_key(&key(number)).await.unwrap();
+    }
+    let page = Page::after(place(key(5).created_at, &key(5).id.to_string()), 2);
+    store.delete_key(key(7).id).await.unwrap();
+    store.create_key(&key(20)).await.unwrap();
+    let keys = store.keys(&KeyFilter::default(), &page).await.unwrap();
+    assert_eq!(keys.items, [key(4), key(3)]);
+    let wrong = store.keys(&KeyFilter::default(), &Page::after(place(0, "x"), 2)).await;
+    assert!(matches!(wrong, Err(StoreError::Invalid { field: "after", .. })), "{wrong:?}");
 }
 
 pub async fn keys_are_filtered(store: Arc<dyn Store>) {
@@ -164,7 +200,7 @@ pub async fn users_are_filtered(store: Arc<dyn Store>) {
 
 pub async fn an_impossible_page_is_refused(store: Arc<dyn Store>) {
     for limit in [0, 1001, u32::MAX] {
-        let refused = store.organizations(&Page { offset: 0, limit }).await;
+        let refused = store.organizations(&Page::at(0, limit)).await;
         assert!(matches!(refused, Err(StoreError::Invalid { field: "limit", .. })), "{refused:?}");
     }
 }

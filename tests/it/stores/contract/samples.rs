@@ -9,7 +9,7 @@ use sluicegate::stores::records::{
 };
 use uuid::Uuid;
 
-pub const ALL: Page = Page { offset: 0, limit: 1000 };
+pub const ALL: Page = Page::at(0, 1000);
 
 /// A hash that differs from others with another number.
 pub fn hash(number: u64) -> KeyHash {

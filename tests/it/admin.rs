@@ -1,0 +1,15 @@
+//! The admin API on a real listener, with a store in memory. Its clock, its audit log and the bearers of tokens
+//! are the test's.
+
+mod acts;
+mod cli;
+mod conditions;
+mod documents;
+mod harness;
+mod inputs;
+mod litellm;
+mod lists;
+mod matrix;
+mod owners;
+mod rights;
+mod strangers;
