@@ -14,13 +14,16 @@ use super::context::context;
 use super::entities::{self, Reach};
 use super::policies::Source;
 use super::problem::{Problem, problem};
-use super::split::Lines;
+use super::split::{Lines, MAX_NESTING, nesting};
 use super::uses::Uses;
 use super::world::Target;
 use crate::caller::{Bearer, Caller, CallerKind, Claim, KeyIdentity};
 
 /// The text of the built-in schema.
 pub const BUILT_IN: &str = include_str!("../../../policies/schema.cedarschema");
+
+/// Bytes of a schema, at most.
+pub const MAX_BYTES: usize = 256 * 1024;
 
 /// The built-in schema.
 pub(super) fn built_in() -> Arc<Schema> {
@@ -39,6 +42,11 @@ pub(super) fn built_in() -> Arc<Schema> {
 /// It is no schema, or the gateway says things of a request that are not in it.
 pub(super) fn custom(source: Source<'_>) -> Result<Arc<Schema>, Vec<Problem>> {
     let lines = Lines::new(source.text);
+    if source.text.len() > MAX_BYTES || nesting(source.text) > MAX_NESTING {
+        let message =
+            "the schema is longer than 256 KiB, or its brackets are nested more than 32 deep";
+        return Err(vec![problem(source.file, &lines, 0, message, None)]);
+    }
     let schema = match Schema::from_cedarschema_str(source.text) {
         Ok((schema, _)) => schema,
         Err(error) => {
@@ -222,5 +230,8 @@ mod tests {
         assert!(told.starts_with(&format!("schema.cedarschema:{line}:")), "{told}");
         let told = refusals("entity User in [Nowhere];");
         assert!(told.contains("Nowhere"), "{told}");
+        let deep = format!("type Deep = {}Long{};", "Set<".repeat(50_000), ">".repeat(50_000));
+        assert!(refusals(&deep).contains("nested more than 32 deep"));
+        assert!(refusals(&"/".repeat(MAX_BYTES + 1)).contains("longer than 256 KiB"));
     }
 }
