@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Entities, Request, Schema};
+use cedar_policy::{Entities, Entity, Request, Schema};
 use uuid::Uuid;
 
 use super::arguments;
 use super::ask::{Action, Facts, Resource};
 use super::context::context;
-use super::entities::{self, Reach};
+use super::entities::{self, Place};
 use super::policies::Source;
 use super::problem::{Problem, problem};
 use super::split::{Lines, MAX_NESTING, nesting};
@@ -73,8 +73,9 @@ fn misfits(schema: &Schema) -> Vec<String> {
     let mut misfits = Vec::new();
     let principals = principals();
     let resources = resources();
-    let reaches = principals.iter().chain(resources.iter().map(|(_, reach)| reach));
-    let mut groups: Vec<_> = reaches.map(|reach| reach.entities.clone()).collect();
+    let around = principals.iter().map(|(_, around)| around);
+    let around = around.chain(resources.iter().map(|(.., around)| around));
+    let mut groups: Vec<_> = around.cloned().collect();
     let call = serde_json::json!({"one": "a", "several": ["a", "b"], "none": null});
     groups.extend(arguments::tags(Some(&call)).ok().map(|tags| vec![entities::arguments(tags)]));
     for entities in groups {
@@ -83,12 +84,14 @@ fn misfits(schema: &Schema) -> Vec<String> {
         }
     }
     // Whether an action applies is a matter of types, so one of each does.
-    let mut types: Vec<&Reach> = principals.iter().collect();
-    types.sort_by_key(|reach| reach.uid.type_name());
-    types.dedup_by_key(|reach| reach.uid.type_name());
+    let mut types: Vec<_> = principals.iter().map(|(principal, _)| principal).collect();
+    types.sort_by_key(|principal| principal.uid.type_name());
+    types.dedup_by_key(|principal| principal.uid.type_name());
     for &action in Action::ALL {
-        let of_kind = resources.iter().find(|(name, _)| name.kind() == action.resource_kind());
-        let Some((_, resource)) = of_kind else { continue };
+        let kind = action.resource_kind();
+        let Some((_, resource, _)) = resources.iter().find(|(name, ..)| name.kind() == kind) else {
+            continue;
+        };
         for principal in &types {
             for facts in [facts(None), facts(Some(1))] {
                 misfits.extend(refused(schema, principal, action, resource, &facts).err());
@@ -102,9 +105,9 @@ fn misfits(schema: &Schema) -> Vec<String> {
 
 fn refused(
     schema: &Schema,
-    principal: &Reach,
+    principal: &Place,
     action: Action,
-    resource: &Reach,
+    resource: &Place,
     facts: &Facts,
 ) -> Result<(), String> {
     let context = context("production", action, facts, Uses::ALL)?;
@@ -115,7 +118,7 @@ fn refused(
 }
 
 /// Callers of every kind, with everything that can be known of one and with nothing.
-fn principals() -> Vec<Reach> {
+fn principals() -> Vec<(Place, Vec<Entity>)> {
     let name = || Some("name".to_owned());
     let key = KeyIdentity { id: Uuid::nil(), alias: name() };
     let claims = [
@@ -147,16 +150,25 @@ fn principals() -> Vec<Reach> {
         (CallerKind::Key, full),
     ];
     let callers = callers.into_iter().map(|(kind, bearer)| Caller::new(kind, bearer));
-    callers.filter_map(|caller| entities::principal(&caller).ok()).collect()
+    let placed = callers.filter_map(|caller| {
+        let principal = entities::principal(&caller).ok()?;
+        let around = entities::around(&principal, &caller);
+        Some((principal, around))
+    });
+    placed.collect()
 }
 
-fn resources() -> Vec<(Resource<'static>, Reach)> {
+fn resources() -> Vec<(Resource<'static>, Place, Vec<Entity>)> {
     let target = Target { provider: "provider".to_owned(), dialect: "dialect".to_owned() };
     let model = Resource::Model("model");
     let tool = Resource::Tool { server: "server", name: "tool" };
     let agent = Resource::Agent("agent");
     let all = [(model, &[][..]), (model, &[target][..]), (tool, &[]), (agent, &[])];
-    all.into_iter().map(|(name, targets)| (name, entities::resource(name, targets))).collect()
+    let placed = all.into_iter().map(|(name, targets)| {
+        let (place, around) = entities::resource(name, targets);
+        (name, place, around)
+    });
+    placed.collect()
 }
 
 fn facts(estimated_cost: Option<u64>) -> Facts {
