@@ -118,6 +118,16 @@ pub(super) fn resource(resource: Resource<'_>, targets: &[Target]) -> Reach {
     Reach { uid, entities, within }
 }
 
+/// The arguments of a call as an entity.
+pub(super) fn arguments(tags: Vec<(String, RestrictedExpression)>) -> Entity {
+    entity(&arguments_uid(), HashMap::new(), HashSet::new(), tags)
+}
+
+/// The name of the arguments of a call. There is one call to a question, so they need no other.
+pub(super) fn arguments_uid() -> EntityUid {
+    uid(&NAMES.arguments, "")
+}
+
 /// The name of an action.
 pub(super) fn action(action: Action) -> EntityUid {
     uid(&NAMES.action, action.name())
@@ -136,6 +146,7 @@ struct Names {
     tool: EntityTypeName,
     agent: EntityTypeName,
     action: EntityTypeName,
+    arguments: EntityTypeName,
 }
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
@@ -153,6 +164,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         tool: name("Tool"),
         agent: name("Agent"),
         action: name("Action"),
+        arguments: name("Arguments"),
     }
 });
 

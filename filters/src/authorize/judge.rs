@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Request, eval_expression};
 
+use super::arguments;
 use super::ask::{Action, Ask};
 use super::context::context;
 use super::decision::{Decision, Effect, EvaluationError, Mode, PolicyInfo, Question};
@@ -205,9 +206,16 @@ impl Judge {
         // describes these requests is known since it was read.
         let request = Request::new(principal, action, resource, context, None)
             .map_err(|error| error.to_string())?;
+        let entities = if ask.action == Action::CallTool && open.uses.contains(Uses::ARGUMENTS) {
+            let tags = arguments::tags(ask.arguments).map_err(|error| error.to_string())?;
+            let known = open.entities.clone().add_entities([entities::arguments(tags)], None);
+            &known.map_err(|error| error.to_string())?
+        } else {
+            &open.entities
+        };
         let mut verdict = Verdict::default();
         for rule in open.rules.iter().map(|number| &self.policies.rules[*number]) {
-            match rule.holds(&request, &open.entities) {
+            match rule.holds(&request, entities) {
                 Ok(false) => {}
                 Ok(true) if rule.info.effect == Effect::Permit => {
                     verdict.permits.push(rule.info.clone());

@@ -11,6 +11,7 @@
 //!   and a resource. What it said is kept with the [`Caller`], until there are new policies.
 //! - The others are evaluated for each request, with only those facts that they look at.
 
+mod arguments;
 pub mod ask;
 mod cache;
 mod context;

@@ -8,6 +8,7 @@ use cedar_policy::ffi::DetailedError;
 use cedar_policy::{Entities, Request, Schema};
 use uuid::Uuid;
 
+use super::arguments;
 use super::ask::{Action, Facts, Resource};
 use super::context::context;
 use super::entities::{self, Reach};
@@ -64,8 +65,12 @@ fn misfits(schema: &Schema) -> Vec<String> {
     let mut misfits = Vec::new();
     let principals = principals();
     let resources = resources();
-    for reach in principals.iter().chain(resources.iter().map(|(_, reach)| reach)) {
-        if let Err(error) = Entities::from_entities(reach.entities.iter().cloned(), Some(schema)) {
+    let reaches = principals.iter().chain(resources.iter().map(|(_, reach)| reach));
+    let mut groups: Vec<_> = reaches.map(|reach| reach.entities.clone()).collect();
+    let call = serde_json::json!({"one": "a", "several": ["a", "b"], "none": null});
+    groups.extend(arguments::tags(Some(&call)).ok().map(|tags| vec![entities::arguments(tags)]));
+    for entities in groups {
+        if let Err(error) = Entities::from_entities(entities, Some(schema)) {
             misfits.push(words(&error));
         }
     }
@@ -199,6 +204,7 @@ mod tests {
             ("  hour: Long,\n", "  hour: String,\n", "hour"),
             ("[User, Key], resource: [Agent]", "[User], resource: [Agent]", "Key"),
             ("tags Set<String>", "tags String", "tag"),
+            ("entity Arguments tags Set<String>", "entity Arguments", "Arguments"),
             ("entity Role;", "entity Role enum [\"admin\"];", "Role"),
             ("action call_tool", "action call_tools", "call_tool"),
             ("entity User in [Team, Role, Organization]", "entity User in [Role]", "User"),

@@ -22,6 +22,7 @@ impl Uses {
     pub(super) const TIME: Self = Self(1 << 4);
     pub(super) const HOUR: Self = Self(1 << 5);
     pub(super) const WEEKDAY: Self = Self(1 << 6);
+    pub(super) const ARGUMENTS: Self = Self(1 << 7);
     /// All of the above, and whatever else there may be.
     pub(super) const ALL: Self = Self(u16::MAX);
 
@@ -45,6 +46,7 @@ impl Uses {
             "time" => Self::TIME,
             "hour" => Self::HOUR,
             "weekday" => Self::WEEKDAY,
+            "arguments" => Self::ARGUMENTS,
             _ => Self::ALL,
         }
     }
@@ -134,6 +136,7 @@ mod tests {
             ("when { context.hour like \"*\" }", Uses::HOUR),
             ("when { !(-context.hour < 3) }", Uses::HOUR),
             ("when { principal.getTag(context.hour) }", Uses::HOUR),
+            ("when { context.arguments.hasTag(\"a\") }", Uses::ARGUMENTS),
             ("when { context.something_new }", Uses::ALL),
             ("when { context == context }", Uses::ALL),
             ("when { {a: context}.a.environment == \"x\" }", Uses::ALL),

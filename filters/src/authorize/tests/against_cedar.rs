@@ -79,6 +79,7 @@ const CONDITIONS: &[&str] = &[
     "{\"it\": context}.it.environment == \"production\"",
     "{\"it\": context.hour}.it == 9",
     "context == context",
+    "context has arguments && context.arguments.hasTag(\"a\")",
     // These fail when they are evaluated.
     "9223372036854775807 + context.hour > 0",
     "principal.kind == \"key\" && 9223372036854775807 + 1 > 0",
@@ -175,6 +176,8 @@ fn cedars(text: &str, caller: &Caller, ask: &Ask<'_>) -> Outcome {
     let resource = resource.unwrap_or_else(|| entities::resource(ask.resource, &[]));
     all.extend([principal.clone(), resource.clone()]);
     let mut all: Vec<_> = all.into_iter().flat_map(|reach| reach.entities).collect();
+    let tags = arguments::tags(ask.arguments).expect("no hostile ones");
+    all.push(entities::arguments(tags));
     all.sort_by_key(cedar_policy::Entity::uid);
     all.dedup_by_key(|entity| entity.uid());
     let entities = Entities::from_entities(all, Some(&schema)).expect("by the schema");
@@ -211,7 +214,7 @@ proptest! {
         let authorize = authorize(&text);
         let callers = callers();
         for (caller, (action, resource), facts) in asks {
-            let (caller, ask) = (&callers[caller], Ask { action, resource, facts });
+            let (caller, ask) = (&callers[caller], Ask::new(action, resource, facts));
             prop_assert_eq!(
                 ours(&authorize, caller, &ask),
                 cedars(&text, caller, &ask),
