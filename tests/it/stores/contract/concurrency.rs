@@ -98,7 +98,8 @@ pub async fn an_abandoned_call_leaves_the_store_usable(store: Arc<dyn Store>) {
         let write = organization(&format!("abandoned-{micros}"));
         let create = store.create_organization(&write);
         tokio::time::timeout(Duration::from_micros(micros * 20), create).await.ok();
-        let read = store.organizations(&ALL);
+        let all = ALL;
+        let read = store.organizations(&all);
         tokio::time::timeout(Duration::from_micros(micros * 20), read).await.ok();
     }
     store.create_organization(&organization("acme")).await.unwrap();
