@@ -120,6 +120,10 @@ async fn of_key(services: &Services, caller: Arc<Caller>) -> Result<Actor, ApiEr
     let gone = || Denial::new(DenialKind::InvalidApiKey, "the API key is not valid");
     let id = caller.key().map(|key| key.id).ok_or_else(gone)?;
     let key = services.store()?.key(id).await?.ok_or_else(gone)?;
+    // What is remembered of credentials may be a moment old; what administers should not be.
+    if key.blocked {
+        return Err(Denial::new(DenialKind::ApiKeyBlocked, "the API key is blocked").into());
+    }
     let mut standing = match key.user.as_deref() {
         Some(user) => of_user(services, user, key.team.as_deref()).await?,
         None => Standing::Limited(Reach { bound_to: key.team.clone(), ..Reach::default() }),

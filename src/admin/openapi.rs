@@ -42,7 +42,9 @@ fn document(endpoints: &[Endpoint]) -> OpenApi {
             SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
         )
         .schema("Error", ErrorBody::schema())
-        .schema("LiteLlmError", LiteLlmErrorBody::schema());
+        .schema("ErrorDetail", ErrorDetail::schema())
+        .schema("LiteLlmError", LiteLlmErrorBody::schema())
+        .schema("LiteLlmErrorDetail", LiteLlmErrorDetail::schema());
     let mut paths = PathsBuilder::new();
     for endpoint in endpoints {
         for shape in [&endpoint.doc.request, &endpoint.doc.response].into_iter().flatten() {
@@ -171,7 +173,6 @@ struct ErrorBody {
 /// What is wrong.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "its fields are only documentation")]
-#[schema(no_recursion)]
 struct ErrorDetail {
     /// A stable word.
     code: String,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails should say where")]
 
 mod access;
+mod admin;
 mod audit;
 mod basics;
 mod bodies;

@@ -57,11 +57,13 @@ pub struct KeyBody {
     pub metadata: Map<String, Value>,
     pub limits: Limits,
     /// The key's text, if it is not to be random. Only when it is made, and only by an administrator.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
     pub key: Option<Hidden>,
     /// The SHA-256 of a key's text in hexadecimal, as LiteLLM stores it: the key goes on working here. Only
     /// when it is made, and only with the master key.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
     pub litellm_hash: Option<String>,
 }
 

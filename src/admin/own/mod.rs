@@ -12,10 +12,14 @@ pub mod policies;
 pub mod teams;
 pub mod users;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ApiError;
 use super::input::{json, patch};
@@ -23,7 +27,7 @@ use super::service::pages;
 use crate::stores::{Page, Paged, Place};
 
 /// A part of a list.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub struct List<T> {
     /// The records, newest first.
     pub items: Vec<T>,
@@ -43,6 +47,40 @@ impl<T> List<T> {
     ) -> Self {
         let cursor = pages::cut(page, &mut paged.items, place);
         Self { items: paged.items.into_iter().map(view).collect(), total: paged.total, cursor }
+    }
+}
+
+/// Named after what is in it: `KeyViewList`.
+impl<T: ToSchema> ToSchema for List<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}List", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
+impl<T: ToSchema> PartialSchema for List<T> {
+    fn schema() -> RefOr<Schema> {
+        let items = ArrayBuilder::new()
+            .items(Ref::from_schema_name(T::name()))
+            .description(Some("The records, newest first."));
+        let total = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .description(Some("How many there are in all."));
+        let cursor = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Where the next part begins; absent in the last one."));
+        ObjectBuilder::new()
+            .property("items", items)
+            .required("items")
+            .property("total", total)
+            .required("total")
+            .property("cursor", cursor)
+            .into()
     }
 }
 

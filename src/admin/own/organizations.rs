@@ -21,7 +21,8 @@ use crate::stores::records::Organization;
 #[serde(default)]
 pub struct OrganizationBody {
     /// Only when it is made; a new one unless given.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
     pub id: Option<String>,
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -22,7 +22,8 @@ use crate::stores::{Place, TeamFilter};
 #[serde(default)]
 pub struct TeamBody {
     /// Only when it is made; a new one unless given.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
     pub id: Option<String>,
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,8 @@ use crate::stores::{Place, UserFilter};
 #[serde(default)]
 pub struct UserBody {
     /// Only when they are made; a new one unless given. As tokens name them.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,

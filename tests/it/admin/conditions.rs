@@ -209,7 +209,7 @@ async fn a_rotated_key_keeps_its_old_text_for_its_grace_only() {
     // Without a grace the one before is void at once, and the one before that too.
     admin.post(&format!("{path}/rotate"), json!({})).await;
     for text in [&old, &new] {
-        assert_eq!(admin.as_(text, "GET", own, &nothing()).await.status, 401);
+        admin.own_key_until(text, 401).await;
     }
     let long = admin.post(&format!("{path}/rotate"), json!({"grace": "91d"})).await;
     assert_eq!(error(&long).2, "grace");

@@ -18,7 +18,10 @@ fn every_route_is_documented_and_no_other() {
     let mut documented = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            assert!(operation["summary"].as_str().is_some_and(|text| text.ends_with('.')), "{path}");
+            assert!(
+                operation["summary"].as_str().is_some_and(|text| text.ends_with('.')),
+                "{path}"
+            );
             documented.insert(format!("{} {path}", method.to_uppercase()));
         }
     }

@@ -12,7 +12,7 @@ use sluicegate::admin::audit::{AuditLine, AuditSink, AuditUnavailable};
 use sluicegate::admin::services::AdminIdentity;
 use sluicegate::admin::{Services, serve_admin};
 use sluicegate::app::{self, Gateway, Source};
-use sluicegate::config::{self, Env};
+use sluicegate::config::Env;
 use sluicegate::identity::now_ms;
 use sluicegate::stores::Store;
 use sluicegate::stores::records::{
@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::{Client, MASTER_KEY, Response};
+use crate::support::{Client, MASTER_KEY, Response, soon};
 
 /// With a master key.
 pub const LOCKED: &str = "admin: { master_key: \"env:MASTER_KEY\" }\n";
@@ -71,12 +71,14 @@ impl Admin {
         let source = Source::Embedded { name: "test.yaml", text, env: Env::from_iter(variables) };
         let loaded = source.load().unwrap();
         let opened = app::services::Services::open(
-            &loaded.config,
+            &loaded.loaded.config,
             Metrics::new().unwrap(),
             AccessLog::start(std::io::sink()).unwrap(),
             &tokio::runtime::Handle::current(),
-        );
-        let gateway = Gateway::new(source, loaded, opened.await.unwrap()).unwrap();
+        )
+        .await
+        .unwrap();
+        let gateway = Gateway::new(source, loaded, opened).unwrap();
         let tokens = tokens.iter().map(|(text, bearer)| ((*text).to_owned(), bearer.clone()));
         let (audit, ahead) = (Arc::new(Recorder::default()), Arc::new(AtomicI64::new(0)));
         let mut services = Services::of(&gateway);
@@ -129,6 +131,17 @@ impl Admin {
         self.as_(MASTER_KEY, method, path, body).await
     }
 
+    /// Asks for the bearer's own key until the answer has this status: what is remembered of credentials may
+    /// be a moment old.
+    pub async fn own_key_until(&self, bearer: &str, status: u16) {
+        soon(&format!("status {status}"), async {
+            while self.as_(bearer, "GET", "/admin/v1/keys/self", &nothing()).await.status != status
+            {
+            }
+        })
+        .await;
+    }
+
     pub async fn get(&self, path: &str) -> Response {
         self.master("GET", path, &Value::Null).await
     }
@@ -151,8 +164,7 @@ impl Admin {
 
     /// Stores a team with one administrator.
     pub async fn team(&self, id: &str, administrator: &str) -> Team {
-        let members =
-            vec![Member { user: administrator.to_owned(), role: MemberRole::Admin }];
+        let members = vec![Member { user: administrator.to_owned(), role: MemberRole::Admin }];
         let team = Team {
             id: id.to_owned(),
             alias: None,

@@ -127,7 +127,9 @@ async fn a_body_of_the_wrong_kind_or_size_is_refused() {
             crate::support::Client::new(admin.address).raw(request).await
         }
     };
-    for kind in ["Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded", "X-A: b"] {
+    for kind in
+        ["Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded", "X-A: b"]
+    {
         let answer = send(kind, "{}").await;
         assert_eq!((answer.status, answer.code()), (415, "unsupported_media_type".to_owned()));
     }

@@ -5,7 +5,12 @@ use serde_json::{Value, json};
 use super::harness::{Admin, error};
 
 /// Follows the cursors to the end: the ids in each part. `between` runs after each.
-async fn parts(admin: &Admin, path: &str, limit: usize, between: impl AsyncFn(usize)) -> Vec<Vec<String>> {
+async fn parts(
+    admin: &Admin,
+    path: &str,
+    limit: usize,
+    between: impl AsyncFn(usize),
+) -> Vec<Vec<String>> {
     let (mut parts, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = admin.get(&format!("{path}?limit={limit}{cursor}")).await.json();
@@ -74,7 +79,11 @@ async fn a_cursor_whose_record_is_gone_is_good_and_a_made_up_one_is_refused() {
     for wrong in ["x", "1_", "1_zz", "_61", "1_6", "99999999999999999999_61"] {
         let answer = admin.get(&format!("/admin/v1/keys?cursor={wrong}")).await;
         let (status, _, field) = error(&answer);
-        assert!(status == 422 && matches!(&*field, "cursor" | "after"), "{wrong}: {}", answer.text());
+        assert!(
+            status == 422 && matches!(&*field, "cursor" | "after"),
+            "{wrong}: {}",
+            answer.text()
+        );
     }
 }
 
@@ -95,8 +104,12 @@ async fn filters_narrow_a_list() {
         ("blocked=false", vec!["two", "one"]),
     ] {
         let list = admin.get(&format!("/admin/v1/keys?{query}")).await.json();
-        let mut found: Vec<_> =
-            list["items"].as_array().unwrap().iter().map(|k| k["alias"].as_str().unwrap()).collect();
+        let mut found: Vec<_> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|k| k["alias"].as_str().unwrap())
+            .collect();
         let mut expected = expected;
         found.sort_unstable();
         expected.sort_unstable();

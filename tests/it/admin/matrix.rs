@@ -128,8 +128,7 @@ struct World {
 impl World {
     async fn make(admin: &Admin, number: usize) -> Self {
         let name = |what: &str| format!("{what}-{number}");
-        let [own, foreign, viewer, user] =
-            ["own", "foreign", "viewer", "user"].map(name);
+        let [own, foreign, viewer, user] = ["own", "foreign", "viewer", "user"].map(name);
         for id in [&own, &foreign, &user] {
             admin.user(id, UserRole::InternalUser).await;
         }
@@ -208,7 +207,11 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
             let answer = admin.send(row.method, &path, &headers, body.as_deref()).await;
             let what = format!("{} {} column {column}", row.method, row.route);
             if answer.status != expected {
-                wrong.push(format!("{what}: {} and not {expected}: {}", answer.status, answer.text()));
+                wrong.push(format!(
+                    "{what}: {} and not {expected}: {}",
+                    answer.status,
+                    answer.text()
+                ));
                 continue;
             }
             let is_act = acts.contains(&(row.method.to_owned(), row.route));
@@ -246,8 +249,8 @@ fn no_route_is_missing_from_the_table() {
 #[tokio::test]
 async fn no_route_of_the_admin_api_is_on_the_proxys_listener() {
     let provider = provider().await;
-    let config = Config::for_provider(provider.address())
-        .with("admin: { master_key: \"env:MASTER_KEY\" }");
+    let config =
+        Config::for_provider(provider.address()).with("admin: { master_key: \"env:MASTER_KEY\" }");
     let gateway = Gateway::start(&config);
     for row in table() {
         let path = row.route.replace(['{', '}'], "");

@@ -57,7 +57,8 @@ async fn without_a_master_key_this_machine_is_trusted_in_development_but_no_web_
     assert_eq!(made.json()["created_by"], "local");
     let page = admin.send("POST", "/admin/v1/keys", &["Origin: http://evil.example"], Some("{}"));
     assert_eq!(page.await.status, 401);
-    let rebound = "GET /admin/v1/config HTTP/1.1\r\nHost: evil.example:8081\r\nConnection: close\r\n\r\n";
+    let rebound =
+        "GET /admin/v1/config HTTP/1.1\r\nHost: evil.example:8081\r\nConnection: close\r\n\r\n";
     assert_eq!(Client::new(admin.address).raw(rebound).await.status, 401);
     // Whoever has a credential is who it says they are, also here.
     let key = made.json()["key"].as_str().unwrap().to_owned();
@@ -93,13 +94,18 @@ async fn a_foreign_network_gets_nothing_not_even_the_document() {
     let listeners = "listeners:\n  proxy: { address: \"127.0.0.1:0\" }\n  \
                      admin: { address: \"127.0.0.1:0\", allow: [10.0.0.0/8] }\n  \
                      metrics: { address: \"127.0.0.1:0\" }\n";
-    let config = crate::support::Config::for_provider(provider.address()).with(listeners).with(head);
+    let config =
+        crate::support::Config::for_provider(provider.address()).with(listeners).with(head);
     let gateway = crate::support::Gateway::start(&config);
     for path in ["/admin/v1/openapi.json", "/admin/v1/config", "/key/list", "/nowhere", "/health"] {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\nConnection: close\r\n\r\n"
         );
         let answer = Client::new(gateway.admin).raw(request).await;
-        assert_eq!((answer.status, answer.code()), (403, "address_not_allowed".to_owned()), "{path}");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (403, "address_not_allowed".to_owned()),
+            "{path}"
+        );
     }
 }
