@@ -47,7 +47,7 @@ compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-	for target in sse peek config jwt; do \
+	for target in sse peek config jwt policies; do \
 		cargo +nightly fuzz run $$target -- -max_len=150000 -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; \
 	done
 

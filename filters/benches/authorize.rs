@@ -9,20 +9,24 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::Request;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sluicegate_filters::Caller;
 use sluicegate_filters::authorize::{
     Action, Ask, Authorize, Facts, Mode, Policies, Resource, Source, Target, World,
 };
-use sluicegate_filters::identify::Identify;
+use sluicegate_filters::identify::{Accepts, Identify, Presented};
 
 const KEY: &str = "sk-0123456789abcdef0123456789abcdef0123456789abcdef";
+const BEARER: &str = "Bearer sk-0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// The holder of the master key: `User::"master"` with the role `proxy_admin`.
 fn caller() -> Arc<Caller> {
-    let identify = Identify::new(false, Some(KEY)).expect("a usable key");
-    let request = Request::post("/v1/chat/completions").header("x-api-key", KEY).body(());
-    identify.identify(&request.expect("a valid request").into_parts().0).expect("the key")
+    let identify = Identify::new(false, Some(KEY), Accepts::default()).expect("a usable key");
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(BEARER))]);
+    match identify.identify(&headers).expect("the key") {
+        Presented::Caller(caller) => caller,
+        Presented::Credential(_) => panic!("this is the master key"),
+    }
 }
 
 /// A hundred policies, of which `matching` have a scope that lets the caller in.
@@ -62,7 +66,7 @@ fn ask(model: &str) -> Ask<'_> {
         estimated_cost: Some(3_000_000),
         now_ms: 1_790_847_000_000,
     };
-    Ask { action: Action::ChatCompletions, resource: Resource::Model(model), facts }
+    Ask::new(Action::ChatCompletions, Resource::Model(model), facts)
 }
 
 fn decisions(c: &mut Criterion) {

@@ -21,7 +21,8 @@ const ISSUER: &str = "i";
 const AUDIENCE: &str = "a";
 const NOW: i64 = 1_000_000;
 
-/// An Ed25519 key of 32 fixed bytes in PKCS #8 (RFC 8410 section 7), so that inputs can be repeated.
+/// An Ed25519 key of 32 fixed bytes in PKCS #8 (RFC 8410 section 7), so that inputs can be
+/// repeated.
 static KEY: LazyLock<EncodingKey> = LazyLock::new(|| {
     let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
     der.extend_from_slice(&[7; 32]);

@@ -49,7 +49,7 @@ impl PolicyView for Gateway {
             },
             ResourceKind::Agent => Resource::Agent(&resource),
         };
-        let ask = Ask { action, resource, facts: facts(&context)? };
+        let ask = Ask::new(action, resource, facts(&context)?);
         let (kind, bearer) = bearer(principal)?;
         let runtime = self.current();
         let explanation = runtime.pipeline.authorize.explain_for(kind, bearer, &ask);

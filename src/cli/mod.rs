@@ -47,7 +47,7 @@ enum Command {
     Audit(audit::Audit),
     /// Validate policies, explain what they decide, run their tests.
     #[command(subcommand)]
-    Policy(Box<policy::Policy>),
+    Policy(policy::Policy),
 }
 
 /// Options of `serve`.

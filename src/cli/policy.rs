@@ -22,7 +22,7 @@ pub enum Policy {
     /// Validate a directory of policies: every error as file:line:column.
     Check(Check),
     /// Say what policies decide on a request that nobody sent, and why.
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Compare what policies decide with a file of what they should.
     Test(Test),
 }
@@ -76,6 +76,9 @@ pub struct Explain {
     /// The server of the tool.
     #[arg(long)]
     server: Option<String>,
+    /// The arguments of a call to a tool: a JSON object.
+    #[arg(long, value_parser = arguments)]
+    arguments: Option<serde_json::Value>,
     /// `name=value`, with a name of `environment`, `ip`, `time`, `stream`, `estimated_tokens` and
     /// `estimated_cost`. May be repeated.
     #[arg(long = "context", value_parser = pair)]
@@ -191,6 +194,7 @@ fn scenario(args: &Explain) -> Result<Scenario, String> {
         providers: args.providers.clone(),
         dialects: args.dialects.clone(),
         server: args.server.clone(),
+        arguments: args.arguments.clone(),
         context: circumstances(&args.context)?,
     })
 }
@@ -268,4 +272,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write name=value".to_owned()),
     }
+}
+
+fn arguments(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }

@@ -183,6 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_directory_s_files_are_seen_to_come_change_and_go() {
         let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("z.cedar"), "forbid").unwrap();
         let (_watcher, mut changes) = watch(directory.path());
         let path = directory.path().join("a.cedar");
         fs::write(&path, "permit").unwrap();

@@ -8,12 +8,12 @@
 //!
 //! Keys are fetched in the background before they are out of date, so that no request waits for an
 //! issuer. One that names a key which is not known may ask for them at once: whoever asks meanwhile
-//! shares the answer, and a flood of made-up names costs an issuer one request in ten seconds. While
-//! an issuer can't be reached, its last keys are used for `stale_for`; then there are none.
+//! shares the answer, and a flood of made-up names costs an issuer one request in ten seconds.
+//! While an issuer can't be reached, its last keys are used for `stale_for`; then there are none.
 //!
-//! A generation of the configuration holds the [`IssuerKeys`] that were selected for it, in the order
-//! of its own issuers. What two generations have in common they share. Nobody asks for keys by the
-//! place of an issuer in a list that is not theirs.
+//! A generation of the configuration holds the [`IssuerKeys`] that were selected for it, in the
+//! order of its own issuers. What two generations have in common they share. Nobody asks for keys
+//! by the place of an issuer in a list that is not theirs.
 
 mod entry;
 mod fetch;
@@ -84,8 +84,8 @@ impl KeySets {
         issuers.iter().try_for_each(|issuer| fetch::Fetcher::new(issuer).map(drop))
     }
 
-    /// The keys of `issuers`, in their order. Those of an issuer that is in use already are the same
-    /// ones. For another, fetching begins, and goes on until nobody holds them any more.
+    /// The keys of `issuers`, in their order. Those of an issuer that is in use already are the
+    /// same ones. For another, fetching begins, and goes on until nobody holds them any more.
     ///
     /// # Errors
     /// As [`check`](Self::check); then nothing has changed.
@@ -110,8 +110,8 @@ impl KeySets {
         Ok(IssuerKeys { entries: selected.into(), io: self.io.clone() })
     }
 
-    /// Counts up whenever an issuer's keys have changed, or can't be used any more. What was verified
-    /// before may have been signed with a key that is withdrawn.
+    /// Counts up whenever an issuer's keys have changed, or can't be used any more. What was
+    /// verified before may have been signed with a key that is withdrawn.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -135,14 +135,14 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
-    /// The present keys of an issuer: an atomic load. `None` while they are not known, or not known to
-    /// be good any more.
+    /// The present keys of an issuer: an atomic load. `None` while they are not known, or not known
+    /// to be good any more.
     pub fn current(&self, issuer: usize) -> Option<Arc<KeySet>> {
         self.entries.get(issuer)?.current()
     }
 
-    /// Returns when the keys of an issuer are as new as they can be had now: fetched by this call or
-    /// by one at the same time, or too short a time ago to ask again.
+    /// Returns when the keys of an issuer are as new as they can be had now: fetched by this call
+    /// or by one at the same time, or too short a time ago to ask again.
     pub async fn refetch(&self, issuer: usize) {
         if let Some(entry) = self.entries.get(issuer) {
             self.refresh(entry, Reason::UnknownKey).await;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use sluicegate_filters::authorize::policies::MAX_BYTES;
-use sluicegate_filters::authorize::{self, Policies, Source};
+use sluicegate_filters::authorize::{self, Policies, Source, schema};
 
 use crate::config::{Problem, Problems};
 
@@ -26,8 +26,6 @@ use crate::config::{Problem, Problems};
 pub const SCHEMA_FILE: &str = "schema.cedarschema";
 /// Files of one directory, at most.
 const MAX_FILES: usize = 1000;
-/// Bytes of a schema, at most.
-const MAX_SCHEMA_BYTES: usize = 256 * 1024;
 
 /// A directory's policies.
 #[derive(Clone, Debug)]
@@ -100,7 +98,7 @@ impl Files {
         let mut left = MAX_BYTES;
         let count = names.len();
         for name in names {
-            let limit = if name == SCHEMA_FILE { MAX_SCHEMA_BYTES } else { left };
+            let limit = if name == SCHEMA_FILE { schema::MAX_BYTES } else { left };
             match text(&directory.join(&name), limit) {
                 Ok(text) => {
                     if name != SCHEMA_FILE {

@@ -45,6 +45,9 @@ pub struct Scenario {
     /// The server of a tool.
     #[serde(default)]
     pub server: Option<String>,
+    /// The arguments of a call to a tool: a JSON object.
+    #[serde(default)]
+    pub arguments: Option<serde_json::Value>,
     #[serde(default)]
     pub context: Circumstances,
 }
@@ -125,7 +128,11 @@ impl Scenario {
         };
         let environment = context.environment.as_deref().unwrap_or("production");
         let authorize = Authorize::new(policies.clone(), Mode::Enforce, environment, world, 0);
-        Ok(authorize.explain_for(kind, bearer, &Ask { action, resource, facts }))
+        Ok(authorize.explain_for(
+            kind,
+            bearer,
+            &Ask { arguments: self.arguments.as_ref(), ..Ask::new(action, resource, facts) },
+        ))
     }
 
     fn caller(&self) -> Result<(CallerKind, Bearer), ScenarioError> {

@@ -37,7 +37,7 @@ pub fn inference(
         estimated_cost: None,
         now_ms: now_ms(),
     };
-    let ask = Ask { action: action(endpoint), resource: Resource::Model(model), facts };
+    let ask = Ask::new(action(endpoint), Resource::Model(model), facts);
     let judged = ctx.runtime.pipeline.authorize.authorize(caller(ctx)?, &ask);
     write_down(gateway, ctx, &ask, &judged);
     ctx.decision = match &judged {
@@ -83,7 +83,7 @@ pub fn sees(ctx: &Ctx, model: &str) -> bool {
         estimated_cost: None,
         now_ms: now_ms(),
     };
-    let ask = Ask { action: Action::ListModels, resource: Resource::Model(model), facts };
+    let ask = Ask::new(Action::ListModels, Resource::Model(model), facts);
     caller(ctx).is_ok_and(|caller| ctx.runtime.pipeline.authorize.authorize(caller, &ask).is_ok())
 }
 

@@ -224,8 +224,11 @@ async fn a_new_key_is_known_when_a_token_names_it() {
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
 
+    let before = keys.current(0).unwrap();
     soon("a fetch", keys.refetch(0)).await;
+    assert_eq!(server.asked("/jwks"), 2);
     assert!(!changes.has_changed().unwrap(), "the same keys are no change");
+    assert!(Arc::ptr_eq(&before, &keys.current(0).unwrap()));
     server.publish(&[&new]);
     soon("a fetch", keys.refetch(0)).await;
     assert!(verify(&issuer, &keys, &token(&new)).is_ok());

@@ -29,7 +29,7 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn check_says_every_mistake_with_its_place() {
     let good = run(&["check", shipped().to_str().unwrap()]);
     assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
-    assert!(text(&good.stdout).contains("ok, 11 policies, version "));
+    assert!(text(&good.stdout).contains("ok, 12 policies, version "));
 
     let bad = directory(&[
         ("a.cedar", "permit(principal, action, resource)\nwhen { principal.age > 3 };"),
@@ -89,6 +89,7 @@ fn explain_says_what_is_decided_and_by_what() {
         &["--context", "time"],
         &["--claim", "=x"],
         &["--key", "not-a-uuid"],
+        &["--arguments", "{"],
     ] {
         assert_eq!(ask(wrong).status.code(), Some(64), "{wrong:?}");
     }
@@ -101,7 +102,7 @@ fn test_fails_where_an_expectation_does() {
     let (shipped, tests) = (shipped.to_str().unwrap(), tests.to_str().unwrap());
     let output = run(&["test", shipped, tests]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).ends_with("21 of 21 as expected\n"));
+    assert!(text(&output.stdout).ends_with("22 of 22 as expected\n"));
 
     let other = directory(&[("a.cedar", "permit(principal, action, resource);")]);
     let output = run(&["test", other.path().to_str().unwrap(), tests]);
@@ -111,7 +112,7 @@ fn test_fails_where_an_expectation_does() {
     assert!(told.contains("allow, by `a.cedar:1`; expected deny"), "{told}");
     let output = run(&["test", "--json", other.path().to_str().unwrap(), tests]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["total"], 21);
+    assert_eq!(report["total"], 22);
     assert!(report["failures"][0]["line"].is_u64());
 
     assert_eq!(run(&["test", shipped, "/nowhere.yaml"]).status.code(), Some(64));

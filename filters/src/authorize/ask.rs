@@ -8,6 +8,16 @@ pub struct Ask<'a> {
     pub action: Action,
     pub resource: Resource<'a>,
     pub facts: Facts,
+    /// The arguments of a call to a tool: a JSON object. A parser that lets two members of one name
+    /// through must not have made it.
+    pub arguments: Option<&'a serde_json::Value>,
+}
+
+impl<'a> Ask<'a> {
+    /// A question without arguments.
+    pub const fn new(action: Action, resource: Resource<'a>, facts: Facts) -> Self {
+        Self { action, resource, facts, arguments: None }
+    }
 }
 
 /// What a caller acts on. A name that is not configured is answered for, too.

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Weak};
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 
 use super::entities::NoPrincipal;
-use super::judge::{Answer, Judge, Party};
+use super::judge::{Answer, Judge, Principal};
 
 /// Slots of a table, at least and at most. A slot is one word until it is used.
 const SLOTS: (usize, usize) = (16, 1024);
@@ -24,7 +24,7 @@ pub(crate) struct Decisions {
 pub(super) struct Table {
     judge: Weak<Judge>,
     generation: u64,
-    pub(super) principal: Result<Party, NoPrincipal>,
+    pub(super) principal: Result<Principal, NoPrincipal>,
     slots: Box<[ArcSwapOption<Slot>]>,
 }
 
@@ -34,27 +34,28 @@ struct Slot {
 }
 
 impl Decisions {
-    /// The table of `judge` on this caller, made if it is not there yet.
-    pub(super) fn table(
+    /// Looks into the table of `judge` on this caller, made if it is not there yet.
+    pub(super) fn look<T>(
         &self,
         judge: &Arc<Judge>,
-        principal: impl FnOnce() -> Result<Party, NoPrincipal>,
-    ) -> Guard<Option<Arc<Table>>> {
+        principal: impl FnOnce() -> Result<Principal, NoPrincipal>,
+        into: impl FnOnce(&Table) -> T,
+    ) -> T {
         let kept = self.table.load();
-        if kept.as_ref().is_some_and(|table| table.is_of(judge)) {
-            return kept;
+        if let Some(table) = kept.as_ref().filter(|table| table.is_of(judge)) {
+            return into(table);
         }
-        let made = Some(Arc::new(Table::new(judge, principal())));
+        let made = Arc::new(Table::new(judge, principal()));
         // While a reload is under way requests of two generations come in turns. The newer one stays.
         if kept.as_ref().is_none_or(|table| table.generation <= judge.generation()) {
-            self.table.store(made.clone());
+            self.table.store(Some(made.clone()));
         }
-        Guard::from_inner(made)
+        into(&made)
     }
 }
 
 impl Table {
-    fn new(judge: &Arc<Judge>, principal: Result<Party, NoPrincipal>) -> Self {
+    fn new(judge: &Arc<Judge>, principal: Result<Principal, NoPrincipal>) -> Self {
         let size = (2 * judge.resources()).next_power_of_two().clamp(SLOTS.0, SLOTS.1);
         Self {
             judge: Arc::downgrade(judge),

@@ -3,6 +3,7 @@
 use cedar_policy::{Context, RestrictedExpression};
 
 use super::ask::{Action, Facts, ResourceKind};
+use super::entities;
 use super::uses::Uses;
 
 const MS_PER_HOUR: i64 = 3_600_000;
@@ -46,6 +47,9 @@ pub(super) fn context(
     }
     if infers && uses.contains(Uses::ESTIMATED_COST) {
         facts.estimated_cost.into_iter().for_each(|cost| add("estimated_cost", long(cost)));
+    }
+    if action == Action::CallTool && uses.contains(Uses::ARGUMENTS) {
+        add("arguments", RestrictedExpression::new_entity_uid(entities::arguments_uid()));
     }
     Context::from_pairs(pairs).map_err(|error| error.to_string())
 }
@@ -148,7 +152,10 @@ mod tests {
             "environment estimated_cost estimated_tokens hour ip stream time weekday"
         );
         assert_eq!(names(all(Action::ListModels, &facts)), "environment hour ip time weekday");
-        assert_eq!(names(all(Action::CallTool, &facts)), "environment hour ip time weekday");
+        assert_eq!(
+            names(all(Action::CallTool, &facts)),
+            "arguments environment hour ip time weekday"
+        );
         let some = |uses| context("staging", Action::Messages, &facts, uses).expect("a context");
         assert_eq!(names(some(Uses::NONE)), "environment");
         assert_eq!(names(some(Uses::IP | Uses::STREAM)), "environment ip stream");

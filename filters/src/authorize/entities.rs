@@ -19,17 +19,15 @@ const MASTER: &str = "master";
 /// The role that the master key brings with it.
 pub const PROXY_ADMIN: &str = "proxy_admin";
 
-/// A principal or a resource, with all that can be reached from it.
+/// Where a principal or a resource stands.
 #[derive(Clone, Debug)]
-pub(super) struct Reach {
+pub(super) struct Place {
     pub(super) uid: EntityUid,
-    /// Itself and what it leads to, each once.
-    pub(super) entities: Vec<Entity>,
     /// All that it is in, however far up.
     pub(super) within: HashSet<EntityUid>,
 }
 
-impl Reach {
+impl Place {
     /// Whether it is `other`, or in it.
     pub(super) fn is_in(&self, other: &EntityUid) -> bool {
         self.uid == *other || self.within.contains(other)
@@ -45,34 +43,33 @@ pub(super) enum NoPrincipal {
     Reserved,
 }
 
-/// The caller as a principal.
-pub(super) fn principal(caller: &Caller) -> Result<Reach, NoPrincipal> {
+/// Where the caller stands as a principal.
+pub(super) fn principal(caller: &Caller) -> Result<Place, NoPrincipal> {
     let names = &*NAMES;
     let user = caller.user().filter(|user| !user.is_empty());
-    let key = caller.key().map(|key| uid(&names.key, &key.id.to_string()));
-    let principal = match (caller.kind(), user, &key) {
+    let uid = match (caller.kind(), user, key(caller)) {
         (CallerKind::Anonymous, ..) => uid(&names.user, ANONYMOUS),
         (CallerKind::Master, ..) => uid(&names.user, MASTER),
         // Else a token of an issuer who lets users choose their names could be as good as the master
         // key.
         (_, Some(ANONYMOUS | MASTER), _) => return Err(NoPrincipal::Reserved),
         (_, Some(user), _) => uid(&names.user, user),
-        (_, None, Some(key)) => key.clone(),
+        (_, None, Some(key)) => key,
         (_, None, None) => return Err(NoPrincipal::Nameless),
     };
+    let roles = roles(caller).into_iter().map(|role| self::uid(&names.role, role));
+    let within = roles.chain(team(caller)).chain(organization(caller)).collect();
+    Ok(Place { uid, within })
+}
 
-    let admin = (caller.kind() == CallerKind::Master).then_some(PROXY_ADMIN);
-    let roles: HashSet<&str> = caller.roles().iter().map(String::as_str).chain(admin).collect();
-    let team = caller.team().map(|team| uid(&names.team, team));
-    let organization = caller.organization().map(|name| uid(&names.organization, name));
-    let held = roles.iter().map(|role| uid(&names.role, role));
-    let within: HashSet<_> = held.chain(team.clone()).chain(organization.clone()).collect();
-
+/// The principal and all that it leads to. This is the larger part of what is known of a caller.
+pub(super) fn around(principal: &Place, caller: &Caller) -> Vec<Entity> {
+    let (key, team, organization) = (key(caller), team(caller), organization(caller));
     let bearer = |bearer: &EntityUid| {
         let mut attributes = attributes([
             ("id", text(bearer.id().unescaped())),
             ("kind", text(caller.kind().name())),
-            ("roles", texts(roles.iter().copied())),
+            ("roles", texts(roles(caller).into_iter())),
             ("tags", texts(caller.tags().iter().map(String::as_str))),
         ]);
         for (name, uid) in [("team", &team), ("organization", &organization), ("key", &key)] {
@@ -80,19 +77,37 @@ pub(super) fn principal(caller: &Caller) -> Result<Reach, NoPrincipal> {
             attributes.extend(reference.map(|reference| (name.to_owned(), reference)));
         }
         let claims = caller.claims().iter().map(|(name, claim)| (name.clone(), of_claim(claim)));
-        entity(bearer, attributes, within.clone(), claims)
+        entity(bearer, attributes, principal.within.clone(), claims)
     };
-    let mut entities = vec![bearer(&principal)];
-    entities.extend(key.iter().filter(|key| **key != principal).map(bearer));
-    entities.extend(within.iter().map(|uid| {
+    let mut entities = vec![bearer(&principal.uid)];
+    entities.extend(key.iter().filter(|key| **key != principal.uid).map(bearer));
+    entities.extend(principal.within.iter().map(|uid| {
         let above = if Some(uid) == team.as_ref() { organization.clone() } else { None };
         Entity::new_no_attrs(uid.clone(), above.into_iter().collect())
     }));
-    Ok(Reach { uid: principal, entities, within })
+    entities
 }
 
-/// A resource. A model's `targets` are where its requests go: none, if it is not configured.
-pub(super) fn resource(resource: Resource<'_>, targets: &[Target]) -> Reach {
+fn key(caller: &Caller) -> Option<EntityUid> {
+    caller.key().map(|key| uid(&NAMES.key, &key.id.to_string()))
+}
+
+fn team(caller: &Caller) -> Option<EntityUid> {
+    caller.team().map(|team| uid(&NAMES.team, team))
+}
+
+fn organization(caller: &Caller) -> Option<EntityUid> {
+    caller.organization().map(|organization| uid(&NAMES.organization, organization))
+}
+
+fn roles(caller: &Caller) -> HashSet<&str> {
+    let admin = (caller.kind() == CallerKind::Master).then_some(PROXY_ADMIN);
+    caller.roles().iter().map(String::as_str).chain(admin).collect()
+}
+
+/// Where a resource stands, with all that it leads to. A model's `targets` are where its requests go:
+/// none, if it is not configured.
+pub(super) fn resource(resource: Resource<'_>, targets: &[Target]) -> (Place, Vec<Entity>) {
     let names = &*NAMES;
     let name = ("name", text(resource.name()));
     let (uid, attributes, within) = match resource {
@@ -115,7 +130,17 @@ pub(super) fn resource(resource: Resource<'_>, targets: &[Target]) -> Reach {
     };
     let mut entities = vec![entity(&uid, attributes, within.clone(), [])];
     entities.extend(within.iter().cloned().map(Entity::with_uid));
-    Reach { uid, entities, within }
+    (Place { uid, within }, entities)
+}
+
+/// The arguments of a call as an entity.
+pub(super) fn arguments(tags: Vec<(String, RestrictedExpression)>) -> Entity {
+    entity(&arguments_uid(), HashMap::new(), HashSet::new(), tags)
+}
+
+/// The name of the arguments of a call. There is one call to a question, so they need no other.
+pub(super) fn arguments_uid() -> EntityUid {
+    uid(&NAMES.arguments, "")
 }
 
 /// The name of an action.
@@ -136,6 +161,7 @@ struct Names {
     tool: EntityTypeName,
     agent: EntityTypeName,
     action: EntityTypeName,
+    arguments: EntityTypeName,
 }
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
@@ -153,6 +179,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         tool: name("Tool"),
         agent: name("Agent"),
         action: name("Action"),
+        arguments: name("Arguments"),
     }
 });
 

@@ -1,14 +1,16 @@
 //! Puts questions to the policies.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Request, eval_expression};
 
+use super::arguments;
 use super::ask::{Action, Ask};
 use super::context::context;
 use super::decision::{Decision, Effect, EvaluationError, Mode, PolicyInfo, Question};
-use super::entities::{self, NoPrincipal, Reach};
+use super::entities::{self, NoPrincipal, Place};
 use super::policies::{Policies, Rule};
 use super::scope::RuleSet;
 use super::uses::Uses;
@@ -23,23 +25,27 @@ pub(super) struct Judge {
     generation: u64,
     world: World,
     /// In the order of their numbers in the world.
-    resources: Vec<Party>,
+    resources: Vec<Arc<Object>>,
     /// In the order of [`Action::ALL`].
-    actions: Vec<ActionRules>,
+    actions: Vec<Object>,
 }
 
-/// A principal or a resource, with the policies whose scope lets it in.
-#[derive(Clone, Debug)]
-pub(super) struct Party {
-    reach: Reach,
-    rules: RuleSet,
-}
-
-/// What concerns one action.
-struct ActionRules {
+/// What is known of a caller as a principal, and kept with them: little, as there may be many.
+pub(super) struct Principal {
     uid: EntityUid,
-    entities: Vec<Entity>,
+    /// The policies whose scope lets the principal in.
     rules: RuleSet,
+    /// The principal and what it leads to. Only kept once a policy asks for it at every request.
+    around: OnceLock<Arc<Entities>>,
+}
+
+/// An action or a resource.
+struct Object {
+    uid: EntityUid,
+    /// The policies whose scope lets it in.
+    rules: RuleSet,
+    /// Itself and what it leads to.
+    around: Vec<Entity>,
 }
 
 /// The answer to a question, as far as it is the same for all requests of one caller.
@@ -54,12 +60,20 @@ pub(super) enum Answer {
 pub(super) struct Open {
     /// What the other policies said.
     fixed: Verdict,
-    /// The numbers of those that must be asked again.
+    /// The policies that must be asked again.
+    rest: Part,
+    resource: Arc<Object>,
+}
+
+/// Some of the policies that a question concerns.
+#[derive(Default)]
+struct Part {
+    /// Their numbers.
     rules: Vec<usize>,
+    /// What they look at.
     uses: Uses,
-    entities: Entities,
-    principal: EntityUid,
-    resource: EntityUid,
+    /// The principal and what it leads to, if that is among it.
+    around: Option<Arc<Entities>>,
 }
 
 /// What some policies said. Verdicts of parts of a set are added up to that of the set.
@@ -83,15 +97,14 @@ impl Judge {
             let uid = entities::action(*action);
             let above: HashSet<_> = known.ancestors(&uid).into_iter().flatten().cloned().collect();
             let rules = RuleSet::of_action(&policies.rules, &uid, &above);
-            let entities = std::iter::once(&uid).chain(&above);
-            let entities = entities.filter_map(|uid| known.get(uid)).cloned().collect();
-            ActionRules { uid, entities, rules }
+            let around = std::iter::once(&uid).chain(&above);
+            let around = around.filter_map(|uid| known.get(uid)).cloned().collect();
+            Object { uid, rules, around }
         });
         let actions = actions.collect();
-        let resources = world.take_all().into_iter().map(|reach| {
-            let rules = RuleSet::of_resource(&policies.rules, &reach);
-            Party { reach, rules }
-        });
+        let resources = world.take_all().into_iter();
+        let resources = resources
+            .map(|(place, around)| Arc::new(Object::resource(&policies.rules, place, around)));
         let resources = resources.collect();
         let environment = environment.to_owned();
         Self { policies, mode, environment, generation, world, resources, actions }
@@ -115,10 +128,10 @@ impl Judge {
     }
 
     /// The caller as a principal.
-    pub(super) fn principal(&self, caller: &Caller) -> Result<Party, NoPrincipal> {
-        let reach = entities::principal(caller)?;
-        let rules = RuleSet::of_principal(&self.policies.rules, &reach);
-        Ok(Party { reach, rules })
+    pub(super) fn principal(&self, caller: &Caller) -> Result<Principal, NoPrincipal> {
+        let place = entities::principal(caller)?;
+        let rules = RuleSet::of_principal(&self.policies.rules, &place);
+        Ok(Principal { uid: place.uid, rules, around: OnceLock::new() })
     }
 
     /// The number of a question, if its answer can be kept.
@@ -127,67 +140,67 @@ impl Judge {
         Some(ask.action as usize * self.resources.len() + resource)
     }
 
-    /// Answers a question as far as it can be for all requests of the principal.
-    pub(super) fn answer(&self, principal: &Party, ask: &Ask<'_>) -> Answer {
-        let unknown;
+    /// Answers a question as far as it can be for all requests of the principal, who is `caller`.
+    pub(super) fn answer(&self, principal: &Principal, caller: &Caller, ask: &Ask<'_>) -> Answer {
+        match self.try_answer(principal, caller, ask) {
+            Ok(answer) => answer,
+            Err(message) => Answer::Fixed(self.failure(message)),
+        }
+    }
+
+    fn try_answer(
+        &self,
+        principal: &Principal,
+        caller: &Caller,
+        ask: &Ask<'_>,
+    ) -> Result<Answer, String> {
         let resource = match self.world.find(ask.resource) {
-            Some(number) => &self.resources[number],
+            Some(number) => self.resources[number].clone(),
             None => {
-                let reach = entities::resource(ask.resource, &[]);
-                let rules = RuleSet::of_resource(&self.policies.rules, &reach);
-                unknown = Party { reach, rules };
-                &unknown
+                let (place, around) = entities::resource(ask.resource, &[]);
+                Arc::new(Object::resource(&self.policies.rules, place, around))
             }
         };
+        let (mut fixed, mut rest) = (Part::default(), Part::default());
         let action = &self.actions[ask.action as usize];
-        let (mut fixed, mut open, mut uses) = (Vec::new(), Vec::new(), Uses::NONE);
         for number in action.rules.in_all(&principal.rules, &resource.rules) {
-            let looks_at = self.policies.rules[number].uses;
-            uses |= looks_at;
-            if looks_at.is_none() { &mut fixed } else { &mut open }.push(number);
+            let uses = self.policies.rules[number].uses;
+            let part = if uses.is_fixed() { &mut fixed } else { &mut rest };
+            part.rules.push(number);
+            part.uses |= uses;
         }
-        let (principal, resource) = (&principal.reach, &resource.reach);
-        let reached = [&principal.entities, &resource.entities, &action.entities];
-        let entities = Entities::from_entities(reached.into_iter().flatten().cloned(), None);
-        let entities = match entities {
-            Ok(entities) => entities,
-            Err(error) => return Answer::Fixed(self.failure(error.to_string())),
-        };
-        let mut part = Open {
-            fixed: Verdict::default(),
-            rules: fixed,
-            uses: Uses::NONE,
-            entities,
-            principal: principal.uid.clone(),
-            resource: resource.uid.clone(),
-        };
-        match self.ask(&part, ask) {
-            Ok(verdict) => part.fixed = verdict,
-            Err(message) => return Answer::Fixed(self.failure(message)),
+        if (fixed.uses | rest.uses).contains(Uses::PRINCIPAL) {
+            let around = principal.around(caller, rest.uses.contains(Uses::PRINCIPAL))?;
+            (fixed.around, rest.around) = (Some(around.clone()), Some(around));
         }
-        if open.is_empty() {
-            return Answer::Fixed(self.decision(part.fixed));
+        let fixed = self.ask(principal, &resource, &fixed, ask)?;
+        if rest.rules.is_empty() {
+            return Ok(Answer::Fixed(self.decision(fixed)));
         }
-        (part.rules, part.uses) = (open, uses);
-        Answer::Open(Box::new(part))
+        rest.around = rest.around.filter(|_| rest.uses.contains(Uses::PRINCIPAL));
+        Ok(Answer::Open(Box::new(Open { fixed, rest, resource })))
     }
 
     /// Answers what is left open of a question for one request.
-    pub(super) fn finish(&self, open: &Open, ask: &Ask<'_>) -> Arc<Decision> {
-        match self.ask(open, ask) {
+    pub(super) fn finish(
+        &self,
+        principal: &Principal,
+        open: &Open,
+        ask: &Ask<'_>,
+    ) -> Arc<Decision> {
+        match self.ask(principal, &open.resource, &open.rest, ask) {
             Ok(verdict) => self.decision(open.fixed.clone().and(verdict)),
             Err(message) => self.failure(message),
         }
     }
 
     /// The question in Cedar's words.
-    pub(super) fn words(&self, principal: &Party, ask: &Ask<'_>) -> Question {
-        let resource = entities::resource(ask.resource, &[]).uid;
-        let action = &self.actions[ask.action as usize].uid;
+    pub(super) fn words(&self, principal: &EntityUid, ask: &Ask<'_>) -> Question {
+        let (resource, _) = entities::resource(ask.resource, &[]);
         Question {
-            principal: principal.reach.uid.to_string(),
-            action: action.to_string(),
-            resource: resource.to_string(),
+            principal: principal.to_string(),
+            action: self.actions[ask.action as usize].uid.to_string(),
+            resource: resource.uid.to_string(),
         }
     }
 
@@ -197,17 +210,27 @@ impl Judge {
         Arc::new(Decision { failure, ..self.blank() })
     }
 
-    fn ask(&self, open: &Open, ask: &Ask<'_>) -> Result<Verdict, String> {
-        let context = context(&self.environment, ask.action, &ask.facts, open.uses)?;
+    fn ask(
+        &self,
+        principal: &Principal,
+        resource: &Object,
+        part: &Part,
+        ask: &Ask<'_>,
+    ) -> Result<Verdict, String> {
+        let mut verdict = Verdict::default();
+        if part.rules.is_empty() {
+            return Ok(verdict);
+        }
+        let context = context(&self.environment, ask.action, &ask.facts, part.uses)?;
         let action = self.actions[ask.action as usize].uid.clone();
-        let (principal, resource) = (open.principal.clone(), open.resource.clone());
+        let (principal, object) = (principal.uid.clone(), resource.uid.clone());
         // Without a schema there is nothing to be checked, thus nothing to fail: that the schema
         // describes these requests is known since it was read.
-        let request = Request::new(principal, action, resource, context, None)
+        let request = Request::new(principal, action, object, context, None)
             .map_err(|error| error.to_string())?;
-        let mut verdict = Verdict::default();
-        for rule in open.rules.iter().map(|number| &self.policies.rules[*number]) {
-            match rule.holds(&request, &open.entities) {
+        let entities = self.entities(resource, part, ask)?;
+        for rule in part.rules.iter().map(|number| &self.policies.rules[*number]) {
+            match rule.holds(&request, &entities) {
                 Ok(false) => {}
                 Ok(true) if rule.info.effect == Effect::Permit => {
                     verdict.permits.push(rule.info.clone());
@@ -219,6 +242,34 @@ impl Judge {
             }
         }
         Ok(verdict)
+    }
+
+    /// What some policies look at. What they don't is left out.
+    fn entities<'e>(
+        &self,
+        resource: &Object,
+        part: &'e Part,
+        ask: &Ask<'_>,
+    ) -> Result<Cow<'e, Entities>, String> {
+        let around = match part.around.as_deref() {
+            Some(around) if part.uses.contains(Uses::PRINCIPAL) => Cow::Borrowed(around),
+            _ => Cow::Owned(Entities::empty()),
+        };
+        let mut more = Vec::new();
+        if part.uses.contains(Uses::OBJECT) {
+            let action = &self.actions[ask.action as usize];
+            more.extend(action.around.iter().chain(&resource.around).cloned());
+        }
+        if ask.action == Action::CallTool && part.uses.contains(Uses::ARGUMENTS) {
+            let tags = arguments::tags(ask.arguments).map_err(|error| error.to_string())?;
+            more.push(entities::arguments(tags));
+        }
+        if more.is_empty() {
+            return Ok(around);
+        }
+        // Cloning shares the entities themselves.
+        let all = around.into_owned().add_entities(more, None);
+        all.map(Cow::Owned).map_err(|error| error.to_string())
     }
 
     fn decision(&self, mut verdict: Verdict) -> Arc<Decision> {
@@ -241,6 +292,26 @@ impl Judge {
             generation: self.generation,
             version: self.policies.version().clone(),
         }
+    }
+}
+
+impl Principal {
+    /// The principal, who is `caller`, and what it leads to.
+    fn around(&self, caller: &Caller, keep: bool) -> Result<Arc<Entities>, String> {
+        if let Some(around) = self.around.get() {
+            return Ok(around.clone());
+        }
+        let place = entities::principal(caller).map_err(|error| error.to_string())?;
+        let around = entities::around(&place, caller);
+        let around = Entities::from_entities(around, None).map_err(|error| error.to_string())?;
+        let around = Arc::new(around);
+        if keep { Ok(self.around.get_or_init(|| around).clone()) } else { Ok(around) }
+    }
+}
+
+impl Object {
+    fn resource(rules: &[Rule], place: Place, around: Vec<Entity>) -> Self {
+        Self { rules: RuleSet::of_resource(rules, &place), uid: place.uid, around }
     }
 }
 

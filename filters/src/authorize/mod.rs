@@ -11,6 +11,7 @@
 //!   and a resource. What it said is kept with the [`Caller`], until there are new policies.
 //! - The others are evaluated for each request, with only those facts that they look at.
 
+mod arguments;
 pub mod ask;
 mod cache;
 mod context;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use ask::{Action, Ask, Facts, Resource, ResourceKind};
 pub(crate) use cache::Decisions;
+use cache::Table;
 pub use decision::{Decision, Explanation, Mode, Permit, PolicyInfo, Question, Refusal};
 pub use entities::PROXY_ADMIN;
 use judge::{Answer, Judge};
@@ -97,7 +99,8 @@ impl Authorize {
         if let Some(judge) = &self.judge {
             let (decision, how) = decide(judge, caller, ask);
             explanation.allowed &= decision.allowed || judge.mode() == Mode::Shadow;
-            explanation.question = judge.principal(caller).ok().map(|p| judge.words(&p, ask));
+            let principal = entities::principal(caller).ok();
+            explanation.question = principal.map(|principal| judge.words(&principal.uid, ask));
             explanation.decision = Some(decision);
             explanation.depends_on_request = how.depends_on_request;
             explanation.cached = how.cached;
@@ -137,25 +140,32 @@ struct How {
 }
 
 fn decide(judge: &Arc<Judge>, caller: &Caller, ask: &Ask<'_>) -> (Arc<Decision>, How) {
+    let by = |table: &Table| decide_by(table, judge, caller, ask);
+    caller.decisions.look(judge, || judge.principal(caller), by)
+}
+
+fn decide_by(table: &Table, judge: &Judge, caller: &Caller, ask: &Ask<'_>) -> (Arc<Decision>, How) {
+    let principal = match &table.principal {
+        Ok(principal) => principal,
+        Err(error) => {
+            let how = How { depends_on_request: false, cached: false };
+            return (judge.failure(error.to_string()), how);
+        }
+    };
     let finish = |answer: &Answer, cached| match answer {
         Answer::Fixed(decision) => (decision.clone(), How { depends_on_request: false, cached }),
         Answer::Open(open) => {
-            (judge.finish(open, ask), How { depends_on_request: true, cached: false })
+            let how = How { depends_on_request: true, cached: false };
+            (judge.finish(principal, open, ask), how)
         }
     };
-    let table = caller.decisions.table(judge, || judge.principal(caller));
-    let principal = match table.as_ref().map(|table| &table.principal) {
-        Some(Ok(principal)) => principal,
-        Some(Err(error)) => return finish(&Answer::Fixed(judge.failure(error.to_string())), false),
-        None => return finish(&Answer::Fixed(judge.failure("the caller is unknown")), false),
-    };
-    let kept = table.as_ref().zip(judge.question(ask));
-    if let Some(found) = kept.and_then(|(table, n)| table.get(n, |answer| finish(answer, true))) {
+    let question = judge.question(ask);
+    if let Some(found) = question.and_then(|n| table.get(n, |answer| finish(answer, true))) {
         return found;
     }
-    let answer = judge.answer(principal, ask);
+    let answer = judge.answer(principal, caller, ask);
     let found = finish(&answer, false);
-    if let Some((table, question)) = kept {
+    if let Some(question) = question {
         table.put(question, answer);
     }
     found

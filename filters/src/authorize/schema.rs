@@ -5,21 +5,25 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Entities, Request, Schema};
+use cedar_policy::{Entities, Entity, Request, Schema};
 use uuid::Uuid;
 
+use super::arguments;
 use super::ask::{Action, Facts, Resource};
 use super::context::context;
-use super::entities::{self, Reach};
+use super::entities::{self, Place};
 use super::policies::Source;
 use super::problem::{Problem, problem};
-use super::split::Lines;
+use super::split::{Lines, MAX_NESTING, nesting};
 use super::uses::Uses;
 use super::world::Target;
 use crate::caller::{Bearer, Caller, CallerKind, Claim, KeyIdentity};
 
 /// The text of the built-in schema.
 pub const BUILT_IN: &str = include_str!("../../../policies/schema.cedarschema");
+
+/// Bytes of a schema, at most.
+pub const MAX_BYTES: usize = 256 * 1024;
 
 /// The built-in schema.
 pub(super) fn built_in() -> Arc<Schema> {
@@ -38,6 +42,11 @@ pub(super) fn built_in() -> Arc<Schema> {
 /// It is no schema, or the gateway says things of a request that are not in it.
 pub(super) fn custom(source: Source<'_>) -> Result<Arc<Schema>, Vec<Problem>> {
     let lines = Lines::new(source.text);
+    if source.text.len() > MAX_BYTES || nesting(source.text) > MAX_NESTING {
+        let message =
+            "the schema is longer than 256 KiB, or its brackets are nested more than 32 deep";
+        return Err(vec![problem(source.file, &lines, 0, message, None)]);
+    }
     let schema = match Schema::from_cedarschema_str(source.text) {
         Ok((schema, _)) => schema,
         Err(error) => {
@@ -64,18 +73,25 @@ fn misfits(schema: &Schema) -> Vec<String> {
     let mut misfits = Vec::new();
     let principals = principals();
     let resources = resources();
-    for reach in principals.iter().chain(resources.iter().map(|(_, reach)| reach)) {
-        if let Err(error) = Entities::from_entities(reach.entities.iter().cloned(), Some(schema)) {
+    let around = principals.iter().map(|(_, around)| around);
+    let around = around.chain(resources.iter().map(|(.., around)| around));
+    let mut groups: Vec<_> = around.cloned().collect();
+    let call = serde_json::json!({"one": "a", "several": ["a", "b"], "none": null});
+    groups.extend(arguments::tags(Some(&call)).ok().map(|tags| vec![entities::arguments(tags)]));
+    for entities in groups {
+        if let Err(error) = Entities::from_entities(entities, Some(schema)) {
             misfits.push(words(&error));
         }
     }
     // Whether an action applies is a matter of types, so one of each does.
-    let mut types: Vec<&Reach> = principals.iter().collect();
-    types.sort_by_key(|reach| reach.uid.type_name());
-    types.dedup_by_key(|reach| reach.uid.type_name());
+    let mut types: Vec<_> = principals.iter().map(|(principal, _)| principal).collect();
+    types.sort_by_key(|principal| principal.uid.type_name());
+    types.dedup_by_key(|principal| principal.uid.type_name());
     for &action in Action::ALL {
-        let of_kind = resources.iter().find(|(name, _)| name.kind() == action.resource_kind());
-        let Some((_, resource)) = of_kind else { continue };
+        let kind = action.resource_kind();
+        let Some((_, resource, _)) = resources.iter().find(|(name, ..)| name.kind() == kind) else {
+            continue;
+        };
         for principal in &types {
             for facts in [facts(None), facts(Some(1))] {
                 misfits.extend(refused(schema, principal, action, resource, &facts).err());
@@ -89,9 +105,9 @@ fn misfits(schema: &Schema) -> Vec<String> {
 
 fn refused(
     schema: &Schema,
-    principal: &Reach,
+    principal: &Place,
     action: Action,
-    resource: &Reach,
+    resource: &Place,
     facts: &Facts,
 ) -> Result<(), String> {
     let context = context("production", action, facts, Uses::ALL)?;
@@ -102,7 +118,7 @@ fn refused(
 }
 
 /// Callers of every kind, with everything that can be known of one and with nothing.
-fn principals() -> Vec<Reach> {
+fn principals() -> Vec<(Place, Vec<Entity>)> {
     let name = || Some("name".to_owned());
     let key = KeyIdentity { id: Uuid::nil(), alias: name() };
     let claims = [
@@ -134,16 +150,25 @@ fn principals() -> Vec<Reach> {
         (CallerKind::Key, full),
     ];
     let callers = callers.into_iter().map(|(kind, bearer)| Caller::new(kind, bearer));
-    callers.filter_map(|caller| entities::principal(&caller).ok()).collect()
+    let placed = callers.filter_map(|caller| {
+        let principal = entities::principal(&caller).ok()?;
+        let around = entities::around(&principal, &caller);
+        Some((principal, around))
+    });
+    placed.collect()
 }
 
-fn resources() -> Vec<(Resource<'static>, Reach)> {
+fn resources() -> Vec<(Resource<'static>, Place, Vec<Entity>)> {
     let target = Target { provider: "provider".to_owned(), dialect: "dialect".to_owned() };
     let model = Resource::Model("model");
     let tool = Resource::Tool { server: "server", name: "tool" };
     let agent = Resource::Agent("agent");
     let all = [(model, &[][..]), (model, &[target][..]), (tool, &[]), (agent, &[])];
-    all.into_iter().map(|(name, targets)| (name, entities::resource(name, targets))).collect()
+    let placed = all.into_iter().map(|(name, targets)| {
+        let (place, around) = entities::resource(name, targets);
+        (name, place, around)
+    });
+    placed.collect()
 }
 
 fn facts(estimated_cost: Option<u64>) -> Facts {
@@ -199,6 +224,7 @@ mod tests {
             ("  hour: Long,\n", "  hour: String,\n", "hour"),
             ("[User, Key], resource: [Agent]", "[User], resource: [Agent]", "Key"),
             ("tags Set<String>", "tags String", "tag"),
+            ("entity Arguments tags Set<String>", "entity Arguments", "Arguments"),
             ("entity Role;", "entity Role enum [\"admin\"];", "Role"),
             ("action call_tool", "action call_tools", "call_tool"),
             ("entity User in [Team, Role, Organization]", "entity User in [Role]", "User"),
@@ -216,5 +242,8 @@ mod tests {
         assert!(told.starts_with(&format!("schema.cedarschema:{line}:")), "{told}");
         let told = refusals("entity User in [Nowhere];");
         assert!(told.contains("Nowhere"), "{told}");
+        let deep = format!("type Deep = {}Long{};", "Set<".repeat(50_000), ">".repeat(50_000));
+        assert!(refusals(&deep).contains("nested more than 32 deep"));
+        assert!(refusals(&"/".repeat(MAX_BYTES + 1)).contains("longer than 256 KiB"));
     }
 }

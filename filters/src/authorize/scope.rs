@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use cedar_policy::{ActionConstraint, EntityUid, PrincipalConstraint, ResourceConstraint};
 
-use super::entities::Reach;
+use super::entities::Place;
 use super::policies::Rule;
 
 /// A set of policies, by their numbers.
@@ -17,7 +17,7 @@ pub(super) struct RuleSet(Box<[u64]>);
 
 impl RuleSet {
     /// The policies that let `principal` in.
-    pub(super) fn of_principal(rules: &[Rule], principal: &Reach) -> Self {
+    pub(super) fn of_principal(rules: &[Rule], principal: &Place) -> Self {
         Self::of(rules, |rule| match rule.policy.principal_constraint() {
             PrincipalConstraint::Any => true,
             PrincipalConstraint::Eq(uid) => principal.uid == uid,
@@ -45,7 +45,7 @@ impl RuleSet {
     }
 
     /// The policies that let `resource` in.
-    pub(super) fn of_resource(rules: &[Rule], resource: &Reach) -> Self {
+    pub(super) fn of_resource(rules: &[Rule], resource: &Place) -> Self {
         Self::of(rules, |rule| match rule.policy.resource_constraint() {
             ResourceConstraint::Any => true,
             ResourceConstraint::Eq(uid) => resource.uid == uid,

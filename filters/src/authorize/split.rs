@@ -62,6 +62,20 @@ pub(super) fn split(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
+/// How deep brackets are nested in a text, angle brackets among them.
+pub(super) fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' | b'<' => depth += 1,
+            b')' | b']' | b'}' | b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 /// What has been seen of one policy.
 #[derive(Default)]
 struct Scan {

@@ -50,7 +50,7 @@ fn key(n: u128) -> KeyIdentity {
 }
 
 fn chat(model: &str) -> Ask<'_> {
-    Ask { action: Action::ChatCompletions, resource: Resource::Model(model), facts: facts() }
+    Ask::new(Action::ChatCompletions, Resource::Model(model), facts())
 }
 
 fn caller(kind: CallerKind, bearer: Bearer) -> Caller {
@@ -247,7 +247,7 @@ fn tools_and_agents_are_resources_too() {
          when { resource in Server::\"github\" };\n\
          permit(principal, action == Action::\"invoke_agent\", resource == Agent::\"planner\");",
     );
-    let ask = |action, resource| Ask { action, resource, facts: facts() };
+    let ask = |action, resource| Ask::new(action, resource, facts());
     let tool = |server, name| ask(Action::CallTool, Resource::Tool { server, name });
     assert!(may(&some, &alice(), &tool("github", "search")));
     assert!(!may(&some, &alice(), &tool("github", "delete")));
@@ -265,9 +265,44 @@ fn a_tool_of_the_same_name_on_another_server_is_another_resource_also_when_kept(
     for _ in 0..2 {
         for (server, allowed) in [("a", false), ("b", true)] {
             let resource = Resource::Tool { server, name: "search" };
-            let ask = Ask { action: Action::CallTool, resource, facts: facts() };
+            let ask = Ask::new(Action::CallTool, resource, facts());
             assert_eq!(may(&some, &alice, &ask), allowed, "{server}");
         }
+    }
+}
+
+#[test]
+fn the_arguments_of_a_call_are_asked_for_as_tags() {
+    let some = authorize(
+        "permit(principal, action == Action::\"call_tool\", resource == Tool::\"search\")\n\
+         when { context.arguments.hasTag(\"filter.owner\") }\n\
+         when { [\"acme\", \"acme-labs\"].containsAll(context.arguments.getTag(\"filter.owner\")) };",
+    );
+    let resource = Resource::Tool { server: "github", name: "search" };
+    let alice = alice();
+    let call = |arguments: Option<&serde_json::Value>| {
+        let ask = Ask { arguments, ..Ask::new(Action::CallTool, resource, facts()) };
+        (may(&some, &alice, &ask), some.explain(&alice, &ask).decision.expect("one"))
+    };
+    for (arguments, allowed) in [
+        (serde_json::json!({"filter": {"owner": "acme"}}), true),
+        (serde_json::json!({"filter": {"owner": ["acme", "acme-labs"]}, "page": 3}), true),
+        (serde_json::json!({"filter": {"owner": ["acme", "other"]}}), false),
+        (serde_json::json!({"filter": {"owner": "other"}}), false),
+        (serde_json::json!({"owner": "acme"}), false),
+        (serde_json::json!({}), false),
+    ] {
+        let (may, decision) = call(Some(&arguments));
+        assert_eq!((may, &decision.failure), (allowed, &None), "{arguments}");
+    }
+    assert!(!call(None).0);
+    for hostile in [
+        serde_json::json!({"filter.owner": "acme", "filter": {"owner": "other"}}),
+        serde_json::json!(["acme"]),
+        serde_json::json!({"filter": {"owner": "acme"}, "more": vec![1; 5000]}),
+    ] {
+        let (may, decision) = call(Some(&hostile));
+        assert!(!may && decision.failure.is_some(), "{hostile}");
     }
 }
 

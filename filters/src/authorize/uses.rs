@@ -1,15 +1,15 @@
-//! What of a request's context a policy looks at, found without running it.
+//! What of a request a policy's conditions look at, found without running them.
 //!
 //! A policy that looks at nothing which differs from one request to the next gives the same answer
-//! each time. And a policy for which a part of the context is missing that it never looks at gives
-//! the answer that it would have given with it.
+//! each time. And a policy for which something is missing that it never looks at gives the answer
+//! that it would have given with it.
 
 use std::ops::{BitOr, BitOrAssign};
 
 use cedar_policy::Policy;
 use cedar_policy::pst::{Clause, Expr, Var};
 
-/// A set of context attributes.
+/// A set of context attributes and of variables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Uses(u16);
 
@@ -22,6 +22,11 @@ impl Uses {
     pub(super) const TIME: Self = Self(1 << 4);
     pub(super) const HOUR: Self = Self(1 << 5);
     pub(super) const WEEKDAY: Self = Self(1 << 6);
+    pub(super) const ARGUMENTS: Self = Self(1 << 7);
+    /// The principal: itself, or what it leads to.
+    pub(super) const PRINCIPAL: Self = Self(1 << 8);
+    /// The resource or the action.
+    pub(super) const OBJECT: Self = Self(1 << 9);
     /// All of the above, and whatever else there may be.
     pub(super) const ALL: Self = Self(u16::MAX);
 
@@ -29,9 +34,9 @@ impl Uses {
         self.0 & other.0 == other.0
     }
 
-    /// Whether the policy's answer is the same for every request.
-    pub(super) fn is_none(self) -> bool {
-        self == Self::NONE
+    /// Whether the answer is the same for every request of a principal, an action and a resource.
+    pub(super) fn is_fixed(self) -> bool {
+        self.0 & !(Self::PRINCIPAL.0 | Self::OBJECT.0) == 0
     }
 
     fn of_attribute(name: &str) -> Self {
@@ -45,6 +50,7 @@ impl Uses {
             "time" => Self::TIME,
             "hour" => Self::HOUR,
             "weekday" => Self::WEEKDAY,
+            "arguments" => Self::ARGUMENTS,
             _ => Self::ALL,
         }
     }
@@ -81,7 +87,9 @@ fn of_expr(expr: &Expr) -> Uses {
         Expr::GetAttr { expr, attr } if is_context(expr) => Uses::of_attribute(attr),
         // `context has a.b` looks at `a`, and at `b` within it.
         Expr::HasAttr { expr, attrs } if is_context(expr) => Uses::of_attribute(&attrs.head),
-        Expr::Literal(_) | Expr::Var(_) | Expr::Slot(_) => Uses::NONE,
+        Expr::Var(Var::Principal) => Uses::PRINCIPAL,
+        Expr::Var(Var::Action | Var::Resource) => Uses::OBJECT,
+        Expr::Literal(_) | Expr::Slot(_) => Uses::NONE,
         Expr::UnaryOp { expr, .. }
         | Expr::GetAttr { expr, .. }
         | Expr::HasAttr { expr, .. }
@@ -111,10 +119,31 @@ mod tests {
     }
 
     #[test]
+    fn only_what_can_change_makes_an_answer_open() {
+        for conditions in
+            ["", "when { principal in resource }", "when { context.environment == \"x\" }"]
+        {
+            assert!(of_text(conditions).is_fixed(), "{conditions}");
+        }
+        for conditions in ["when { context.ip.isLoopback() }", "when { principal == context.user }"]
+        {
+            assert!(!of_text(conditions).is_fixed(), "{conditions}");
+        }
+        assert!(!Uses::ALL.is_fixed());
+    }
+
+    #[test]
     fn every_way_to_look_at_the_context_is_seen() {
         for (conditions, uses) in [
             ("", Uses::NONE),
-            ("when { principal.team.context == \"context\" }", Uses::NONE),
+            ("when { User::\"a\" == Team::\"b\" }", Uses::NONE),
+            ("when { principal.team.context == \"context\" }", Uses::PRINCIPAL),
+            ("when { action in Action::\"infer\" }", Uses::OBJECT),
+            ("unless { resource.name like \"*\" }", Uses::OBJECT),
+            (
+                "when { resource has owner && principal in resource.owner }",
+                Uses::OBJECT | Uses::PRINCIPAL,
+            ),
             (
                 "when { context.environment == \"x\" } unless { context has environment }",
                 Uses::NONE,
@@ -129,11 +158,12 @@ mod tests {
                 "when { if true then true else 2 < context.estimated_tokens }",
                 Uses::ESTIMATED_TOKENS,
             ),
-            ("when { principal in [User::\"a\", context.hour] }", Uses::HOUR),
-            ("when { principal is User in context.hour }", Uses::HOUR),
+            ("when { User::\"a\" in [User::\"a\", context.hour] }", Uses::HOUR),
+            ("when { principal is User in context.hour }", Uses::HOUR | Uses::PRINCIPAL),
             ("when { context.hour like \"*\" }", Uses::HOUR),
             ("when { !(-context.hour < 3) }", Uses::HOUR),
-            ("when { principal.getTag(context.hour) }", Uses::HOUR),
+            ("when { principal.getTag(context.hour) }", Uses::HOUR | Uses::PRINCIPAL),
+            ("when { context.arguments.hasTag(\"a\") }", Uses::ARGUMENTS),
             ("when { context.something_new }", Uses::ALL),
             ("when { context == context }", Uses::ALL),
             ("when { {a: context}.a.environment == \"x\" }", Uses::ALL),

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use cedar_policy::Entity;
+
 use super::ask::Resource;
-use super::entities::{self, Reach};
+use super::entities::{self, Place};
 
 /// The resources of one configuration: what decisions can be kept for.
 ///
@@ -14,7 +16,7 @@ pub struct World {
     models: HashMap<Box<str>, usize>,
     tools: HashMap<Box<str>, HashMap<Box<str>, usize>>,
     agents: HashMap<Box<str>, usize>,
-    all: Vec<Reach>,
+    all: Vec<(Place, Vec<Entity>)>,
 }
 
 /// Where requests to a model go.
@@ -56,8 +58,8 @@ impl World {
         self.all.len() - 1
     }
 
-    /// Takes the resources out, in the order of their numbers.
-    pub(super) fn take_all(&mut self) -> Vec<Reach> {
+    /// Takes the resources out, in the order of their numbers, each with what it leads to.
+    pub(super) fn take_all(&mut self) -> Vec<(Place, Vec<Entity>)> {
         std::mem::take(&mut self.all)
     }
 

@@ -15,9 +15,9 @@
 //! | `error` | why a token is refused |
 //!
 //! This is pure: keys and the time are given. Fetching keys, and remembering tokens that have been
-//! verified, is for others. Who remembers them should do so by the whole token: an ECDSA signature can
-//! be rewritten into another valid one without the key, so neither it nor a part of the token names
-//! the token.
+//! verified, is for others. Who remembers them should do so by the whole token: an ECDSA signature
+//! can be rewritten into another valid one without the key, so neither it nor a part of the token
+//! names the token.
 
 mod algorithm;
 mod claims;
@@ -62,8 +62,8 @@ pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 pub struct Issuer {
     /// Its `iss`, compared exactly (RFC 7519 section 4.1.1). Not empty, and no other issuer's.
     pub issuer: String,
-    /// What `aud` must name one of (RFC 7519 section 4.1.3). Not empty: a token for somebody else must
-    /// not pass here.
+    /// What `aud` must name one of (RFC 7519 section 4.1.3). Not empty: a token for somebody else
+    /// must not pass here.
     pub audience: Vec<String>,
     /// What its tokens may be signed with. Not empty.
     pub algorithms: Vec<Algorithm>,
@@ -121,13 +121,14 @@ pub struct Verified {
     pub bearer: Bearer,
     /// Its `sub`, where it has one, as the issuer wrote it.
     pub subject: Option<String>,
-    /// Until when it is valid, leeway included, in milliseconds since the Unix epoch. From then on it
-    /// must not be accepted.
+    /// Until when it is valid, leeway included, in milliseconds since the Unix epoch. From then on
+    /// it must not be accepted.
     pub until_ms: i64,
 }
 
 impl Verified {
-    /// The caller that bears this token. `bearer` is the token's own, with what else is known of them.
+    /// The caller that bears this token. `bearer` is the token's own, with what else is known of
+    /// them.
     pub fn into_caller(self, bearer: Bearer) -> Caller {
         Caller::new(CallerKind::Token, bearer)
     }

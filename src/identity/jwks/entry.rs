@@ -15,8 +15,8 @@ use super::fetch::{FetchError, Fetched, Fetcher, SetupError};
 use super::{IssuerStatus, Timing};
 use crate::config::valid::JwtIssuer;
 
-/// Fetches are begun after this part of the time for which keys are fresh, so that there is time for
-/// several more where one fails.
+/// Fetches are begun after this part of the time for which keys are fresh, so that there is time
+/// for several more where one fails.
 const REFRESH_AT: f64 = 0.8;
 /// By how much instances of the gateway differ, so that they don't ask all at once.
 const JITTER: f64 = 0.1;
@@ -92,8 +92,8 @@ impl Entry {
         })
     }
 
-    /// Whether `issuer` has the same keys, fetched in the same way. What its tokens must say does not
-    /// matter.
+    /// Whether `issuer` has the same keys, fetched in the same way. What its tokens must say does
+    /// not matter.
     pub(super) fn is_of(&self, issuer: &JwtIssuer) -> bool {
         let JwtIssuer { rules, keys, ca, stale_for } = &self.issuer;
         rules.issuer == issuer.rules.issuer
@@ -150,13 +150,13 @@ impl Entry {
         flight.failures = 0;
         flight.due = since + lifetime.mul_f64(REFRESH_AT + jitter());
 
-        let before = self.current.load();
-        let changed = before.as_ref().is_none_or(|before| before.digest != digest);
+        // The same document is the same set: who holds it can tell by that.
+        let before = self.current.load_full().filter(|before| before.digest == digest);
+        let changed = before.is_none();
+        let keys = before.map_or_else(|| Arc::new(keys), |before| before.keys.clone());
+        self.current.store(Some(Arc::new(Current { keys: keys.clone(), digest, since, until })));
         if changed {
             self.report(&keys);
-        }
-        self.current.store(Some(Arc::new(Current { keys: Arc::new(keys), digest, since, until })));
-        if changed {
             self.announce();
         }
     }

@@ -27,8 +27,8 @@ use crate::config::valid::{JwtIssuer, KeySource};
 
 /// Redirects that are followed, all within one origin.
 const MAX_REDIRECTS: usize = 2;
-/// What an issuer's name is followed by to find its description (OpenID Connect Discovery 1.0 section
-/// 4).
+/// What an issuer's name is followed by to find its description (OpenID Connect Discovery 1.0
+/// section 4).
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
 /// An issuer whose keys could never be fetched.
@@ -150,9 +150,9 @@ impl Fetcher {
         Ok(Fetched { keys, digest: Sha256::digest(document).into(), lifetime })
     }
 
-    /// Where the description says that the keys are. It must be of this very issuer: else whoever can
-    /// write one document on a host could speak for all issuers there (OpenID Connect Discovery 1.0
-    /// section 4.3, RFC 8414 section 3.3).
+    /// Where the description says that the keys are. It must be of this very issuer: else whoever
+    /// can write one document on a host could speak for all issuers there (OpenID Connect Discovery
+    /// 1.0 section 4.3, RFC 8414 section 3.3).
     fn keys_at(&self, description_at: &Uri, document: &[u8]) -> Result<Uri, FetchError> {
         #[derive(Deserialize)]
         struct Description {
@@ -263,8 +263,8 @@ async fn get(client: &HttpClient, mut url: Uri) -> Result<(HeaderMap, Bytes), Fe
     Err(FetchError::Redirect("too often"))
 }
 
-/// Where an answer from `url` redirects to. Only within the origin: whose keys these are is the origin's
-/// to say, not that of whoever it sends us to.
+/// Where an answer from `url` redirects to. Only within the origin: whose keys these are is the
+/// origin's to say, not that of whoever it sends us to.
 fn redirected(url: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
     let nowhere = || FetchError::Redirect("nowhere");
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());

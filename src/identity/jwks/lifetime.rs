@@ -6,8 +6,8 @@ use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
 use jiff::Timestamp;
 
-/// The time for which an answer received at `now` is fresh; `None` where it does not say. What can't be
-/// read counts as stale already.
+/// The time for which an answer received at `now` is fresh; `None` where it does not say. What
+/// can't be read counts as stale already.
 pub(super) fn of(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let age = text(headers, &AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0);
     let left = |seconds: u64| Duration::from_secs(seconds.saturating_sub(age));

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Policies, Vec<Problem>> {
@@ -167,5 +169,30 @@ fn the_deepest_policies_that_are_tried_do_not_exhaust_the_stack() {
         // Whether it is valid does not matter here.
         let told = problems(&text);
         assert!(!told.contains("a policy has") && !told.contains("gave up"), "{told}");
+    }
+}
+
+const SHIPPED: &str = include_str!("../../../../policies/models.cedar");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Files as people break them: a piece is gone, doubled or put elsewhere.
+    #[test]
+    fn a_broken_file_is_told_of_within_its_lines(
+        from in 0..SHIPPED.len(),
+        length in 0..80usize,
+        to in 0..SHIPPED.len(),
+        more in "[\\PC\n]{0,3}",
+    ) {
+        let bytes = SHIPPED.as_bytes();
+        let (cut, end) = (from.min(to), (from + length).min(bytes.len()));
+        let text = [&bytes[..cut], more.as_bytes(), &bytes[from..end], &bytes[to..]].concat();
+        let text = String::from_utf8(text).expect("the file is ASCII");
+        for problem in parse(&text).err().unwrap_or_default() {
+            prop_assert!((1..=text.lines().count() + 1).contains(&problem.line), "{}", problem);
+            prop_assert!(problem.column >= 1 && !problem.message.is_empty());
+            prop_assert!(!problem.to_string().contains(char::is_control), "{:?}", problem);
+        }
     }
 }

@@ -79,6 +79,7 @@ const CONDITIONS: &[&str] = &[
     "{\"it\": context}.it.environment == \"production\"",
     "{\"it\": context.hour}.it == 9",
     "context == context",
+    "context has arguments && context.arguments.hasTag(\"a\")",
     // These fail when they are evaluated.
     "9223372036854775807 + context.hour > 0",
     "principal.kind == \"key\" && 9223372036854775807 + 1 > 0",
@@ -171,16 +172,23 @@ fn cedars(text: &str, caller: &Caller, ask: &Ask<'_>) -> Outcome {
     let principal = entities::principal(caller).expect("a principal");
     let mut world = world();
     let mut all = world.take_all();
-    let resource = world.find(ask.resource).map(|number| all[number].clone());
-    let resource = resource.unwrap_or_else(|| entities::resource(ask.resource, &[]));
-    all.extend([principal.clone(), resource.clone()]);
-    let mut all: Vec<_> = all.into_iter().flat_map(|reach| reach.entities).collect();
+    let resource = world.find(ask.resource).map(|number| all[number].0.uid.clone());
+    let resource = resource.unwrap_or_else(|| {
+        let (place, around) = entities::resource(ask.resource, &[]);
+        let uid = place.uid.clone();
+        all.push((place, around));
+        uid
+    });
+    all.push((principal.clone(), entities::around(&principal, caller)));
+    let mut all: Vec<_> = all.into_iter().flat_map(|(_, around)| around).collect();
+    let tags = arguments::tags(ask.arguments).expect("no hostile ones");
+    all.push(entities::arguments(tags));
     all.sort_by_key(cedar_policy::Entity::uid);
     all.dedup_by_key(|entity| entity.uid());
     let entities = Entities::from_entities(all, Some(&schema)).expect("by the schema");
     let context = context("production", ask.action, &ask.facts, Uses::ALL).expect("a context");
     let action = entities::action(ask.action);
-    let request = Request::new(principal.uid, action, resource.uid, context, Some(&schema));
+    let request = Request::new(principal.uid, action, resource, context, Some(&schema));
     let request = request.expect("by the schema");
     let response = Authorizer::new().is_authorized(&request, &set, &entities);
     let name =
@@ -211,7 +219,7 @@ proptest! {
         let authorize = authorize(&text);
         let callers = callers();
         for (caller, (action, resource), facts) in asks {
-            let (caller, ask) = (&callers[caller], Ask { action, resource, facts });
+            let (caller, ask) = (&callers[caller], Ask::new(action, resource, facts));
             prop_assert_eq!(
                 ours(&authorize, caller, &ask),
                 cedars(&text, caller, &ask),

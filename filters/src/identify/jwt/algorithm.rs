@@ -1,5 +1,5 @@
-//! The signature algorithms that tokens may use: asymmetric ones only, so that no public key can ever
-//! be taken for a shared secret.
+//! The signature algorithms that tokens may use: asymmetric ones only, so that no public key can
+//! ever be taken for a shared secret.
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
 //! Attacks on tokens that are known to have worked elsewhere, each refused here.
 //!
-//! A row names the section of RFC 8725 ("JSON Web Token Best Current Practices") or the vulnerability
-//! that made the attack known. Tokens are signed with the issuer's own key wherever the attacker could
-//! not have had it: so it is the check in question that refuses, not the signature.
+//! A row names the section of RFC 8725 ("JSON Web Token Best Current Practices") or the
+//! vulnerability that made the attack known. Tokens are signed with the issuer's own key wherever
+//! the attacker could not have had it: so it is the check in question that refuses, not the
+//! signature.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -5,8 +5,8 @@ use std::fmt;
 use super::json::JsonError;
 use crate::denial::{Denial, DenialKind};
 
-/// Why a token is refused. Messages are for the caller: they hold nothing of the token but the names
-/// of claims that the configuration names too.
+/// Why a token is refused. Messages are for the caller: they hold nothing of the token but the
+/// names of claims that the configuration names too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {
@@ -64,7 +64,8 @@ pub enum JwtError {
     UnknownKey {
         /// Which of the verifier's issuers.
         issuer: usize,
-        /// The key's name, where the token has one. From the token, so it may be anything printable.
+        /// The key's name, where the token has one. From the token, so it may be anything
+        /// printable.
         kid: Option<String>,
     },
     /// The named key is for other algorithms.
@@ -119,8 +120,8 @@ pub enum JwtError {
 }
 
 impl JwtError {
-    /// The issuer whose keys should be fetched before the token is refused: a new key may have signed
-    /// it. `None` where new keys would change nothing.
+    /// The issuer whose keys should be fetched before the token is refused: a new key may have
+    /// signed it. `None` where new keys would change nothing.
     pub fn worth_refetching(&self) -> Option<usize> {
         match self {
             Self::KeysUnavailable { issuer }

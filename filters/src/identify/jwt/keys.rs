@@ -1,8 +1,8 @@
 //! An issuer's public keys (JWK Set, RFC 7517), each bound to the algorithms that it is for.
 //!
 //! The algorithm belongs to the key: a token can only choose among those that its key takes, so it
-//! can't have an RSA key taken for an HMAC secret, nor a signature checked under another scheme (RFC
-//! 8725 section 3.1).
+//! can't have an RSA key taken for an HMAC secret, nor a signature checked under another scheme
+//! (RFC 8725 section 3.1).
 
 use std::fmt;
 
@@ -86,11 +86,12 @@ pub enum KeySetError {
 }
 
 impl KeySet {
-    /// Reads a set. Keys that can't be used, or not with `allowed`, are skipped; what remains may be
-    /// empty, as it is when an issuer withdraws all of its keys.
+    /// Reads a set. Keys that can't be used, or not with `allowed`, are skipped; what remains may
+    /// be empty, as it is when an issuer withdraws all of its keys.
     ///
-    /// Several keys of one name are kept, since a token's algorithm may tell them apart; of those that
-    /// take it, all are tried. More than 4 would make tokens expensive, and the set is refused.
+    /// Several keys of one name are kept, since a token's algorithm may tell them apart; of those
+    /// that take it, all are tried. More than 4 would make tokens expensive, and the set is
+    /// refused.
     ///
     /// # Errors
     ///

@@ -32,7 +32,8 @@ pub(super) struct Parts<'t> {
 }
 
 /// Whether this is a token rather than a key: three parts of base64url, the first of which begins
-/// as a JSON object does that has a letter after its first quote. Says nothing of whether it is valid.
+/// as a JSON object does that has a letter after its first quote. Says nothing of whether it is
+/// valid.
 pub fn looks_like_token(credential: &[u8]) -> bool {
     credential.starts_with(b"eyJ")
         && credential.iter().filter(|byte| **byte == b'.').count() == 2

@@ -9,7 +9,8 @@ use super::error::JwtError;
 /// The last second of the year 9999. What is beyond is no time but a mistake, or an attempt at one.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Sees that a token is valid at `now_ms`, give or take `leeway`; until when it is, in milliseconds.
+/// Sees that a token is valid at `now_ms`, give or take `leeway`; until when it is, in
+/// milliseconds.
 pub(super) fn check(
     claims: &Map<String, Value>,
     now_ms: i64,

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Makes configurations of the gateway for `sluicegate-compare`, one for each kind of credential, and
+prints the options that name them.
+
+    loadtest/compare/variants/prepare.py DIRECTORY
+
+The directory then has a store with one virtual key, an issuer's key set, and four configurations:
+master key, virtual key, token, and virtual key with the policies of `policies/`. Needs openssl, and the
+gateway in target/release.
+"""
+
+import base64
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+MASTER = "sk-compare-master-0123456789abcdef"
+ISSUER = "https://login.example.com/"
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def openssl(*args: str, stdin: bytes = b"") -> bytes:
+    return subprocess.run(["openssl", *args], input=stdin, check=True, capture_output=True).stdout
+
+
+def token(directory: pathlib.Path) -> str:
+    """A token of about 700 bytes, and the key set that verifies it."""
+    key = str(directory / "issuer.pem")
+    openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key)
+    modulus = openssl("rsa", "-in", key, "-noout", "-modulus").decode().strip().split("=")[1]
+    jwk = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "one", "e": "AQAB"}
+    jwk["n"] = b64(bytes.fromhex(modulus))
+    (directory / "jwks.json").write_text(json.dumps({"keys": [jwk]}))
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": "sluicegate", "sub": "ann", "iat": now, "exp": now + 86400}
+    parts = [{"alg": "RS256", "typ": "JWT", "kid": "one"}, claims]
+    signed = ".".join(b64(json.dumps(part).encode()) for part in parts)
+    signature = openssl("dgst", "-sha256", "-sign", key, stdin=signed.encode())
+    return f"{signed}.{b64(signature)}"
+
+
+def virtual_key(config: pathlib.Path) -> str:
+    """Runs the gateway for as long as it takes to make a key."""
+    gateway = subprocess.Popen(
+        [ROOT / "target/release/sluicegate", "serve", "--config", config],
+        env={
+            "COMPARE_LISTEN": "127.0.0.1:0",
+            "COMPARE_UPSTREAM": "127.0.0.1:9",
+            "COMPARE_THREADS": "1",
+            "COMPARE_DIRECTORY": str(config.parent),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        for line in gateway.stderr:
+            said = json.loads(line)
+            if said.get("message") == "listening":
+                request = urllib.request.Request(
+                    f"http://{said['admin']}/admin/v1/keys",
+                    data=b'{"alias": "compare"}',
+                    headers={
+                        "authorization": f"Bearer {MASTER}",
+                        "content-type": "application/json",
+                    },
+                )
+                with urllib.request.urlopen(request) as answer:
+                    return json.load(answer)["key"]
+        raise SystemExit("the gateway did not start")
+    finally:
+        gateway.terminate()
+        gateway.wait()
+
+
+def main() -> None:
+    directory = pathlib.Path(sys.argv[1]).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    base = (pathlib.Path(__file__).parent / "master-key.yaml").read_text()
+    store = "store: { sqlite: { path: ${COMPARE_DIRECTORY}/keys.db } }\n"
+    issuer = (
+        f"auth:\n  jwt:\n    - issuer: {ISSUER}\n      audience: [sluicegate]\n"
+        "      jwks_file: ${COMPARE_DIRECTORY}/jwks.json\n      algorithms: [RS256]\n"
+    )
+    policies = f"policies: {{ directory: {ROOT}/policies }}\n"
+    files = {
+        "master": base,
+        "key": base + store,
+        "token": base + issuer,
+        "policies": base + store + policies,
+    }
+    for name, text in files.items():
+        (directory / f"{name}.yaml").write_text(text)
+    key = virtual_key(directory / "key.yaml")
+    credentials = {"master": MASTER, "key": key, "token": token(directory), "policies": key}
+    print(
+        " ".join(
+            f"--variant {name}={directory}/{name}.yaml,{credential}"
+            for name, credential in credentials.items()
+        )
+    )
+
+
+main()
