@@ -33,7 +33,7 @@ pub struct Made {
 /// Changes a key. `edit` may run several times.
 ///
 /// # Errors
-/// As [`create`], and 404, 412.
+/// As [`create()`], and 404, 412.
 pub async fn update(
     by: By<'_>,
     id: Uuid,
