@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use http::StatusCode;
+use sluicegate_filters::caller::{Caller, CallerKind};
 
-use super::actor::{Actor, Standing};
+use super::actor::Actor;
 use super::error::ApiError;
 use super::services::Services;
 
@@ -47,10 +48,12 @@ pub struct AuditLine {
     pub status: u16,
     /// The error's code.
     pub code: Option<&'static str>,
-    /// `master`, `admin`, `viewer`, `limited`, `unknown`.
+    /// By what they were identified: `master`, `key`, `token`, `anonymous`.
     pub actor_kind: &'static str,
     /// See [`Actor::id`].
     pub actor_id: Option<String>,
+    /// The team to which their credential is bound.
+    pub actor_team: Option<String>,
     pub ip: IpAddr,
     /// `key`, `team`, ...
     pub resource_kind: &'static str,
@@ -120,6 +123,12 @@ impl Act {
         *self.resource.lock().unwrap_or_else(PoisonError::into_inner) = resource;
     }
 
+    /// A part of the act that has a name of its own.
+    pub fn part(&self, action: &'static str) -> Self {
+        let (services, actor) = (self.services.clone(), self.actor.clone());
+        Self::new(services, actor, action, self.ip, self.request_id.clone())
+    }
+
     /// Writes down that the act is allowed. After it, the store may be written.
     ///
     /// # Errors
@@ -129,22 +138,8 @@ impl Act {
         resource: Resource,
         changes: Vec<Cow<'static, str>>,
     ) -> Result<(), ApiError> {
-        self.allow_as(self.action, resource, changes).await
-    }
-
-    /// As [`allow`](Self::allow), for a part of the act that has a name of its own.
-    ///
-    /// # Errors
-    /// As [`allow`](Self::allow).
-    pub async fn allow_as(
-        &self,
-        action: &'static str,
-        resource: Resource,
-        changes: Vec<Cow<'static, str>>,
-    ) -> Result<(), ApiError> {
         self.about(resource);
-        let line = AuditLine { action, changes, ..self.line(Outcome::Allowed, 200, None) };
-        self.commit(line).await?;
+        self.commit(AuditLine { changes, ..self.line(Outcome::Allowed, 200, None) }).await?;
         self.allowed.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -191,21 +186,18 @@ impl Act {
 
     fn line(&self, outcome: Outcome, status: u16, code: Option<&'static str>) -> AuditLine {
         let resource = self.resource.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let actor_kind = match self.actor.as_ref().map(|actor| &actor.standing) {
-            Some(Standing::Master) => "master",
-            Some(Standing::Admin) => "admin",
-            Some(Standing::Viewer) => "viewer",
-            Some(Standing::Limited(_)) => "limited",
-            None => "unknown",
-        };
+        let actor = self.actor.as_deref();
+        let caller = actor.and_then(|actor| actor.caller.as_deref());
+        let reach = actor.and_then(Actor::reach);
         AuditLine {
             at_ms: self.services.now(),
             action: self.action,
             outcome,
             status,
             code,
-            actor_kind,
-            actor_id: self.actor.as_ref().map(|actor| actor.id.clone()),
+            actor_kind: caller.map_or(CallerKind::Anonymous, Caller::kind).name(),
+            actor_id: actor.map(|actor| actor.id.clone()),
+            actor_team: reach.and_then(|reach| reach.bound_to.clone()),
             ip: self.ip,
             resource_kind: resource.kind,
             resource_id: resource.id,
@@ -214,16 +206,4 @@ impl Act {
             changes: Vec::new(),
         }
     }
-}
-
-/// For a gateway without an audit log: writes nothing down.
-pub struct Unaudited;
-
-#[async_trait]
-impl AuditSink for Unaudited {
-    async fn commit(&self, _: AuditLine) -> Result<(), AuditUnavailable> {
-        Ok(())
-    }
-
-    fn note(&self, _: AuditLine) {}
 }

@@ -35,10 +35,31 @@ pub struct Call {
     pub body: Bytes,
 }
 
+/// Whoever does something, with what they do it.
+#[derive(Clone, Copy)]
+pub struct By<'c> {
+    pub services: &'c Services,
+    pub actor: &'c Actor,
+    /// Where it is written down.
+    pub act: &'c Act,
+}
+
 /// What a handler answers.
 pub type Answer = Result<Response, ApiError>;
 
+impl<'c> By<'c> {
+    /// The same, doing a part of it that has a name of its own.
+    pub fn doing(self, act: &'c Act) -> Self {
+        Self { act, ..self }
+    }
+}
+
 impl Call {
+    /// Who does it, for the rules.
+    pub fn by(&self) -> By<'_> {
+        By { services: &self.services, actor: &self.actor, act: &self.act }
+    }
+
     /// A parameter of the path.
     pub fn path(&self, name: &str) -> &str {
         self.path.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)

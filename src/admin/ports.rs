@@ -144,7 +144,7 @@ fn event(line: AuditLine) -> Event {
         actor: audit::Actor {
             kind: line.actor_kind.into(),
             id: line.actor_id,
-            team: None,
+            team: line.actor_team,
             ip: Some(line.ip),
         },
         resource: audit::Resource { kind: line.resource_kind.into(), id: line.resource_id },

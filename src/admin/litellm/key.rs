@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::super::actor::{Permission, Scope};
-use super::super::call::{Answer, Call, Ignored};
+use super::super::call::{Answer, By, Call, Ignored};
 use super::super::error::ApiError;
 use super::super::identify::{INFO_ROUTES, MANAGEMENT_ROUTES};
 use super::super::input::hidden::Hidden;
@@ -101,7 +101,7 @@ pub async fn generate(call: Call) -> Answer {
         Some(Hidden(text)) if !text.expose_secret().is_empty() => Secret::Chosen(text.clone()),
         _ => Secret::Random,
     };
-    let made = body.make(&call, secret).await?;
+    let made = body.make(&call, call.by(), secret).await?;
     told(ignored, Value::Object(with_text(&made)))
 }
 
@@ -161,7 +161,7 @@ pub async fn update(call: Call) -> Answer {
     body.make_owner(&call).await?;
     let now = call.services.now();
     let edit = |key: &mut Key| body.apply(key, now);
-    let key = keys::update(&call.services, &call.actor, &call.act, key.id, None, edit).await?;
+    let key = keys::update(call.by(), key.id, None, edit).await?;
     let mut row = rows::key(&key);
     row.insert("key".to_owned(), json!(key.hash.to_hex()));
     told(ignored, Value::Object(row))
@@ -193,7 +193,7 @@ pub async fn delete(call: Call) -> Answer {
     }
     let mut deleted = Vec::new();
     for (named, key) in found {
-        keys::delete(&call.services, &call.actor, &call.act, key.id, None).await?;
+        keys::delete(call.by(), key.id, None).await?;
         deleted.push(named);
     }
     told(ignored, json!({"deleted_keys": deleted}))
@@ -210,8 +210,7 @@ pub async fn unblock(call: Call) -> Answer {
 async fn set_blocked(call: Call, blocked: bool) -> Answer {
     let (body, ignored) = call.lenient_body::<OneKey>()?;
     let key = named(&call, Some(&body.key)).await?;
-    let key =
-        keys::set_blocked(&call.services, &call.actor, &call.act, key.id, blocked, None).await?;
+    let key = keys::set_blocked(call.by(), key.id, blocked, None).await?;
     told(ignored, Value::Object(rows::key(&key)))
 }
 
@@ -240,10 +239,9 @@ pub async fn regenerate(call: Call) -> Answer {
     fields.apply(&mut edited, now)?;
     if edited != key {
         let edit = |key: &mut Key| fields.apply(key, now);
-        keys::update(&call.services, &call.actor, &call.act, key.id, None, edit).await?;
+        keys::update(call.by(), key.id, None, edit).await?;
     }
-    let (services, actor) = (&call.services, &call.actor);
-    let made = keys::rotate(services, actor, &call.act, key.id, None, &secret, grace).await?;
+    let made = keys::rotate(call.by(), key.id, None, &secret, grace).await?;
     told(ignored, Value::Object(with_text(&made)))
 }
 
@@ -269,11 +267,10 @@ impl KeyFields {
     }
 
     /// Makes the key.
-    pub async fn make(&self, call: &Call, secret: Secret) -> Result<Made, ApiError> {
+    pub async fn make(&self, call: &Call, by: By<'_>, secret: Secret) -> Result<Made, ApiError> {
         self.make_owner(call).await?;
         let now = call.services.now();
-        let edit = |key: &mut Key| self.apply(key, now);
-        keys::create(&call.services, &call.actor, &call.act, secret, edit).await
+        keys::create(by, secret, |key: &mut Key| self.apply(key, now)).await
     }
 
     /// LiteLLM's keys may name users that nobody has stored; so that they can here, they are stored.
@@ -285,7 +282,8 @@ impl KeyFields {
         {
             return Ok(());
         }
-        make::<User>(services, actor, &call.act, Some(user.clone()), |_| Ok(())).await?;
+        let part = call.act.part("users.create");
+        make::<User>(call.by().doing(&part), Some(user.clone()), |_| Ok(())).await?;
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub async fn new(call: Call) -> Answer {
     let (body, ignored) = call.lenient_body::<OrganizationFields>()?;
     let id = body.organization_id.clone().filter(|id| !id.is_empty());
     let edit = |organization: &mut Organization| body.apply(organization);
-    let (organization, _) = make(&call.services, &call.actor, &call.act, id, edit).await?;
+    let (organization, _) = make(call.by(), id, edit).await?;
     told(ignored, Value::Object(rows::organization(&organization)))
 }
 

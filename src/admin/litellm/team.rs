@@ -97,7 +97,7 @@ pub async fn new(call: Call) -> Answer {
     members.extend(body.admins.iter().map(|user| plain(user, MemberRole::Admin)));
     members.extend(body.members.iter().map(|user| plain(user, MemberRole::User)));
     for fields in &body.members_with_roles {
-        members.push(fields.member(&call).await?);
+        members.push(fields.member(&call, Unknown::Make).await?);
     }
     let edit = |team: &mut Team| {
         for member in &members {
@@ -107,7 +107,7 @@ pub async fn new(call: Call) -> Answer {
         body.apply(team)
     };
     let id = body.team_id.clone().filter(|id| !id.is_empty());
-    let (team, _) = make(&call.services, &call.actor, &call.act, id, edit).await?;
+    let (team, _) = make(call.by(), id, edit).await?;
     told(ignored, Value::Object(rows::team(&team)))
 }
 
@@ -165,7 +165,7 @@ pub async fn update(call: Call) -> Answer {
         return Err(ApiError::invalid("team_id", "is required"));
     };
     let edit = |team: &mut Team| body.apply(team);
-    let team = change(&call.services, &call.actor, &call.act, id, None, edit).await?;
+    let team = change(call.by(), id, None, edit).await?;
     told(ignored, json!({"team_id": id, "data": rows::team(&team)}))
 }
 
@@ -178,7 +178,7 @@ pub async fn delete(call: Call) -> Answer {
         get::<Team>(&call.services, &call.actor, id).await?;
     }
     for id in &body.team_ids {
-        remove::<Team>(&call.services, &call.actor, &call.act, id, None).await?;
+        remove::<Team>(call.by(), id, None).await?;
     }
     told(ignored, json!({"deleted_teams": body.team_ids}))
 }
@@ -197,7 +197,7 @@ async fn set_blocked(call: Call, blocked: bool) -> Answer {
         team.blocked = blocked;
         Ok(())
     };
-    let team = change(&call.services, &call.actor, &call.act, &body.team_id, None, edit).await?;
+    let team = change(call.by(), &body.team_id, None, edit).await?;
     told(ignored, Value::Object(rows::team(&team)))
 }
 
@@ -213,11 +213,9 @@ pub async fn member_add(call: Call) -> Answer {
             let reason = "must be an object with `user_id` or `user_email`, and `role`";
             ApiError::invalid(format!("member[{index}]"), reason)
         })?;
-        members.push(fields.member(&call).await?);
+        members.push(fields.member(&call, Unknown::Make).await?);
     }
-    let team =
-        teams::set_member(&call.services, &call.actor, &call.act, &body.team_id, &members, None)
-            .await?;
+    let team = teams::set_member(call.by(), &body.team_id, &members, None).await?;
     let mut row = rows::team(&team);
     row.insert("updated_users".to_owned(), json!([]));
     row.insert("updated_team_memberships".to_owned(), json!([]));
@@ -227,18 +225,18 @@ pub async fn member_add(call: Call) -> Answer {
 pub async fn member_delete(call: Call) -> Answer {
     let (body, ignored) = call.lenient_body::<MemberDelete>()?;
     let fields = MemberFields { user_id: body.user_id, user_email: body.user_email, role: None };
-    let user = fields.member(&call).await?.user;
-    let (services, actor, act) = (&call.services, &call.actor, &call.act);
-    let team = teams::remove_member(services, actor, act, &body.team_id, &user, None).await?;
+    let user = fields.member(&call, Unknown::Refuse).await?.user;
+    let team = teams::remove_member(call.by(), &body.team_id, &user, None).await?;
     told(ignored, Value::Object(rows::team(&team)))
 }
 
 impl MemberFields {
-    async fn member(&self, call: &Call) -> Result<Member, ApiError> {
+    /// `unknown`: what becomes of an e-mail address that nobody has.
+    async fn member(&self, call: &Call, unknown: Unknown) -> Result<Member, ApiError> {
         let role = teams::role(self.role.as_deref().unwrap_or("user"))?;
         let user = match (&self.user_id, &self.user_email) {
             (Some(id), _) => id.clone(),
-            (None, Some(email)) => user_of(call, email).await?,
+            (None, Some(email)) => user_of(call, email, unknown).await?,
             (None, None) => {
                 return Err(ApiError::invalid("user_id", "or `user_email` is required"));
             }
@@ -247,8 +245,16 @@ impl MemberFields {
     }
 }
 
-/// The user of an e-mail address; a new one, if there is none.
-async fn user_of(call: &Call, email: &str) -> Result<String, ApiError> {
+/// What becomes of an e-mail address that nobody has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    /// A user is made who has it.
+    Make,
+    Refuse,
+}
+
+/// The user of an e-mail address.
+async fn user_of(call: &Call, email: &str, unknown: Unknown) -> Result<String, ApiError> {
     if !call.actor.may(Permission::ManageUsers, Scope::All) {
         return Err(ApiError::forbidden("You may not look up users by their e-mail address.")
             .at("user_email")
@@ -259,12 +265,14 @@ async fn user_of(call: &Call, email: &str) -> Result<String, ApiError> {
     let found = call.services.store()?.users(&filter, &page).await?;
     match found.items.as_slice() {
         [user] => Ok(user.id.clone()),
+        [] if unknown == Unknown::Refuse => Err(ApiError::not_found("member")),
         [] => {
             let edit = |user: &mut User| {
                 user.email = Some(email.to_owned());
                 Ok(())
             };
-            let (user, _) = make(&call.services, &call.actor, &call.act, None, edit).await?;
+            let part = call.act.part("users.create");
+            let (user, _) = make(call.by().doing(&part), None, edit).await?;
             Ok(user.id)
         }
         _ => Err(ApiError::invalid("user_email", "is that of several users")

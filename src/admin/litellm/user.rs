@@ -67,13 +67,12 @@ pub async fn new(call: Call) -> Answer {
     let (body, ignored) = call.lenient_body::<UserFields>()?;
     let id = body.user_id.clone().filter(|id| !id.is_empty());
     let edit = |user: &mut User| body.apply(user);
-    let (services, actor, act) = (&call.services, &call.actor, &call.act);
     // What the user is to be a member of must be there before they are made.
     let team_ids = body.teams.clone().unwrap_or_default();
     for team in &team_ids {
-        get::<Team>(services, actor, team).await?;
+        get::<Team>(&call.services, &call.actor, team).await?;
     }
-    let (user, made) = make(services, actor, act, id, edit).await?;
+    let (user, made) = make(call.by(), id, edit).await?;
     if !made {
         return Err(
             ApiError::conflict("already_exists", "There is a user with this id.").at("user_id")
@@ -81,12 +80,14 @@ pub async fn new(call: Call) -> Answer {
     }
     for team in &team_ids {
         let member = Member { user: user.id.clone(), role: MemberRole::User };
-        teams::set_member(services, actor, act, team, &[member], None).await?;
+        let part = call.act.part("members.set");
+        teams::set_member(call.by().doing(&part), team, &[member], None).await?;
     }
     let mut row = rows::user(&user, &team_ids);
     if body.auto_create_key != Some(false) {
         let fields = KeyFields::for_user(&user.id, body.key_alias.clone(), body.duration.clone());
-        let made = fields.make(&call, Secret::Random).await?;
+        let part = call.act.part("keys.create");
+        let made = fields.make(&call, call.by().doing(&part), Secret::Random).await?;
         let key = rows::key(&made.key);
         for name in ["token", "key_name", "key_alias", "expires"] {
             row.insert(name.to_owned(), key.get(name).cloned().unwrap_or_default());
@@ -152,7 +153,7 @@ pub async fn update(call: Call) -> Answer {
         (None, _) => return Err(ApiError::invalid("user_id", "or `user_email` is required")),
     };
     let edit = |user: &mut User| body.apply(user);
-    let user = change(&call.services, &call.actor, &call.act, &id, None, edit).await?;
+    let user = change(call.by(), &id, None, edit).await?;
     told(ignored, json!({"user_id": id, "data": rows::user(&user, &[])}))
 }
 
@@ -176,7 +177,7 @@ pub async fn delete(call: Call) -> Answer {
         get::<User>(&call.services, &call.actor, id).await?;
     }
     for id in &body.user_ids {
-        remove::<User>(&call.services, &call.actor, &call.act, id, None).await?;
+        remove::<User>(call.by(), id, None).await?;
     }
     told(ignored, json!(body.user_ids.len()))
 }

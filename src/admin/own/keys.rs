@@ -156,7 +156,7 @@ pub async fn create(call: Call) -> Answer {
     };
     let now = call.services.now();
     let edit = |key: &mut Key| body.apply(key, now);
-    let made = keys::create(&call.services, &call.actor, &call.act, secret, edit).await?;
+    let made = keys::create(call.by(), secret, edit).await?;
     let status = if made.replayed { StatusCode::OK } else { StatusCode::CREATED };
     let replayed = made.replayed;
     let mut response = record(status, made.key.version, KeyMade::from(made));
@@ -186,15 +186,14 @@ pub async fn update(call: Call) -> Answer {
     }
     let key = keys::get(&call.services, &call.actor, call.path("id")).await?;
     let now = call.services.now();
-    let key =
-        keys::update(&call.services, &call.actor, &call.act, key.id, call.if_match()?, |key| {
-            let mut before = KeyBody::of(key.clone());
-            if changes.contains_key("expires_in") {
-                before.expires_at = None;
-            }
-            patched::<KeyBody>(&before, &changes)?.apply(key, now)
-        })
-        .await?;
+    let key = keys::update(call.by(), key.id, call.if_match()?, |key| {
+        let mut before = KeyBody::of(key.clone());
+        if changes.contains_key("expires_in") {
+            before.expires_at = None;
+        }
+        patched::<KeyBody>(&before, &changes)?.apply(key, now)
+    })
+    .await?;
     Ok(record(StatusCode::OK, key.version, KeyView::from(key)))
 }
 
@@ -210,8 +209,7 @@ async fn set_blocked(call: Call, blocked: bool) -> Answer {
     call.body::<Nothing>()?;
     let key = keys::get(&call.services, &call.actor, call.path("id")).await?;
     let if_match = call.if_match()?;
-    let key = keys::set_blocked(&call.services, &call.actor, &call.act, key.id, blocked, if_match)
-        .await?;
+    let key = keys::set_blocked(call.by(), key.id, blocked, if_match).await?;
     Ok(record(StatusCode::OK, key.version, KeyView::from(key)))
 }
 
@@ -219,22 +217,13 @@ pub async fn rotate(call: Call) -> Answer {
     let body: RotateBody = call.body()?;
     let grace = body.grace.map_or(0, |span| span.milliseconds());
     let key = keys::get(&call.services, &call.actor, call.path("id")).await?;
-    let made = keys::rotate(
-        &call.services,
-        &call.actor,
-        &call.act,
-        key.id,
-        call.if_match()?,
-        &Secret::Random,
-        grace,
-    )
-    .await?;
+    let made = keys::rotate(call.by(), key.id, call.if_match()?, &Secret::Random, grace).await?;
     Ok(record(StatusCode::OK, made.key.version, KeyMade::from(made)))
 }
 
 pub async fn delete(call: Call) -> Answer {
     let key = keys::get(&call.services, &call.actor, call.path("id")).await?;
-    keys::delete(&call.services, &call.actor, &call.act, key.id, call.if_match()?).await?;
+    keys::delete(call.by(), key.id, call.if_match()?).await?;
     Ok(axum::response::IntoResponse::into_response(StatusCode::NO_CONTENT))
 }
 

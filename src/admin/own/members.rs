@@ -50,28 +50,12 @@ pub async fn set(call: Call) -> Answer {
     let user = call.path("user").to_owned();
     check::name("user", &user)?;
     let member = Member { user: user.clone(), role: role.into() };
-    let team = teams::set_member(
-        &call.services,
-        &call.actor,
-        &call.act,
-        call.path("id"),
-        &[member],
-        call.if_match()?,
-    )
-    .await?;
+    let team = teams::set_member(call.by(), call.path("id"), &[member], call.if_match()?).await?;
     Ok(record(StatusCode::OK, team.version, MemberView { user, role }))
 }
 
 pub async fn remove(call: Call) -> Answer {
-    teams::remove_member(
-        &call.services,
-        &call.actor,
-        &call.act,
-        call.path("id"),
-        call.path("user"),
-        call.if_match()?,
-    )
-    .await?;
+    teams::remove_member(call.by(), call.path("id"), call.path("user"), call.if_match()?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -68,8 +68,7 @@ pub async fn create(call: Call) -> Answer {
         body.apply(organization);
         Ok(())
     };
-    let (organization, made) =
-        make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
+    let (organization, made) = make(call.by(), body.id.clone(), edit).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok(record(status, organization.version, OrganizationView::from(organization)))
 }
@@ -88,13 +87,13 @@ pub async fn update(call: Call) -> Answer {
             .apply(organization);
         Ok(())
     };
-    let organization = change(&call.services, &call.actor, &call.act, id, if_match, edit).await?;
+    let organization = change(call.by(), id, if_match, edit).await?;
     Ok(record(StatusCode::OK, organization.version, OrganizationView::from(organization)))
 }
 
 pub async fn delete(call: Call) -> Answer {
     let (id, if_match) = (call.path("id"), call.if_match()?);
-    remove::<Organization>(&call.services, &call.actor, &call.act, id, if_match).await?;
+    remove::<Organization>(call.by(), id, if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -85,7 +85,7 @@ pub async fn create(call: Call) -> Answer {
         body.apply(team);
         Ok(())
     };
-    let (team, made) = make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
+    let (team, made) = make(call.by(), body.id.clone(), edit).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok(record(status, team.version, TeamView::from(team)))
 }
@@ -103,13 +103,13 @@ pub async fn update(call: Call) -> Answer {
         patched::<TeamBody>(&TeamBody::of(team), &changes)?.apply(team);
         Ok(())
     };
-    let team = change(&call.services, &call.actor, &call.act, id, if_match, edit).await?;
+    let team = change(call.by(), id, if_match, edit).await?;
     Ok(record(StatusCode::OK, team.version, TeamView::from(team)))
 }
 
 pub async fn delete(call: Call) -> Answer {
     let (id, if_match) = (call.path("id"), call.if_match()?);
-    remove::<Team>(&call.services, &call.actor, &call.act, id, if_match).await?;
+    remove::<Team>(call.by(), id, if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

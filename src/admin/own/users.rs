@@ -98,7 +98,7 @@ pub async fn create(call: Call) -> Answer {
         body.apply(user);
         Ok(())
     };
-    let (user, made) = make(&call.services, &call.actor, &call.act, body.id.clone(), edit).await?;
+    let (user, made) = make(call.by(), body.id.clone(), edit).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     Ok(record(status, user.version, UserView::from(user)))
 }
@@ -116,13 +116,13 @@ pub async fn update(call: Call) -> Answer {
         patched::<UserBody>(&UserBody::of(user), &changes)?.apply(user);
         Ok(())
     };
-    let user = change(&call.services, &call.actor, &call.act, id, if_match, edit).await?;
+    let user = change(call.by(), id, if_match, edit).await?;
     Ok(record(StatusCode::OK, user.version, UserView::from(user)))
 }
 
 pub async fn delete(call: Call) -> Answer {
     let (id, if_match) = (call.path("id"), call.if_match()?);
-    remove::<User>(&call.services, &call.actor, &call.act, id, if_match).await?;
+    remove::<User>(call.by(), id, if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

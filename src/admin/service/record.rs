@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::super::actor::{Actor, Permission, Scope};
-use super::super::audit::{Act, Resource};
+use super::super::audit::Resource;
+use super::super::call::By;
 use super::super::error::ApiError;
 use super::super::services::Services;
 use super::{ATTEMPTS, again, expect, too_busy};
@@ -51,12 +52,11 @@ pub trait Record: Clone + Send + Sync + Sized {
 /// # Errors
 /// 403; 409 where the id is taken by another record; 422.
 pub async fn create<R: Record>(
-    services: &Services,
-    actor: &Actor,
-    act: &Act,
+    by: By<'_>,
     id: Option<String>,
     edit: impl Fn(&mut R) -> Result<(), ApiError>,
 ) -> Result<(R, bool), ApiError> {
+    let By { services, actor, act } = by;
     if !actor.may(R::MANAGE, Scope::All) {
         return Err(ApiError::forbidden(format!("Only an administrator can make a {}.", R::KIND)));
     }
@@ -109,14 +109,12 @@ pub async fn get<R: Record>(services: &Services, actor: &Actor, id: &str) -> Res
 /// # Errors
 /// 403, 404, 409, 412, 422.
 pub async fn update<R: Record>(
-    services: &Services,
-    actor: &Actor,
-    act: &Act,
+    by: By<'_>,
     id: &str,
     if_match: Option<i64>,
     edit: impl Fn(&mut R) -> Result<(), ApiError>,
 ) -> Result<R, ApiError> {
-    update_by(R::MANAGE, services, actor, act, id, if_match, edit).await
+    update_by(R::MANAGE, by, id, if_match, edit).await
 }
 
 /// As [`update`], with another permission.
@@ -125,13 +123,12 @@ pub async fn update<R: Record>(
 /// As [`update`].
 pub async fn update_by<R: Record>(
     permission: Permission,
-    services: &Services,
-    actor: &Actor,
-    act: &Act,
+    by: By<'_>,
     id: &str,
     if_match: Option<i64>,
     edit: impl Fn(&mut R) -> Result<(), ApiError>,
 ) -> Result<R, ApiError> {
+    let By { services, actor, act } = by;
     act.about(Resource::new(R::KIND, id));
     let mut told = None;
     for _ in 0..ATTEMPTS {
@@ -162,13 +159,8 @@ pub async fn update_by<R: Record>(
 ///
 /// # Errors
 /// 403, 404, 409 while others refer to it, 412.
-pub async fn delete<R: Record>(
-    services: &Services,
-    actor: &Actor,
-    act: &Act,
-    id: &str,
-    if_match: Option<i64>,
-) -> Result<R, ApiError> {
+pub async fn delete<R: Record>(by: By<'_>, id: &str, if_match: Option<i64>) -> Result<R, ApiError> {
+    let By { services, actor, act } = by;
     act.about(Resource::new(R::KIND, id));
     let record: R = get(services, actor, id).await?;
     actor.demand(R::SEE, R::MANAGE, record.scope())?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::Map;
 
 use super::super::actor::{Actor, Permission, Scope};
-use super::super::audit::Act;
+use super::super::call::By;
 use super::super::error::ApiError;
 use super::super::services::Services;
 use super::record::{Record, update_by};
@@ -41,9 +41,7 @@ pub async fn list(
 /// # Errors
 /// 403, 404, 412, 422.
 pub async fn set_member(
-    services: &Services,
-    actor: &Actor,
-    act: &Act,
+    by: By<'_>,
     team: &str,
     members: &[Member],
     if_match: Option<i64>,
@@ -57,7 +55,7 @@ pub async fn set_member(
         }
         Ok(())
     };
-    update_by(Permission::ManageMembers, services, actor, act, team, if_match, edit).await
+    update_by(Permission::ManageMembers, by, team, if_match, edit).await
 }
 
 /// Takes a member away. Their keys of the team stay: they belong to the team.
@@ -65,9 +63,7 @@ pub async fn set_member(
 /// # Errors
 /// 403, 404, 412.
 pub async fn remove_member(
-    services: &Services,
-    actor: &Actor,
-    act: &Act,
+    by: By<'_>,
     team: &str,
     user: &str,
     if_match: Option<i64>,
@@ -77,7 +73,7 @@ pub async fn remove_member(
         team.members.retain(|member| member.user != user);
         if team.members.len() == before { Err(ApiError::not_found("member")) } else { Ok(()) }
     };
-    update_by(Permission::ManageMembers, services, actor, act, team, if_match, edit).await
+    update_by(Permission::ManageMembers, by, team, if_match, edit).await
 }
 
 /// The role of that name.

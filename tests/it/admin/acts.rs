@@ -36,6 +36,25 @@ async fn an_act_is_written_down_with_who_what_and_which_fields() {
 }
 
 #[tokio::test]
+async fn every_part_of_an_act_is_written_down_by_its_name() {
+    let admin = Admin::start().await;
+    admin.team("red", "anna").await;
+    let user = admin.post("/user/new", json!({"user_id": "ben", "teams": ["red"]})).await;
+    assert_eq!(user.status, 200, "{}", user.text());
+    assert_eq!(admin.post("/key/generate", json!({"user_id": "carl"})).await.status, 200);
+    let lines = admin.audit.taken();
+    let told: Vec<_> = lines.iter().map(|line| (line.action, line.resource_kind)).collect();
+    let expected = [
+        ("users.create", "user"),
+        ("members.set", "team"),
+        ("keys.create", "key"),
+        ("users.create", "user"),
+        ("keys.create", "key"),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
 async fn refusals_are_written_down_with_their_reason() {
     let admin = Admin::start().await;
     let (id, key) = admin.key(json!({})).await;

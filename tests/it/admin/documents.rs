@@ -80,3 +80,36 @@ async fn the_document_needs_no_credential() {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     assert_eq!(answer.json(), document());
 }
+
+/// The codes of errors in the sources: the first text after each place where an error is made.
+fn codes(directory: &std::path::Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            codes(&path, found);
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        for made in ["ApiError::new(", "ApiError::conflict(", "Self::new(", "unsupported("] {
+            for (at, _) in source.match_indices(made) {
+                let rest = &source[at..source.len().min(at + 200)];
+                let code = rest.split('"').nth(1).unwrap_or_default();
+                if code.contains('_') && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                    found.insert(code.to_owned());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_code_of_an_error_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    codes(&root.join("src/admin"), &mut found);
+    assert!(found.len() > 15, "{found:?}");
+    let page = std::fs::read_to_string(root.join("docs/admin.md")).unwrap();
+    for code in found {
+        assert!(page.contains(&format!("`{code}`")), "{code} is not in docs/admin.md");
+    }
+}

@@ -131,6 +131,9 @@ async fn teams_and_their_members_go_through_theirs() {
         json!(["ben"])
     );
     assert_eq!(admin.post("/team/member_delete", remove).await.status, 404);
+    let nobody = json!({"team_id": id, "user_email": "nobody@example.com"});
+    assert_eq!(admin.post("/team/member_delete", nobody).await.status, 404);
+    assert_eq!(ok(admin.get("/user/list").await)["total"], 1, "nobody is made by being taken away");
 
     let update = json!({"team_id": id, "tpm_limit": 9, "blocked": true});
     let updated = ok(admin.post("/team/update", update).await);
