@@ -231,6 +231,19 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Waits until a figure has this value: a request is counted after its answer has been sent.
+    pub async fn until_metric(&self, name: &str, labels: &str, value: f64) {
+        super::soon(&format!("{name} {value}"), async {
+            while self.metric(name, labels).await < value {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(self.metric(name, labels).await, value, "{name}");
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.child.kill().ok();
