@@ -52,8 +52,9 @@ impl ShutdownSignalWatch for Signals {
                     continue;
                 }
             }
-            tracing::info!("draining");
+            // First, so that whoever reads the line finds it true.
             self.gateway.begin_draining();
+            tracing::info!("draining");
             // A second INT is a person who does not want to wait.
             tokio::spawn(async move {
                 next(&mut interrupt).await;
