@@ -20,6 +20,7 @@
 //! Configuration files, time, storage, and anything that changes the request. The built filters are
 //! immutable: a new configuration builds a new [`Pipeline`].
 
+pub mod admit;
 pub mod authorize;
 pub mod call;
 pub mod caller;
@@ -30,9 +31,11 @@ pub mod pipeline;
 pub mod screen;
 #[cfg(test)]
 mod testing;
+pub mod usage;
 
 pub use authorize::{Authorize, Permit};
 pub use call::{Connection, Protocol};
 pub use caller::{Bearer, Caller, CallerKind, Claim, KeyIdentity};
 pub use denial::{Denial, DenialKind};
 pub use pipeline::{Denied, Pipeline, Screened};
+pub use usage::Usage;

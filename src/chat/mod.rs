@@ -4,7 +4,6 @@
 //! answer ended.
 
 pub mod finish;
-pub mod usage;
 
 pub use finish::FinishReason;
-pub use usage::Usage;
+pub use sluicegate_filters::usage::{self, Usage};

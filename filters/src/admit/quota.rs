@@ -1,0 +1,236 @@
+//! A limit: of what, for whom, in which window.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::window::Window;
+
+/// A limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub scope: Scope,
+    pub unit: Unit,
+    pub window: Window,
+    /// How many units may be used in the window.
+    pub limit: u64,
+    /// From how many units on there are warnings.
+    pub soft: Option<u64>,
+    pub on_store_loss: OnStoreLoss,
+    pub on_lost_lease: OnLostLease,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Requests that were admitted.
+    Requests,
+    /// Tokens, in and out.
+    Tokens,
+    /// Billionths of a US dollar.
+    NanoUsd,
+    /// Requests under way at once. It has no window.
+    Parallel,
+}
+
+/// Whom a limit is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    pub kind: ScopeKind,
+    pub id: String,
+    /// Only their requests for this model.
+    pub model: Option<String>,
+}
+
+/// Kinds of those whom limits are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScopeKind {
+    Organization,
+    Team,
+    User,
+    Key,
+    /// Whom the caller names as the one behind the request.
+    EndUser,
+    Tag,
+    Provider,
+    Model,
+    /// Everybody together.
+    Gateway,
+}
+
+/// What becomes of requests while the store of the counters is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStoreLoss {
+    /// What is leased is spent, then requests are refused.
+    #[default]
+    Lease,
+    /// Requests are refused at once.
+    Closed,
+    /// Requests are admitted, and counted once the store is back.
+    Open,
+}
+
+/// What becomes of units that were leased to an instance that is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLostLease {
+    /// They count as used until the instance, or whoever reads its journal, says what they were.
+    #[default]
+    Charge,
+    /// They are free again.
+    Release,
+}
+
+impl Quota {
+    /// A limit with the defaults for the rest.
+    pub fn new(scope: Scope, unit: Unit, window: Window, limit: u64) -> Self {
+        Self {
+            scope,
+            unit,
+            window,
+            limit,
+            soft: None,
+            on_store_loss: OnStoreLoss::default(),
+            on_lost_lease: OnLostLease::default(),
+        }
+    }
+
+    /// By what its counter is known. It does not tell the limit, so that a changed limit goes on with
+    /// what was counted. At most 600 bytes, of `A-Z a-z 0-9 - _ . @ % : | / ~`.
+    pub fn id(&self) -> Arc<str> {
+        let mut id = String::with_capacity(96);
+        let Scope { kind, id: name, model } = &self.scope;
+        id.push_str(kind.name());
+        id.push(':');
+        escape(&mut id, name);
+        if let Some(model) = model {
+            id.push_str("|model:");
+            escape(&mut id, model);
+        }
+        id.push('|');
+        id.push_str(self.unit.name());
+        write!(id, "|{}", self.window).ok();
+        id.into()
+    }
+
+    /// Whether units are counted as used when a request is admitted (and given back when it used less),
+    /// or when it has ended. In a rolling window it must be known when a unit will count no more, while
+    /// requests are still under way.
+    pub fn charges_at_admission(&self) -> bool {
+        matches!(self.window, Window::Rolling { .. }) && self.unit != Unit::Parallel
+    }
+}
+
+impl Scope {
+    pub fn new(kind: ScopeKind, id: impl Into<String>) -> Self {
+        Self { kind, id: id.into(), model: None }
+    }
+
+    /// The same for one model only.
+    #[must_use]
+    pub fn for_model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+}
+
+impl Unit {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::NanoUsd => "nano_usd",
+            Self::Parallel => "parallel",
+        }
+    }
+}
+
+impl ScopeKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Organization,
+        Self::Team,
+        Self::User,
+        Self::Key,
+        Self::EndUser,
+        Self::Tag,
+        Self::Provider,
+        Self::Model,
+        Self::Gateway,
+    ];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Organization => "organization",
+            Self::Team => "team",
+            Self::User => "user",
+            Self::Key => "key",
+            Self::EndUser => "end_user",
+            Self::Tag => "tag",
+            Self::Provider => "provider",
+            Self::Model => "model",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The longest name that is kept as it is.
+const LONGEST: usize = 200;
+
+/// Writes a name so that no two names, and no name and what surrounds it, look the same.
+fn escape(out: &mut String, name: &str) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@/:".contains(&byte);
+    let len: usize = name.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum();
+    if len > LONGEST {
+        out.push('~');
+        for byte in Sha256::digest(name.as_bytes()) {
+            write!(out, "{byte:02x}").ok();
+        }
+        return;
+    }
+    for byte in name.bytes() {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quota(id: &str, model: Option<&str>) -> Quota {
+        let mut scope = Scope::new(ScopeKind::Team, id);
+        scope.model = model.map(str::to_owned);
+        Quota::new(scope, Unit::Tokens, Window::Rolling { ms: 60_000 }, 7)
+    }
+
+    #[test]
+    fn an_id_tells_scope_unit_and_window_and_not_the_limit() {
+        let mut quota = quota("blue {1}|x", Some("gpt-4o"));
+        let id = "team:blue%20%7B1%7D%7Cx|model:gpt-4o|tokens|rolling-60000ms";
+        assert_eq!(&*quota.id(), id);
+        quota.limit = 8;
+        assert_eq!(&*quota.id(), id);
+    }
+
+    proptest! {
+        #[test]
+        fn different_names_have_different_ids(a in ".{0,300}", b in ".{0,300}", m in proptest::option::of(".{0,9}")) {
+            let same = quota(&a, None).id() == quota(&b, m.as_deref()).id();
+            prop_assert_eq!(same, a == b && m.is_none());
+            prop_assert!(quota(&a, Some(&b)).id().len() <= 600);
+        }
+    }
+}

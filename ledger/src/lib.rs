@@ -1,0 +1,1 @@
+//! One row for each attempt that reached a provider, exactly once.
