@@ -5,9 +5,16 @@
 //! | [`store`] | the port to where counters are kept |
 //! | [`counter`] | what an exchange with a counter does |
 //! | [`memory`] | counters in this process |
+//! | [`slice`] | what an instance has leased of one counter |
+//! | [`engine`] | holds for requests over many counters, and the exchanges behind them |
 
 pub mod counter;
+pub mod engine;
 pub mod memory;
+pub mod slice;
 pub mod store;
 
+pub use engine::{Amounts, Engine, Holds, Options, Refused};
+pub use memory::MemoryQuotas;
+pub use slice::{Charged, Slice, Standing};
 pub use store::{Answer, Charge, Exchange, Look, QuotaStore, QuotaStoreError, Reply, State};

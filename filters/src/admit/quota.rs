@@ -113,6 +113,13 @@ impl Quota {
         id.into()
     }
 
+    /// Unit and window of a counter, from its [id](Self::id).
+    pub fn of_counter(id: &str) -> Option<(Unit, Window)> {
+        let (rest, window) = id.rsplit_once('|')?;
+        let (_, unit) = rest.rsplit_once('|')?;
+        Some((Unit::from_name(unit)?, window.parse().ok()?))
+    }
+
     /// Whether units are counted as used when a request is admitted (and given back when it used less),
     /// or when it has ended. In a rolling window it must be known when a unit will count no more, while
     /// requests are still under way.
@@ -135,6 +142,14 @@ impl Scope {
 }
 
 impl Unit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Requests, Self::Tokens, Self::NanoUsd, Self::Parallel];
+
+    /// The unit of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+
     /// The word for it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -221,6 +236,8 @@ mod tests {
         let mut quota = quota("blue {1}|x", Some("gpt-4o"));
         let id = "team:blue%20%7B1%7D%7Cx|model:gpt-4o|tokens|rolling-60000ms";
         assert_eq!(&*quota.id(), id);
+        let parsed = Quota::of_counter(id);
+        assert_eq!(parsed, Some((Unit::Tokens, Window::Rolling { ms: 60_000 })));
         quota.limit = 8;
         assert_eq!(&*quota.id(), id);
     }

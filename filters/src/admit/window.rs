@@ -1,6 +1,7 @@
 //! When a limit begins anew.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::civil::Weekday;
@@ -79,7 +80,31 @@ impl fmt::Display for Window {
     }
 }
 
+/// The window of that word.
+impl FromStr for Window {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        if word == "lifetime" {
+            return Ok(Self::Lifetime);
+        }
+        let (kind, rest) = word.split_once('-').ok_or(())?;
+        let ms = || rest.strip_suffix("ms").and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0);
+        match kind {
+            "rolling" => Ok(Self::Rolling { ms: ms().ok_or(())? }),
+            "fixed" => Ok(Self::Fixed { ms: ms().ok_or(())? }),
+            _ => {
+                let period = Period::ALL.into_iter().find(|period| period.name() == kind);
+                Ok(Self::Calendar { period: period.ok_or(())?, zone: Zone::named(rest).ok_or(())? })
+            }
+        }
+    }
+}
+
 impl Period {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+
     /// The word for it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -225,6 +250,14 @@ mod tests {
         ] {
             let expected = Span::Period { start: ms(start), end: ms(end) };
             assert_eq!(window.span(now), expected, "{window}");
+        }
+        for window in [
+            Window::Lifetime,
+            Window::Rolling { ms: 60_000 },
+            Window::Fixed { ms: 7 },
+            calendar(Period::Month, "Etc/GMT-5"),
+        ] {
+            assert_eq!(window.to_string().parse(), Ok(window));
         }
         assert_eq!(calendar(Period::Day, "europe/berlin").to_string(), "day-Europe/Berlin");
     }

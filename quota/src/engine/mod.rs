@@ -1,0 +1,341 @@
+//! Holds for requests, all or nothing over all of a request's quotas, and their settlement.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`holds`] | what one request has, until it ends |
+//! | `pump` | the exchanges with the store, behind the requests' back |
+//! | [`recover`] | what an instance that is gone had leased |
+//!
+//! In the common case a hold is a few locks that nobody else wants, each for some tens of
+//! nanoseconds. Only where a lease is spent does the request wait for the store, together with all
+//! others that need the same.
+
+pub mod holds;
+mod pump;
+pub mod recover;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, RwLock};
+use sluicegate_filters::admit::{Quota, Unit};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+pub use self::holds::Holds;
+use crate::slice::{Now, Short, Slice, Standing, Terms};
+use crate::store::{Look, QuotaStore, QuotaStoreError, State};
+
+/// How long a request waits for the store, at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How an engine works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This process, by at most 64 bytes of `A-Z a-z 0-9 -`. No two may ever have the same name.
+    pub instance: Arc<str>,
+    /// How long a lease lasts when nothing is heard of this instance.
+    pub lease_ttl: Duration,
+    /// How often what was used is told to the store.
+    pub tick: Duration,
+}
+
+/// What a request needs, or has used, of each unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    pub requests: u64,
+    pub tokens: u64,
+    /// Billionths of a US dollar.
+    pub nano_usd: u64,
+    pub parallel: u64,
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Which limit.
+    pub quota: Arc<Quota>,
+    /// How much of its unit was asked for.
+    pub amount: u64,
+    /// What is left of it.
+    pub standing: Standing,
+    /// Whether it is not known if the limit is used up, because the store is away.
+    pub store_away: bool,
+    /// In how many milliseconds the request fits, if nothing else happens. `None`: unknown, or never.
+    pub fits_in_ms: Option<i64>,
+}
+
+/// Our own time, which never goes back.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since any fixed moment.
+    fn local_ms(&self) -> i64;
+}
+
+/// The system's monotonic clock.
+pub struct SystemClock(Instant);
+
+impl SystemClock {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn local_ms(&self) -> i64 {
+        i64::try_from(self.0.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// What there was to do.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Calls of the store.
+    pub calls: AtomicU64,
+    /// Exchanges in them.
+    pub exchanges: AtomicU64,
+    /// Calls that failed.
+    pub failures: AtomicU64,
+    /// Requests that had to wait for the store.
+    pub waits: AtomicU64,
+}
+
+/// This instance's part of all counters.
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What requests, holds and the pump share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn QuotaStore>,
+    pub(crate) options: Options,
+    clock: Box<dyn Clock>,
+    /// The store's time less ours.
+    offset: AtomicI64,
+    /// The store did not answer when last asked.
+    pub(crate) away: AtomicBool,
+    slices: RwLock<HashMap<Arc<str>, Arc<Slice>>>,
+    /// Slices that requests wait for.
+    urgent: Mutex<Vec<Arc<Slice>>>,
+    /// Slices whose exchange has not been answered.
+    unanswered: Mutex<Vec<Arc<Slice>>>,
+    wake: Arc<Notify>,
+    pub(crate) counts: Counts,
+}
+
+impl Engine {
+    /// An engine whose exchanges run on `io`.
+    pub fn start(store: Arc<dyn QuotaStore>, options: Options, io: &Handle) -> Arc<Self> {
+        Self::start_with_clock(store, options, Box::new(SystemClock::new()), io)
+    }
+
+    /// An engine with a clock of its own.
+    pub fn start_with_clock(
+        store: Arc<dyn QuotaStore>,
+        options: Options,
+        clock: Box<dyn Clock>,
+        io: &Handle,
+    ) -> Arc<Self> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // A first guess, until the store tells.
+        let system = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        let shared = Arc::new(Shared {
+            offset: AtomicI64::new(system - clock.local_ms()),
+            store,
+            options,
+            clock,
+            away: AtomicBool::new(false),
+            slices: RwLock::default(),
+            urgent: Mutex::default(),
+            unanswered: Mutex::default(),
+            wake: Arc::default(),
+            counts: Counts::default(),
+        });
+        io.spawn(pump::run(Arc::downgrade(&shared)));
+        Arc::new(Self { shared })
+    }
+
+    /// This instance's part of a quota's counter. To be kept by whoever uses it often. The limit is the
+    /// one that was given last.
+    pub fn slice(&self, quota: &Quota) -> Arc<Slice> {
+        let id = quota.id();
+        let known = self.shared.slices.read().get(&id).cloned();
+        let slice = known.unwrap_or_else(|| {
+            let mut slices = self.shared.slices.write();
+            slices.entry(id).or_insert_with(|| Arc::new(Slice::new(quota))).clone()
+        });
+        slice.set_quota(quota);
+        slice
+    }
+
+    /// This instance's part of a counter, where it has one.
+    pub fn known(&self, counter: &str) -> Option<Arc<Slice>> {
+        self.shared.slices.read().get(counter).cloned()
+    }
+
+    /// Holds what a request needs on all of `slices`, or nothing.
+    ///
+    /// # Errors
+    /// Which limit does not leave enough.
+    pub async fn hold(&self, slices: &[Arc<Slice>], amounts: &Amounts) -> Result<Holds, Refused> {
+        let mut waited: Option<Instant> = None;
+        loop {
+            let now = self.shared.now();
+            let (index, short) = match self.try_hold(slices, amounts, now) {
+                Ok(holds) => return Ok(holds),
+                Err(missed) => missed,
+            };
+            let patience =
+                PATIENCE.saturating_sub(waited.map_or(Duration::ZERO, |at| at.elapsed()));
+            if short != Short::Ask || patience.is_zero() {
+                return Err(self.refuse(&slices[index], amounts, short, now));
+            }
+            if waited.is_none() {
+                self.shared.counts.waits.fetch_add(1, Ordering::Relaxed);
+                waited = Some(Instant::now());
+            }
+            let answered = slices[index].answered.notified();
+            tokio::pin!(answered);
+            // From here on no answer is missed.
+            answered.as_mut().enable();
+            self.ask(&slices[index..], amounts, now);
+            timeout(patience, answered).await.ok();
+        }
+    }
+
+    fn try_hold(
+        &self,
+        slices: &[Arc<Slice>],
+        amounts: &Amounts,
+        now: Now,
+    ) -> Result<Holds, (usize, Short)> {
+        let away = self.shared.away.load(Ordering::Relaxed);
+        let mut parts = Vec::with_capacity(slices.len());
+        for (index, slice) in slices.iter().enumerate() {
+            match slice.hold(amounts.of(slice.unit()), now, away) {
+                Ok((part, low)) => {
+                    parts.push((slice.clone(), part));
+                    if low {
+                        self.shared.urge([slice.clone()]);
+                    }
+                }
+                Err(short) => {
+                    for (slice, part) in &parts {
+                        slice.undo(part, now);
+                    }
+                    return Err((index, short));
+                }
+            }
+        }
+        Ok(Holds::new(self.shared.clone(), parts))
+    }
+
+    /// Has the store asked for what these slices lack.
+    fn ask(&self, slices: &[Arc<Slice>], amounts: &Amounts, now: Now) {
+        let lacking = slices.iter().filter(|slice| {
+            let amount = amounts.of(slice.unit());
+            let lacks = slice.lacks(amount, now);
+            if lacks {
+                slice.wait_for(amount);
+            }
+            lacks
+        });
+        self.shared.urge(lacking.cloned());
+    }
+
+    fn refuse(&self, slice: &Slice, amounts: &Amounts, short: Short, now: Now) -> Refused {
+        let quota = slice.quota();
+        let amount = amounts.of(slice.unit());
+        let standing = slice.standing(now);
+        let (store_away, fits_at) = match short {
+            Short::Full { fits_at } => (false, fits_at),
+            Short::Ask | Short::Away => (true, None),
+        };
+        if !store_away {
+            slice.refused(amount, now);
+        }
+        let fits_in_ms = fits_at.map(|at| (at - now.store).max(1));
+        Refused { quota, amount, standing, store_away, fits_in_ms }
+    }
+
+    /// What the store has of counters.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn look(&self, quotas: &[Quota]) -> Result<Vec<State>, QuotaStoreError> {
+        let now = self.shared.now();
+        let looks: Vec<_> = quotas
+            .iter()
+            .map(|quota| Look { counter: quota.id(), span: quota.window.span(now.store) })
+            .collect();
+        self.shared.store.look(&looks).await
+    }
+
+    /// The time, by both clocks.
+    pub fn now(&self) -> Now {
+        self.shared.now()
+    }
+
+    /// Whether the store answers.
+    pub fn store_is_away(&self) -> bool {
+        self.shared.away.load(Ordering::Relaxed)
+    }
+
+    /// What there was to do.
+    pub fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// The name of this instance.
+    pub fn instance(&self) -> &Arc<str> {
+        &self.shared.options.instance
+    }
+
+    /// Where the counters are.
+    pub fn store(&self) -> &Arc<dyn QuotaStore> {
+        &self.shared.store
+    }
+
+    /// Tells the store all that is pending, and gives back what is free. Holds that are not settled yet
+    /// keep theirs. Returns whether all of it was done within `patience`.
+    pub async fn close(&self, patience: Duration) -> bool {
+        pump::drain(&self.shared, patience).await
+    }
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Now {
+        let local = self.clock.local_ms();
+        Now { local, store: local.saturating_add(self.offset.load(Ordering::Relaxed)) }
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { ttl_ms: i64::try_from(self.options.lease_ttl.as_millis()).unwrap_or(i64::MAX) }
+    }
+
+    /// Has exchanges of `slices` sent at once.
+    pub(crate) fn urge(&self, slices: impl IntoIterator<Item = Arc<Slice>>) {
+        self.urgent.lock().extend(slices);
+        self.wake.notify_one();
+    }
+}
+
+impl Amounts {
+    /// The amount of a unit.
+    pub fn of(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Requests => self.requests,
+            Unit::Tokens => self.tokens,
+            Unit::NanoUsd => self.nano_usd,
+            Unit::Parallel => self.parallel,
+        }
+    }
+}

@@ -1,0 +1,609 @@
+//! What an instance has of one counter, and what it has done with it.
+//!
+//! Requests hold and settle here, in memory, under a lock that is held for some tens of nanoseconds.
+//! The [`pump`](crate::engine) exchanges with the store: it takes what has been used since the last time,
+//! and puts in what was granted. One exchange is under way at a time; until it is answered, the same one
+//! is sent again.
+//!
+//! A unit of a lease is in one of three places: `free`, `held` by a request under way, or `pending`,
+//! which is spent, but the store does not know yet. In a rolling window a unit is spent when its
+//! request is admitted, so that it is known when it will count no more; in others when the request
+//! has ended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sluicegate_filters::admit::{OnStoreLoss, Quota, Span, Unit};
+use tokio::sync::Notify;
+
+use crate::store::{Answer, Charge, Exchange, MAX_AMOUNT};
+
+/// How long units are kept without a request that wants them, in milliseconds.
+const IDLE_MS: i64 = 300;
+/// How long units are kept without a word to the store, in milliseconds: others may need them.
+const SILENT_MS: i64 = 400;
+/// How long a refusal by the store is believed, in milliseconds: a caller over their limit would cause
+/// a round trip for every request otherwise.
+const DRY_MS: i64 = 100;
+/// Exchanges that are remembered, in case the store forgets them.
+const REMEMBERED: usize = 64;
+/// Refusals that are remembered, to be shown.
+const REFUSALS: usize = 16;
+/// Buckets in one exchange, at most. Beyond it the oldest are joined: their units count longer.
+const MAX_CHARGES: usize = 64;
+
+/// An instance's part of a counter.
+pub struct Slice {
+    counter: Arc<str>,
+    unit: Unit,
+    state: Mutex<State>,
+    /// Marks every answer.
+    pub(crate) answered: Notify,
+}
+
+struct State {
+    quota: Arc<Quota>,
+    /// The part of its window that was present when last looked at: a calendar is slow.
+    span: Span,
+    /// Units that may be held.
+    free: u64,
+    /// Units of the lease that requests under way hold.
+    held: u64,
+    /// Units that they hold although the store could not be asked for them.
+    unleased: u64,
+    /// What the store does not know yet.
+    pending: Vec<Charge>,
+    /// The exchange that waits for its answer.
+    sent: Option<Sent>,
+    /// The number of the last exchange.
+    seq: u64,
+    /// When the lease is over, by our own clock.
+    deadline: i64,
+    /// When the last exchange was answered.
+    answered_at: i64,
+    /// What the store said last.
+    last: Answer,
+    /// Amounts that requests wait for.
+    waiting: Vec<u64>,
+    /// What was held since the exchange before, and between the two before that.
+    demand: u64,
+    demand_before: u64,
+    /// When somebody last wanted units.
+    wanted_at: i64,
+    /// So much did not fit, until then.
+    dry: Option<Dry>,
+    /// Others need what we have.
+    give_back: bool,
+    /// What was sent before, by number.
+    log: VecDeque<(u64, Vec<Charge>)>,
+    refusals: VecDeque<Refusal>,
+    refused: u64,
+    /// Units used beyond what had been held.
+    overrun: u64,
+}
+
+struct Sent {
+    exchange: Exchange,
+    at: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Dry {
+    amount: u64,
+    until: i64,
+    fits_at: Option<i64>,
+}
+
+/// A refusal that is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The store's time, in milliseconds since the epoch.
+    pub at: i64,
+    /// What was asked for.
+    pub amount: u64,
+    /// What was left.
+    pub remaining: u64,
+}
+
+/// What one request has of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Units.
+    pub amount: u64,
+    /// The bucket of its admission.
+    pub bucket: i64,
+    /// The number of the exchange that tells the store of what was charged at admission.
+    pub seq: u64,
+    /// Whether the units are of the lease.
+    leased: bool,
+}
+
+/// Units that were charged, for a journal: were the process to end before the exchange `seq` is done,
+/// whoever reads the journal charges them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charged {
+    pub counter: Arc<str>,
+    pub bucket: i64,
+    /// Negative for what was given back.
+    pub amount: i64,
+    pub seq: u64,
+}
+
+/// Why units can't be held now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Short {
+    /// The store has to be asked.
+    Ask,
+    /// The limit is used up.
+    Full {
+        /// The store's time at which the amount fits, if nothing else happens.
+        fits_at: Option<i64>,
+    },
+    /// The store is away, and what was leased is spent or over.
+    Away,
+}
+
+/// What is left of a quota, as far as this instance knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub unit: Unit,
+    pub limit: u64,
+    pub remaining: u64,
+    /// The units are at or over the soft limit.
+    pub soft_exceeded: bool,
+    /// In how many milliseconds nothing of what is used now counts any more. `None`: never.
+    pub resets_in_ms: Option<i64>,
+}
+
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Our own, which never goes back, in milliseconds.
+    pub local: i64,
+    /// The store's, never earlier than it is there, in milliseconds since the epoch.
+    pub store: i64,
+}
+
+/// How leases are.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a lease lasts without an exchange, in milliseconds.
+    pub ttl_ms: i64,
+}
+
+impl Slice {
+    pub(crate) fn new(quota: &Quota) -> Self {
+        Self {
+            counter: quota.id(),
+            unit: quota.unit,
+            state: Mutex::new(State::new(quota)),
+            answered: Notify::new(),
+        }
+    }
+
+    /// The counter's id.
+    pub fn counter(&self) -> &Arc<str> {
+        &self.counter
+    }
+
+    /// What is counted.
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// The limit that is in force.
+    pub fn quota(&self) -> Arc<Quota> {
+        self.state.lock().quota.clone()
+    }
+
+    /// Puts another limit on the same counter in force.
+    pub(crate) fn set_quota(&self, quota: &Quota) {
+        let mut state = self.state.lock();
+        if *state.quota != *quota {
+            state.quota = Arc::new(quota.clone());
+            state.dry = None;
+        }
+    }
+
+    /// Holds `amount` units for a request. Says as well whether the lease is nearly spent, so that it
+    /// should grow before a request has to wait.
+    ///
+    /// # Errors
+    /// Why that can't be, without asking the store.
+    pub(crate) fn hold(
+        &self,
+        amount: u64,
+        now: Now,
+        store_away: bool,
+    ) -> Result<(Part, bool), Short> {
+        let state = &mut *self.state.lock();
+        state.wanted_at = now.local;
+        if amount > state.quota.limit {
+            return Err(Short::Full { fits_at: None });
+        }
+        let on_loss = state.quota.on_store_loss;
+        if store_away && on_loss == OnStoreLoss::Closed {
+            return Err(Short::Away);
+        }
+        let good = now.local < state.deadline;
+        let leased = good && state.free >= amount;
+        if !leased {
+            match state.dry {
+                Some(dry) if dry.amount <= amount && now.local < dry.until => {
+                    // How long a larger amount takes, nobody has asked; it fits once all is forgotten.
+                    let all = || dry.fits_at.and_then(|_| state.empty_at(now));
+                    let fits_at = if amount > dry.amount { all() } else { dry.fits_at };
+                    return Err(Short::Full { fits_at });
+                }
+                _ if !store_away => return Err(Short::Ask),
+                _ if on_loss == OnStoreLoss::Open => {}
+                _ => return Err(Short::Away),
+            }
+        }
+        let bucket = state.span(now.store).bucket(now.store);
+        if leased {
+            state.free -= amount;
+        }
+        state.demand = state.demand.saturating_add(amount);
+        if state.quota.charges_at_admission() {
+            state.charge(bucket, amount.cast_signed());
+        } else if leased {
+            state.held += amount;
+        } else {
+            state.unleased = state.unleased.saturating_add(amount);
+        }
+        let low = state.sent.is_none() && state.free < state.demand_before / 2;
+        Ok((Part { amount, bucket, seq: state.seq + 1, leased }, low))
+    }
+
+    /// Takes a hold back, as if it had not been.
+    pub(crate) fn undo(&self, part: &Part, now: Now) {
+        let state = &mut *self.state.lock();
+        state.demand = state.demand.saturating_sub(part.amount);
+        state.end(part, 0, now);
+    }
+
+    /// Ends a hold: so many units were really used. Returns what is charged for it from here on.
+    pub(crate) fn settle(&self, part: &Part, used: u64, now: Now) -> Option<Charged> {
+        let (bucket, amount, seq) = self.state.lock().end(part, used.min(MAX_AMOUNT), now)?;
+        Some(Charged { counter: self.counter.clone(), bucket, amount, seq })
+    }
+
+    /// What a hold has charged already, if it is one that is charged at admission.
+    pub(crate) fn charged_by(&self, part: &Part) -> Option<Charged> {
+        self.state.lock().quota.charges_at_admission().then(|| Charged {
+            counter: self.counter.clone(),
+            bucket: part.bucket,
+            amount: part.amount.cast_signed(),
+            seq: part.seq,
+        })
+    }
+
+    /// Says that a request waits for `amount`.
+    pub(crate) fn wait_for(&self, amount: u64) {
+        self.state.lock().waiting.push(amount);
+    }
+
+    /// What a hold will charge when its request ends, at most, if it is one that is charged then.
+    pub(crate) fn may_charge(&self, part: &Part) -> Option<Charged> {
+        let at_end = !self.state.lock().quota.charges_at_admission();
+        (at_end && self.unit != Unit::Parallel).then(|| Charged {
+            counter: self.counter.clone(),
+            bucket: part.bucket,
+            amount: part.amount.cast_signed(),
+            seq: part.seq,
+        })
+    }
+
+    /// Whether the store has to be asked for `amount`.
+    pub(crate) fn lacks(&self, amount: u64, now: Now) -> bool {
+        let state = self.state.lock();
+        now.local >= state.deadline || state.free < amount
+    }
+
+    /// Remembers a refusal.
+    pub(crate) fn refused(&self, amount: u64, now: Now) {
+        let state = &mut *self.state.lock();
+        state.refused += 1;
+        if state.refusals.len() == REFUSALS {
+            state.refusals.pop_front();
+        }
+        let remaining = state.remaining();
+        state.refusals.push_back(Refusal { at: now.store, amount, remaining });
+    }
+
+    /// The exchange that is due, if one is; it is then under way until [`answer`](Self::answer). With
+    /// `tick`, what can wait no longer than until the next tick is due as well.
+    pub(crate) fn exchange(
+        &self,
+        instance: &Arc<str>,
+        terms: Terms,
+        now: Now,
+        tick: bool,
+    ) -> Option<Exchange> {
+        let state = &mut *self.state.lock();
+        if state.sent.is_some() {
+            return None;
+        }
+        if tick {
+            state.demand_before = std::mem::take(&mut state.demand);
+        }
+        let over = now.local >= state.deadline;
+        let idle = now.local - state.wanted_at >= IDLE_MS;
+        let need = state.waiting.first().copied().unwrap_or(0);
+        let stored = state.free + state.held > 0;
+        let due = !state.waiting.is_empty()
+            || (state.give_back && state.free > 0)
+            || (tick && !state.pending.is_empty())
+            || (tick && idle && state.free > 0)
+            || (tick && state.free > 0 && now.local - state.answered_at >= SILENT_MS)
+            || (tick && stored && now.local - state.answered_at >= terms.ttl_ms / 3)
+            || (!idle && state.dry.is_none() && state.free < state.demand_before / 2);
+        if !due {
+            return None;
+        }
+        let demand = state.demand.max(state.demand_before).saturating_mul(2);
+        let keep = if over || state.give_back || idle { 0 } else { state.free.min(demand) };
+        state.free = keep;
+        state.give_back = false;
+        let left = keep + state.held;
+        let waiting = state.waiting.iter().fold(0, |sum: u64, amount| sum.saturating_add(*amount));
+        let grow = if idle { 0 } else { demand.saturating_sub(keep) };
+        state.seq += 1;
+        let exchange = Exchange {
+            counter: self.counter.clone(),
+            instance: instance.clone(),
+            seq: state.seq,
+            span: state.span(now.store),
+            limit: state.quota.limit.min(MAX_AMOUNT),
+            charges: state.take_pending(),
+            left,
+            held: state.held,
+            need,
+            want: need.max(waiting.max(grow)).min(MAX_AMOUNT),
+            ttl_ms: terms.ttl_ms.unsigned_abs(),
+            on_lost_lease: state.quota.on_lost_lease,
+            mark: 0,
+        };
+        state.sent = Some(Sent { exchange: exchange.clone(), at: now.local });
+        Some(exchange)
+    }
+
+    /// The exchange that is under way, to be sent again.
+    pub(crate) fn again(&self) -> Option<Exchange> {
+        self.state.lock().sent.as_ref().map(|sent| sent.exchange.clone())
+    }
+
+    /// The store's period is another one: the same exchange, with that one.
+    pub(crate) fn in_period(&self, store_now: i64) -> Option<Exchange> {
+        let state = &mut *self.state.lock();
+        let span = state.span(store_now);
+        let sent = state.sent.as_mut()?;
+        sent.exchange.span = span;
+        Some(sent.exchange.clone())
+    }
+
+    /// Takes the answer to the exchange with the number `seq`. Returns whether an exchange is due at once.
+    pub(crate) fn answer(&self, seq: u64, answer: Answer, terms: Terms, now: Now) -> bool {
+        let again = {
+            let state = &mut *self.state.lock();
+            match state.sent.take() {
+                Some(sent) if sent.exchange.seq == seq => {
+                    state.take_answer(sent, answer, terms, now);
+                }
+                other => state.sent = other,
+            }
+            !state.waiting.is_empty() || state.give_back
+        };
+        self.answered.notify_waiters();
+        again
+    }
+
+    /// The store could not be asked.
+    pub(crate) fn unanswered(&self) {
+        self.state.lock().waiting.clear();
+        self.answered.notify_waiters();
+    }
+
+    /// Whether anything would be lost with it.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.sent.is_none()
+            && state.free + state.held + state.unleased == 0
+            && state.pending.is_empty()
+            && state.waiting.is_empty()
+    }
+
+    /// Whether the store knows all that it should, and nothing but holds is left.
+    pub(crate) fn has_told_all(&self) -> bool {
+        let state = self.state.lock();
+        state.sent.is_none() && state.pending.is_empty() && state.free == 0
+    }
+
+    /// Gives back all that is free with the next exchange.
+    pub(crate) fn give_back(&self) {
+        self.state.lock().give_back = true;
+    }
+
+    /// What is left.
+    pub fn standing(&self, now: Now) -> Standing {
+        let state = &mut *self.state.lock();
+        let (limit, remaining) = (state.quota.limit, state.remaining());
+        let resets_in_ms = match state.span(now.store) {
+            Span::Always => None,
+            Span::Rolling { ms, .. } => Some(if remaining < limit { ms } else { 0 }),
+            Span::Period { end, .. } => Some((end - now.store).max(0)),
+        };
+        Standing {
+            unit: state.quota.unit,
+            limit,
+            remaining,
+            soft_exceeded: state.quota.soft.is_some_and(|soft| limit - remaining >= soft),
+            resets_in_ms,
+        }
+    }
+
+    /// The last refusals, and how many there have been.
+    pub fn refusals(&self) -> (Vec<Refusal>, u64) {
+        let state = self.state.lock();
+        (state.refusals.iter().cloned().collect(), state.refused)
+    }
+
+    /// Units that were used beyond what had been held.
+    pub fn overrun(&self) -> u64 {
+        self.state.lock().overrun
+    }
+}
+
+impl State {
+    fn new(quota: &Quota) -> Self {
+        Self {
+            quota: Arc::new(quota.clone()),
+            span: Span::Always,
+            free: 0,
+            held: 0,
+            unleased: 0,
+            pending: Vec::new(),
+            sent: None,
+            seq: 0,
+            deadline: i64::MIN,
+            answered_at: i64::MIN / 2,
+            last: Answer::default(),
+            waiting: Vec::new(),
+            demand: 0,
+            demand_before: 0,
+            wanted_at: i64::MIN / 2,
+            dry: None,
+            give_back: false,
+            log: VecDeque::new(),
+            refusals: VecDeque::new(),
+            refused: 0,
+            overrun: 0,
+        }
+    }
+
+    /// The present part of the window.
+    fn span(&mut self, store_now: i64) -> Span {
+        let known =
+            matches!(self.span, Span::Period { start, end } if (start..end).contains(&store_now));
+        if !known {
+            self.span = self.quota.window.span(store_now);
+        }
+        self.span
+    }
+
+    /// When everything that is used now is forgotten.
+    fn empty_at(&self, now: Now) -> Option<i64> {
+        let span = self.quota.window.span(now.store);
+        span.forgets(span.bucket(now.store))
+    }
+
+    /// Ends a hold. Returns the bucket, the amount that is charged from here on, and the number of the
+    /// exchange that tells the store.
+    fn end(&mut self, part: &Part, used: u64, now: Now) -> Option<(i64, i64, u64)> {
+        let over = used.saturating_sub(part.amount);
+        let back = part.amount.saturating_sub(used);
+        self.overrun = self.overrun.saturating_add(over);
+        if back > 0 {
+            // What did not fit may fit now.
+            self.dry = None;
+        }
+        let (bucket, amount) = if self.quota.charges_at_admission() {
+            let span = self.span(now.store);
+            if over > 0 {
+                (span.bucket(now.store), over.cast_signed())
+            } else if self.seq + 1 == part.seq {
+                // The store has not heard of it: the units are still leased.
+                if part.leased {
+                    self.free += back;
+                }
+                (part.bucket, -back.cast_signed())
+            } else if span.counts(part.bucket, now.store) {
+                (part.bucket, -back.cast_signed())
+            } else {
+                // It has been forgotten, and so what it used is free already.
+                return None;
+            }
+        } else {
+            if part.leased {
+                self.held = self.held.saturating_sub(part.amount);
+                self.free += back;
+            } else {
+                self.unleased = self.unleased.saturating_sub(part.amount);
+            }
+            (part.bucket, used.cast_signed())
+        };
+        if self.quota.unit == Unit::Parallel || amount == 0 {
+            return None;
+        }
+        self.charge(bucket, amount);
+        Some((bucket, amount, self.seq + 1))
+    }
+
+    fn charge(&mut self, bucket: i64, amount: i64) {
+        if amount == 0 {
+            return;
+        }
+        match self.pending.iter_mut().find(|charge| charge.bucket == bucket) {
+            Some(charge) => charge.amount = charge.amount.saturating_add(amount),
+            None => self.pending.push(Charge { bucket, amount }),
+        }
+    }
+
+    fn take_pending(&mut self) -> Vec<Charge> {
+        let mut charges = std::mem::take(&mut self.pending);
+        charges.retain(|charge| charge.amount != 0);
+        charges.sort_unstable_by_key(|charge| charge.bucket);
+        while charges.len() > MAX_CHARGES {
+            let oldest = charges.remove(0);
+            charges[0].amount = charges[0].amount.saturating_add(oldest.amount);
+        }
+        charges
+    }
+
+    fn take_answer(&mut self, sent: Sent, answer: Answer, terms: Terms, now: Now) {
+        let Exchange { seq, need, charges, .. } = sent.exchange;
+        let remembers = now.local - self.answered_at < terms.ttl_ms.saturating_mul(4);
+        if answer.previous_seq + 1 < seq && remembers {
+            // The store has lost what it had confirmed: tell it again.
+            let lost: Vec<_> = self
+                .log
+                .iter()
+                .filter(|(number, _)| (answer.previous_seq + 1..seq).contains(number))
+                .flat_map(|(_, charges)| charges.clone())
+                .collect();
+            for charge in lost {
+                self.charge(charge.bucket, charge.amount);
+            }
+        }
+        if self.log.len() == REMEMBERED {
+            self.log.pop_front();
+        }
+        self.log.push_back((seq, charges));
+        self.free += answer.granted;
+        self.deadline = sent.at.saturating_add(terms.ttl_ms);
+        self.answered_at = now.local;
+        if answer.granted < need {
+            self.dry = Some(Dry {
+                amount: need,
+                until: now.local
+                    + DRY_MS.min((answer.fits_at.unwrap_or(i64::MAX) - answer.now).max(0)),
+                fits_at: answer.fits_at,
+            });
+        } else {
+            self.dry = None;
+        }
+        self.give_back |= answer.hungry && self.free > 0;
+        self.last = answer;
+        // Those who wait try again, and say anew what they want.
+        self.waiting.clear();
+    }
+
+    /// What is left: in the store and of our lease. What others lease is not.
+    fn remaining(&self) -> u64 {
+        let limit = self.quota.limit;
+        let elsewhere = self.last.used.saturating_add(self.last.leased);
+        limit.saturating_sub(elsewhere).saturating_add(self.free).min(limit)
+    }
+}
