@@ -20,9 +20,9 @@ const SHARE: u64 = 4;
 /// How long a need that was not met makes other instances give back, in milliseconds.
 pub const HUNGER_MS: i64 = 2_000;
 
-/// How many of its times to live an empty lease is remembered for after its end, so that a repeated
-/// exchange is recognized.
-const REMEMBERED_TTLS: i64 = 4;
+/// How many of its times to live an empty lease is remembered for after its end: a day, at 30 s. An
+/// exchange that is repeated later than that would be done twice.
+pub const REMEMBERED_TTLS: i64 = 2_880;
 
 /// A counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

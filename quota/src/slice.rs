@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use sluicegate_filters::admit::{OnStoreLoss, Quota, Span, Unit};
 use tokio::sync::Notify;
 
+use crate::counter::REMEMBERED_TTLS;
 use crate::store::{Answer, Charge, Exchange, MAX_AMOUNT};
 
 /// How long units are kept without a request that wants them, in milliseconds.
@@ -62,6 +63,8 @@ struct State {
     deadline: i64,
     /// When the last exchange was answered.
     answered_at: i64,
+    /// When that exchange was first sent.
+    told_at: i64,
     /// What the store said last.
     last: Answer,
     /// Amounts that requests wait for.
@@ -469,6 +472,7 @@ impl State {
             seq: 0,
             deadline: i64::MIN,
             answered_at: i64::MIN / 2,
+            told_at: i64::MIN / 2,
             last: Answer::default(),
             waiting: Vec::new(),
             demand: 0,
@@ -564,7 +568,9 @@ impl State {
 
     fn take_answer(&mut self, sent: Sent, answer: Answer, terms: Terms, now: Now) {
         let Exchange { seq, need, charges, .. } = sent.exchange;
-        let remembers = now.local - self.answered_at < terms.ttl_ms.saturating_mul(4);
+        // What is forgotten after long silence is not lost.
+        let memory = terms.ttl_ms.saturating_mul(REMEMBERED_TTLS);
+        let remembers = sent.at - self.told_at < memory;
         if answer.previous_seq + 1 < seq && remembers {
             // The store has lost what it had confirmed: tell it again.
             let lost: Vec<_> = self
@@ -583,6 +589,7 @@ impl State {
         self.log.push_back((seq, charges));
         self.free += answer.granted;
         self.deadline = sent.at.saturating_add(terms.ttl_ms);
+        self.told_at = sent.at;
         self.answered_at = now.local;
         if answer.granted < need {
             self.dry = Some(Dry {
@@ -607,3 +614,6 @@ impl State {
         limit.saturating_sub(elsewhere).saturating_add(self.free).min(limit)
     }
 }
+
+#[cfg(test)]
+mod tests;
