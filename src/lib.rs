@@ -7,6 +7,7 @@
 //! | [`app`] | the only place that wires: a configuration becomes a snapshot that requests share |
 //! | [`edge`] | a connection before Pingora sees it: caps, deadlines, TLS |
 //! | [`proxy`] | the page: a request's life, phase by phase |
+//! | [`quotas`] | how much a request may use, and what it used |
 //! | [`routing`] | from a model's name to a target |
 //! | [`providers`] | providers made ready to be called; the catalogue; their addresses |
 //! | [`dialects`] | wire formats: peek, rewrite, event streams, usage, errors. Pure |
@@ -31,6 +32,7 @@ pub mod identity;
 pub mod policies;
 pub mod providers;
 pub mod proxy;
+pub mod quotas;
 pub mod routing;
 pub mod server;
 pub mod stores;

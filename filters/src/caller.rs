@@ -4,12 +4,14 @@
 //! checked. It is made once a credential, not once a request, and shared by all requests that carry
 //! it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use uuid::Uuid;
 
+use crate::admit::Quota;
 use crate::authorize::Decisions;
 use crate::grant::{ModelGrant, RouteGrant};
 
@@ -21,6 +23,7 @@ pub struct Caller {
     routes: RouteGrant,
     /// What the policies said of this caller, as far as it can be said again.
     pub(crate) decisions: Decisions,
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What a checked credential says of whoever bears it.
@@ -40,6 +43,8 @@ pub struct Bearer {
     pub models: Vec<Vec<String>>,
     /// Which routes; empty: all. For the syntax see [`RouteGrant`].
     pub routes: Vec<String>,
+    /// What limits their use: of the key, and of the user, team and organization.
+    pub quotas: Vec<Quota>,
 }
 
 /// A virtual key, without the key.
@@ -77,7 +82,14 @@ impl Caller {
     pub(crate) fn new(kind: CallerKind, bearer: Bearer) -> Self {
         let models = ModelGrant::new(&bearer.models);
         let routes = RouteGrant::new(&bearer.routes);
-        Self { kind, bearer, models, routes, decisions: Decisions::default() }
+        Self {
+            kind,
+            bearer,
+            models,
+            routes,
+            decisions: Decisions::default(),
+            kept: OnceLock::new(),
+        }
     }
 
     /// By what they were identified.
@@ -116,6 +128,18 @@ impl Caller {
 
     pub fn claims(&self) -> &BTreeMap<String, Claim> {
         &self.bearer.claims
+    }
+
+    /// What limits their use.
+    pub fn quotas(&self) -> &[Quota] {
+        &self.bearer.quotas
+    }
+
+    /// What somebody has made for this caller, so that it is made once a credential: the first to ask
+    /// makes it. `None` where it is of another type, because somebody else has.
+    pub fn keep<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        let kept: &(dyn Any + Send + Sync) = &**self.kept.get_or_init(|| Arc::new(make()));
+        kept.downcast_ref()
     }
 
     /// Which models the credential allows, before any policy.

@@ -16,6 +16,7 @@ pub struct Denial {
     message: Cow<'static, str>,
     param: Option<&'static str>,
     allow: Option<&'static str>,
+    retry_after: Option<u32>,
     detail: Option<Cow<'static, str>>,
 }
 
@@ -23,7 +24,14 @@ impl Denial {
     /// A denial with a public message. The message must hold nothing that the caller did not send,
     /// and nothing secret that they did.
     pub fn new(kind: DenialKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), param: None, allow: None, detail: None }
+        Self {
+            kind,
+            message: message.into(),
+            param: None,
+            allow: None,
+            retry_after: None,
+            detail: None,
+        }
     }
 
     /// Names the request's field that is at fault, such as `model`.
@@ -37,6 +45,14 @@ impl Denial {
     #[must_use]
     pub fn with_allow(mut self, allow: &'static str) -> Self {
         self.allow = Some(allow);
+        self
+    }
+
+    /// Says after how many seconds it is worth another try, where that is known better than by the
+    /// [kind](DenialKind::retry_after_seconds).
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -74,6 +90,11 @@ impl Denial {
     /// The value of the `Allow` header, on a 405.
     pub fn allow(&self) -> Option<&'static str> {
         self.allow
+    }
+
+    /// The `Retry-After` header, in seconds.
+    pub fn retry_after(&self) -> Option<u32> {
+        self.retry_after.or_else(|| self.kind.retry_after_seconds())
     }
 
     /// For logs only.
@@ -189,6 +210,14 @@ kinds! {
     ModelNotAllowed = FORBIDDEN, "model_not_allowed", keeps;
     /// The policies do not permit it.
     PolicyDenied = FORBIDDEN, "policy_denied", keeps;
+    /// A limit on requests, tokens or parallel requests leaves no room for this one.
+    RateLimitExceeded = TOO_MANY_REQUESTS, "rate_limit_exceeded", keeps;
+    /// A budget does not cover what this request may cost.
+    BudgetExceeded = PAYMENT_REQUIRED, "budget_exceeded", keeps;
+    /// The model has no price, and the caller has a budget.
+    ModelNotPriced = FORBIDDEN, "model_not_priced", keeps;
+    /// Whether the limits leave room can't be found out now.
+    QuotaUnavailable = SERVICE_UNAVAILABLE, "quota_unavailable", keeps;
     /// No provider could be reached.
     UpstreamUnavailable = SERVICE_UNAVAILABLE, "upstream_unavailable", keeps;
     /// The provider was reached and took too long.
@@ -218,6 +247,7 @@ impl DenialKind {
             Self::TooManyConnections
             | Self::ServiceShuttingDown
             | Self::IdentityUnavailable
+            | Self::QuotaUnavailable
             | Self::UpstreamUnavailable => Some(1),
             Self::TooManyFailedCredentials => Some(60),
             _ => None,

@@ -27,6 +27,7 @@ use crate::edge::tls::Acceptor;
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{Identity, now_ms};
 use crate::providers::resolve::Resolvers;
+use crate::quotas::Quotas;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub identity: Arc<Identity>,
     /// Keys of issuers of tokens.
     pub key_sets: KeySets,
+    /// How much callers may use.
+    pub quotas: Quotas,
     /// Places for connections.
     pub connections: Arc<ConnectionLimits>,
     /// Connections with a request, or part of one, on them.
@@ -80,7 +83,7 @@ impl Gateway {
         sources: Sources,
         services: Services,
     ) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, audit, identity, key_sets } = services;
+        let Services { metrics, access_log, store, audit, identity, key_sets, quotas } = services;
         let resolvers = Resolvers::default();
         let tls =
             sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
@@ -99,6 +102,7 @@ impl Gateway {
             audit,
             identity,
             key_sets,
+            quotas,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),

@@ -1,16 +1,20 @@
 //! What is opened once and outlives every generation of the configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
+use sluicegate_quota::{Engine, MemoryQuotas};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::audit::{AuditError, AuditLog, AuditOptions};
 use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{self, Identity};
+use crate::quotas::Quotas;
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::{Store, StoreError};
@@ -31,6 +35,8 @@ pub struct Services {
     pub identity: Arc<Identity>,
     /// Keys of issuers of tokens.
     pub key_sets: KeySets,
+    /// How much callers may use.
+    pub quotas: Quotas,
 }
 
 /// A service that can't be opened.
@@ -66,9 +72,13 @@ impl Services {
         };
         let identity = Identity::new(store.clone(), options, io.clone());
         let audit = audit.unwrap_or_else(AuditLog::disabled);
-        Ok(Self { metrics, access_log, store, audit, identity, key_sets })
+        let quotas = open_quotas(io);
+        Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas })
     }
 }
+
+/// How often the store of the limits is told what was used.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Hashes keys when no pepper is configured, which production does not allow. A key has 256 random
 /// bits, so its hash gives it away no more than with a secret pepper; what is lost is that a stolen
@@ -92,6 +102,15 @@ fn open_audit(config: &valid::Audit) -> Result<Arc<AuditLog>, AuditError> {
         fsync: true,
         instance: format!("{}/{}", host.trim(), std::process::id()),
     })
+}
+
+fn open_quotas(io: &Handle) -> Quotas {
+    let options = sluicegate_quota::Options {
+        instance: Uuid::now_v7().to_string().into(),
+        lease_ttl: Duration::from_secs(30),
+        tick: TICK,
+    };
+    Quotas::new(Engine::start(Arc::new(MemoryQuotas::new()), options, io))
 }
 
 async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError> {

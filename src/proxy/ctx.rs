@@ -9,6 +9,7 @@ use pingora_http::RequestHeader;
 use sluicegate_filters::authorize::{Decision, Permit};
 use sluicegate_filters::screen::CorsGrant;
 use sluicegate_filters::{Caller, DenialKind};
+use sluicegate_quota::Holds;
 use uuid::Uuid;
 
 use super::held::Held;
@@ -18,6 +19,7 @@ use crate::app::{Gateway, Runtime};
 use crate::dialects::peek::Peek;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::Conn;
+use crate::quotas::standing::Standings;
 use crate::routing::{Model, Target};
 
 /// One request.
@@ -40,6 +42,8 @@ pub struct Ctx {
     pub caller: Option<Arc<Caller>>,
     /// What the policies said, where they were asked.
     pub decision: Option<Arc<Decision>>,
+    /// What is left of the caller's limits; on every answer from there on.
+    pub standings: Standings,
     /// A short name of what was asked for, for metrics and logs.
     pub route: &'static str,
     /// Set once the request is on its way to a provider.
@@ -62,6 +66,8 @@ pub struct Ctx {
 pub struct Exchange {
     /// That the caller may ask for this.
     pub permit: Permit,
+    /// What it holds of the limits that it is under, if it is under any.
+    pub holds: Option<Holds>,
     /// Which API.
     pub endpoint: Endpoint,
     /// The model asked for.
@@ -161,6 +167,7 @@ impl Ctx {
             cors: None,
             caller: None,
             decision: None,
+            standings: Standings::default(),
             route: "other",
             exchange: None,
             held: Held::default(),

@@ -15,7 +15,7 @@ use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::{Content, Reply};
 use super::watchdog::{Deadlines, Watchdog};
-use super::{authorize, failure, respond};
+use super::{admit, authorize, failure, respond};
 use crate::app::Gateway;
 use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
@@ -47,7 +47,7 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    match exchange(gateway, ctx, endpoint, body, bare_head(session)?) {
+    match exchange(gateway, ctx, endpoint, body, bare_head(session)?).await {
         Ok((mut exchange, body)) => {
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
             let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
@@ -67,7 +67,7 @@ fn bare_head(session: &Session) -> Result<RequestHeader> {
     Ok(bare)
 }
 
-fn exchange(
+async fn exchange(
     gateway: &Gateway,
     ctx: &mut Ctx,
     endpoint: Endpoint,
@@ -83,6 +83,7 @@ fn exchange(
         return Err(wrong_dialect(model, endpoint));
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
+    let holds = admit::inference(gateway, ctx, model, &peek, body.len()).await?;
     let first = model.choose(&[], random(ctx));
     let target = model.target(first);
     // Where the caller did not ask for usage, we do, and take the answer's usage chunk out again.
@@ -98,6 +99,7 @@ fn exchange(
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
     let exchange = Exchange {
         permit,
+        holds,
         endpoint,
         model: model.clone(),
         body_len: body.len(),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! early_request_filter   the connection's state; what Pingora's parser lets through
-//! request_filter         screen, identify, answer or read the body, authorize, choose
+//! request_filter         screen, identify, answer or read the body, authorize,
+//!                        admit, choose
 //! upstream_peer          one attempt: choose the target            (again for each attempt)
 //! upstream_request_filter  the head that the provider gets         (again for each attempt)
 //! upstream_response_filter try again, or take this answer
@@ -12,6 +13,7 @@
 //! logging                back to the real session; metrics, log line
 //! ```
 
+mod admit;
 mod authorize;
 mod body;
 pub mod ctx;

@@ -35,6 +35,9 @@ pub async fn send(
             head.append_header(name, value)?;
         }
     }
+    for (name, value) in ctx.standings.headers() {
+        head.insert_header(name, value)?;
+    }
     for (name, value) in extra {
         head.append_header(name, value)?;
     }
@@ -79,7 +82,7 @@ pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Res
     if let Some(challenge) = kind.challenge() {
         extra.push((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
     }
-    if let Some(seconds) = kind.retry_after_seconds() {
+    if let Some(seconds) = denial.retry_after() {
         extra.push((RETRY_AFTER, HeaderValue::from(seconds)));
     }
     let unread = !session.is_body_done();

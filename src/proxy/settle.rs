@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use pingora_core::Error;
 use pingora_proxy::Session;
+use sluicegate_quota::Amounts;
 
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::Reply;
 use crate::app::Gateway;
+use crate::chat::Usage;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::metrics::Inference;
 
@@ -18,6 +20,10 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let end = end(ctx, status, error);
     let usage = ctx.exchange.as_ref().and_then(|exchange| exchange.reply.usage());
+    let holds = ctx.exchange.as_mut().and_then(|exchange| exchange.holds.take());
+    if let (Some(holds), Some(exchange)) = (holds, &ctx.exchange) {
+        holds.settle(&used(exchange, usage));
+    }
     let mut line = Line {
         request_id: ctx.id_str(),
         method: session.req_header().method.as_str(),
@@ -72,6 +78,19 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
     gateway.access_log.write(&line);
     ctx.end = Some(end);
+}
+
+/// What a request really used.
+fn used(exchange: &Exchange, usage: Option<Usage>) -> Amounts {
+    // What no provider has seen is as if it had not been.
+    let Some(_) = exchange.times.sent else { return Amounts::default() };
+    let tokens = match (usage, exchange.upstream_status) {
+        (Some(usage), _) => usage.total(),
+        // A provider charges nothing for an error.
+        (None, Some(400..)) => 0,
+        (None, _) => exchange.body_len as u64,
+    };
+    Amounts { requests: 1, tokens, nano_usd: 0, parallel: 0 }
 }
 
 fn end(ctx: &Ctx, status: u16, error: Option<&Error>) -> End {

@@ -42,6 +42,9 @@ pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
             response.append_header(name, value)?;
         }
     }
+    for (name, value) in ctx.standings.headers() {
+        response.insert_header(name, value)?;
+    }
     let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
     exchange.reply = watch(response, exchange);
     if matches!(exchange.reply, Reply::Stream(_)) {
