@@ -5,6 +5,7 @@
 //! | [`freshness`] | whether what a verdict rests on has changed |
 //! | [`feed`] | learns from the store what has changed |
 //! | [`jwks`] | the keys of issuers of tokens |
+//! | [`quotas`] | from the limits that are stored to those that are counted |
 //! | [`strangers`] | bounds the look-ups that made-up credentials cause |
 //! | [`tokens`] | the issuers of one configuration |
 //! | [`verdict`] | from records to a verdict |
@@ -17,6 +18,7 @@
 pub mod feed;
 pub mod freshness;
 pub mod jwks;
+pub mod quotas;
 pub mod strangers;
 pub mod tokens;
 pub mod verdict;

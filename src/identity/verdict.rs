@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use sluicegate_filters::admit::{Scope, ScopeKind};
 use sluicegate_filters::identify::jwt::{JwtError, Verified};
 use sluicegate_filters::identify::virtual_key::{self, KeyFacts, KeyHash};
 use sluicegate_filters::{Bearer, Caller, Denial, DenialKind, KeyIdentity};
 
 use super::freshness::{Cell, Dependency};
+use super::quotas;
 use crate::stores::records::{MemberRole, OwnedKey, Owner, UserRole};
 use crate::stores::{RecordKind, StoreError};
 
@@ -61,6 +63,7 @@ pub fn judge_key(
         tags: key.tags,
         models: vec![key.models],
         routes: key.routes,
+        quotas: quotas::of(&Scope::new(ScopeKind::Key, key.id.to_string()), &key.limits),
         ..Bearer::default()
     };
     let blocked_owner = add_owner(&mut bearer, owner, &mut dependencies);
@@ -131,17 +134,23 @@ pub fn add_owner(
     let mut blocked = None;
     let Owner { user, team, member, organization } = owner;
     if let Some(organization) = organization {
+        let scope = Scope::new(ScopeKind::Organization, organization.id.clone());
+        bearer.quotas.extend(quotas::of(&scope, &organization.limits));
         bearer.organization.get_or_insert(organization.id);
         bearer.tags.extend(organization.tags);
         bearer.models.push(organization.models);
         blocked = organization.blocked.then_some("organization").or(blocked);
     }
     if let Some(team) = team {
+        let scope = Scope::new(ScopeKind::Team, team.id);
+        bearer.quotas.extend(quotas::of(&scope, &team.limits));
         bearer.tags.extend(team.tags);
         bearer.models.push(team.models);
         blocked = team.blocked.then_some("team").or(blocked);
     }
     if let Some(user) = user {
+        let scope = Scope::new(ScopeKind::User, user.id);
+        bearer.quotas.extend(quotas::of(&scope, &user.limits));
         bearer.roles.push(role(user.role).to_owned());
         bearer.tags.extend(user.tags);
         bearer.models.push(user.models);
