@@ -339,3 +339,6 @@ impl Amounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

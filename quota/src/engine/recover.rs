@@ -74,7 +74,7 @@ pub async fn recover(
                 Exchange {
                     counter: counter.clone(),
                     instance: instance.clone(),
-                    seq: lease.seq + 1,
+                    seq: told.last_seq().max(lease.seq) + 1,
                     span: window.span(state.now),
                     limit: MAX_AMOUNT,
                     charges,
@@ -119,6 +119,12 @@ struct Told {
 }
 
 impl Told {
+    /// The last exchange that the instance had prepared or was preparing. Ours comes after it, so that
+    /// all that it was to tell counts as told.
+    fn last_seq(&self) -> u64 {
+        self.charged.iter().chain(&self.under_way).map(|charged| charged.seq).max().unwrap_or(0)
+    }
+
     /// What the store does not know yet.
     fn missing(
         &self,
@@ -131,7 +137,9 @@ impl Told {
         for charged in self.charged.iter().filter(|charged| charged.seq > lease.seq) {
             *buckets.entry(charged.bucket).or_default() += charged.amount;
         }
-        if on_lost_lease == OnLostLease::Charge {
+        let leased = lease.leased.max(lease.in_doubt);
+        // Without a lease, this has been done before.
+        if on_lost_lease == OnLostLease::Charge && leased > 0 {
             for charged in &self.under_way {
                 *buckets.entry(charged.bucket).or_default() += charged.amount;
             }
@@ -139,9 +147,8 @@ impl Told {
             // short: all of the lease counts in it.
             if matches!(window, Window::Rolling { .. }) {
                 let told: i64 = buckets.values().sum();
-                let leased = lease.leased.max(lease.in_doubt).cast_signed();
                 let bucket = window.span(state.now).bucket(state.now);
-                *buckets.entry(bucket).or_default() += (leased - told).max(0);
+                *buckets.entry(bucket).or_default() += (leased.cast_signed() - told).max(0);
             }
         }
         let charges = buckets.into_iter().filter(|(_, amount)| *amount != 0);

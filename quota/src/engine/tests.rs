@@ -1,0 +1,233 @@
+//! Engines that share a store, under many requests at once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use sluicegate_filters::admit::{OnStoreLoss, Scope, ScopeKind, Window};
+
+use super::*;
+use crate::memory::MemoryQuotas;
+use crate::store::{Exchange, Reply};
+
+fn engine(store: &Arc<dyn QuotaStore>, name: &str) -> Arc<Engine> {
+    let options = Options {
+        instance: name.into(),
+        lease_ttl: Duration::from_secs(30),
+        tick: Duration::from_millis(20),
+    };
+    Engine::start(store.clone(), options, &Handle::current())
+}
+
+fn quota(id: &str, unit: Unit, limit: u64) -> Quota {
+    let window = match unit {
+        Unit::Requests | Unit::Tokens => Window::Rolling { ms: 600_000 },
+        Unit::NanoUsd | Unit::Parallel => Window::Lifetime,
+    };
+    Quota::new(Scope::new(ScopeKind::Key, id), unit, window, limit)
+}
+
+fn one(tokens: u64) -> Amounts {
+    Amounts { requests: 1, tokens, nano_usd: tokens * 10, parallel: 1 }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn exactly_what_the_limit_allows_is_admitted_by_two_instances() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engines = [engine(&store, "a"), engine(&store, "b")];
+    let quotas = [quota("k", Unit::NanoUsd, 5_000), quota("k", Unit::Requests, 1_000_000)];
+    let admitted = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for index in 0..200 {
+        let (engine, admitted) = (engines[index % 2].clone(), admitted.clone());
+        let slices: Vec<_> = quotas.iter().map(|quota| engine.slice(quota)).collect();
+        tasks.push(tokio::spawn(async move {
+            // Each holds 100 of 5,000 and uses all of it: exactly 50 may pass.
+            loop {
+                match engine.hold(&slices, &one(10)).await {
+                    Ok(holds) => {
+                        tokio::task::yield_now().await;
+                        admitted.fetch_add(1, Ordering::SeqCst);
+                        holds.settle(&one(10));
+                    }
+                    // What is not leased by the other instance is really used.
+                    Err(refused) if admitted.load(Ordering::SeqCst) >= 50 => return refused,
+                    Err(refused) => {
+                        assert!(!refused.store_away);
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        let refused = task.await.unwrap();
+        assert_eq!(refused.quota.unit, Unit::NanoUsd);
+    }
+    assert_eq!(admitted.load(Ordering::SeqCst), 50);
+    for engine in &engines {
+        assert!(engine.close(Duration::from_secs(10)).await);
+    }
+    let state = engines[0].look(&quotas).await.unwrap();
+    assert_eq!((state[0].used, state[1].used), (5_000, 50));
+    assert!(state.iter().all(|state| state.leases.iter().all(|lease| lease.leased == 0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_more_run_at_once_than_may() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engines = [engine(&store, "a"), engine(&store, "b")];
+    let (running, most, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let shared = Arc::new((running, most, done));
+    let mut tasks = Vec::new();
+    for index in 0..60 {
+        let (engine, shared) = (engines[index % 2].clone(), shared.clone());
+        let slices = [engine.slice(&quota("k", Unit::Parallel, 5))];
+        tasks.push(tokio::spawn(async move {
+            let (running, most, done) = &*shared;
+            loop {
+                if let Ok(holds) = engine.hold(&slices, &one(0)).await {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    holds.settle(&Amounts::default());
+                    done.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(shared.2.load(Ordering::SeqCst), 60);
+    assert!(shared.1.load(Ordering::SeqCst) <= 5);
+}
+
+/// Fails while it is told to, after or before it has done what it was asked.
+struct Fails {
+    store: MemoryQuotas,
+    /// 0: works; 1: is not reached; 2: does it, and its answer gets lost.
+    mode: AtomicU64,
+}
+
+#[async_trait]
+impl QuotaStore for Fails {
+    fn name(&self) -> &'static str {
+        "fails"
+    }
+
+    async fn exchange(&self, batch: &[Exchange]) -> Result<Vec<Reply>, QuotaStoreError> {
+        match self.mode.load(Ordering::SeqCst) {
+            0 => self.store.exchange(batch).await,
+            mode => {
+                if mode == 2 {
+                    self.store.exchange(batch).await.ok();
+                }
+                Err(QuotaStoreError::Unavailable("for the test".into()))
+            }
+        }
+    }
+
+    async fn look(&self, counters: &[Look]) -> Result<Vec<State>, QuotaStoreError> {
+        self.store.look(counters).await
+    }
+
+    async fn forget(&self, before: i64) -> Result<u64, QuotaStoreError> {
+        self.store.forget(before).await
+    }
+}
+
+async fn through_an_outage(mode: u64) {
+    let fails = Arc::new(Fails { store: MemoryQuotas::new(), mode: AtomicU64::new(0) });
+    let store: Arc<dyn QuotaStore> = fails.clone();
+    let engine = engine(&store, "a");
+    let mut lease = quota("lease", Unit::NanoUsd, 1_000_000);
+    let mut closed = quota("closed", Unit::NanoUsd, 1_000_000);
+    let mut open = quota("open", Unit::NanoUsd, 1_000_000);
+    lease.on_store_loss = OnStoreLoss::Lease;
+    closed.on_store_loss = OnStoreLoss::Closed;
+    open.on_store_loss = OnStoreLoss::Open;
+    let quotas = [lease, closed, open];
+    let slices = quotas.each_ref().map(|quota| engine.slice(quota));
+    let mut used = [0; 3];
+    for (slice, used) in slices.iter().zip(&mut used) {
+        for _ in 0..20 {
+            let holds = engine.hold(std::slice::from_ref(slice), &one(10)).await.unwrap();
+            holds.settle(&one(10));
+            *used += 100;
+        }
+    }
+    fails.mode.store(mode, Ordering::SeqCst);
+    // The outage shows with the next call.
+    while !engine.store_is_away() {
+        if let Ok(holds) = engine.hold(&slices[2..], &one(10)).await {
+            holds.settle(&one(10));
+            used[2] += 100;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(engine.hold(&slices[1..2], &one(10)).await.unwrap_err().store_away);
+    for _ in 0..50 {
+        engine.hold(&slices[2..], &one(10)).await.unwrap().settle(&one(10));
+        used[2] += 100;
+    }
+    let refused = loop {
+        match engine.hold(&slices[..1], &one(10)).await {
+            Ok(holds) => drop(holds.settle(&one(10))),
+            Err(refused) => break refused,
+        }
+        used[0] += 100;
+        assert!(used[0] <= 1_000_000, "more than was leased is spent");
+    };
+    assert!(refused.store_away);
+    fails.mode.store(0, Ordering::SeqCst);
+    assert!(engine.close(Duration::from_secs(10)).await);
+    assert!(!engine.store_is_away());
+    let states = engine.look(&quotas).await.unwrap();
+    assert_eq!([states[0].used, states[1].used, states[2].used], used);
+    assert!(engine.hold(&slices, &one(10)).await.is_ok(), "it serves again");
+}
+
+#[tokio::test]
+async fn an_outage_is_survived_as_configured_and_nothing_is_charged_twice() {
+    through_an_outage(1).await;
+}
+
+#[tokio::test]
+async fn answers_that_get_lost_are_no_double_charges() {
+    through_an_outage(2).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_instance_did_not_tell_is_charged_once() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let quota = quota("k", Unit::NanoUsd, 10_000);
+    let options = Options {
+        instance: "dead".into(),
+        lease_ttl: Duration::from_secs(30),
+        // It never tells by itself.
+        tick: Duration::from_secs(3_600),
+    };
+    let dead = Engine::start(store.clone(), options, &Handle::current());
+    let slices = [dead.slice(&quota)];
+    let mut remains = recover::Remains::default();
+    for _ in 0..3 {
+        let holds = dead.hold(&slices, &one(10)).await.unwrap();
+        remains.charged.extend(holds.settle(&one(7)));
+    }
+    let under_way = dead.hold(&slices, &one(10)).await.unwrap();
+    remains.under_way = under_way.to_be_charged();
+    // It is killed: nobody settles, and nothing is told.
+    std::mem::forget(under_way);
+    let instance: Arc<str> = "dead".into();
+    // What is recovered once is not recovered again.
+    for _ in 0..3 {
+        let now = dead.now().store;
+        let policy = quota.on_lost_lease;
+        recover::recover(&*store, &instance, &remains, policy, now).await.unwrap();
+        let state = &dead.look(std::slice::from_ref(&quota)).await.unwrap()[0];
+        assert_eq!(state.used, 3 * 70 + 100, "three that ended, and the one under way");
+        assert!(state.leases.iter().all(|lease| lease.leased == 0));
+    }
+}
