@@ -15,6 +15,7 @@ mod jwt;
 mod leaving;
 mod limits;
 mod policies;
+mod quotas;
 mod reload;
 mod retries;
 mod stores;
