@@ -138,48 +138,99 @@ pub fn provider_names(catalogue: &str) -> &'static [&'static str] {
 type Fields<'f> = BTreeMap<String, &'f RawValue>;
 type Bands = BTreeMap<u64, Told>;
 
-fn entry<'f>(
-    fields: &'f Fields<'_>,
-    version: &Arc<str>,
-) -> Result<Entry, (&'f str, DecimalError)> {
-    let mut tiers: BTreeMap<ServiceTier, Bands> = BTreeMap::new();
-    let mut request = 0;
-    for (key, value) in fields {
-        let Some((tier, over, kind)) = meaning(key) else { continue };
-        if value.get() == "null" {
-            continue;
-        }
-        let rate = decimal::parse_json_number(value.get(), DECIMALS, MAX_RATE)
-            .map_err(|problem| (key.as_str(), problem))?;
-        match kind {
-            Kind::Request => request = request.max(rate),
-            Kind::Token(slot) => {
-                let band = tiers.entry(tier).or_default().entry(over).or_default();
-                // Two keys for one kind (images and video, say): the dearer counts.
-                let slot = slot(band);
-                *slot = (*slot).max(Some(rate));
-            }
-        }
-    }
+fn entry<'f>(fields: &'f Fields<'_>, version: &Arc<str>) -> Result<Entry, (&'f str, DecimalError)> {
+    let mut told = ToldPrices::default();
+    told.take(fields, 0)?;
     let number = |key: &str| fields.get(key).and_then(|value| value.get().parse::<u64>().ok());
     let text = |key: &str| fields.get(key).and_then(|v| serde_json::from_str(v.get()).ok());
+    let provider: Option<String> = text("litellm_provider");
+    let mut by_length = true;
+    if let Some(bands) = fields.get("tiered_pricing") {
+        let bands: Vec<Fields<'_>> = serde_json::from_str(bands.get()).unwrap_or_default();
+        let starts: Option<Vec<u64>> = bands.iter().map(|band| start(band.get("range")?)).collect();
+        // Of something else than tokens, such as the results of a search: no price of ours.
+        by_length = starts.as_ref().is_some_and(|starts| !starts.is_empty());
+        for (band, start) in bands.iter().zip(starts.unwrap_or_default()) {
+            told.take(band, start).map_err(|(_, problem)| ("tiered_pricing", problem))?;
+        }
+    }
+    // There, every request searches.
+    if provider.as_deref() == Some("perplexity")
+        && let Some(fees) = fields.get("search_context_cost_per_query")
+    {
+        told.request = told
+            .request
+            .max(dearest(fees).map_err(|problem| ("search_context_cost_per_query", problem))?);
+    }
     Ok(Entry {
-        provider: text("litellm_provider"),
-        price: price(tiers, request, version).map(Arc::new),
+        provider,
+        price: price(told.tiers, told.request, version).filter(|_| by_length).map(Arc::new),
         max_output_tokens: number("max_output_tokens").or_else(|| number("max_tokens")),
         max_input_tokens: number("max_input_tokens"),
     })
 }
 
+/// What one entry says, as it is read.
+#[derive(Default)]
+struct ToldPrices {
+    tiers: BTreeMap<ServiceTier, Bands>,
+    request: u64,
+}
+
+impl ToldPrices {
+    /// Takes the prices among `fields`, which are those of inputs longer than `start` tokens.
+    fn take<'f>(
+        &mut self,
+        fields: &'f Fields<'_>,
+        start: u64,
+    ) -> Result<(), (&'f str, DecimalError)> {
+        for (key, value) in fields {
+            let Some((tier, over, kind)) = meaning(key) else { continue };
+            if value.get() == "null" {
+                continue;
+            }
+            let rate = decimal::parse_json_number(value.get(), DECIMALS, MAX_RATE)
+                .map_err(|problem| (key.as_str(), problem))?;
+            match kind {
+                Kind::Request => self.request = self.request.max(rate),
+                Kind::Token(slot) => {
+                    let bands = self.tiers.entry(tier).or_default();
+                    let slot = slot(bands.entry(over.max(start)).or_default());
+                    // Two keys for one kind (images and video, say): the dearer counts.
+                    *slot = (*slot).max(Some(rate));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first number of a range of tokens.
+fn start(range: &RawValue) -> Option<u64> {
+    let numbers: Vec<&RawValue> = serde_json::from_str(range.get()).ok()?;
+    decimal::parse_json_number(numbers.first()?.get(), 0, u64::MAX).ok()
+}
+
+/// The dearest of several fees, in pico-USD.
+fn dearest(fees: &RawValue) -> Result<u64, DecimalError> {
+    let fees: Fields<'_> = serde_json::from_str(fees.get()).map_err(|_| DecimalError::Malformed)?;
+    let mut amounts =
+        fees.values().map(|value| decimal::parse_json_number(value.get(), DECIMALS, MAX_RATE));
+    amounts.try_fold(0, |most, amount| Ok(most.max(amount?)))
+}
+
 /// The price of one entry; `None` where it has no rate for plain input.
-fn price(mut tiers: BTreeMap<ServiceTier, Bands>, request: u64, version: &Arc<str>) -> Option<Price> {
+fn price(
+    mut tiers: BTreeMap<ServiceTier, Bands>,
+    request: u64,
+    version: &Arc<str>,
+) -> Option<Price> {
     let standard = filled(tiers.remove(&ServiceTier::Standard)?, &Bands::new());
     let rates = |bands: &Bands| {
         Rates::new(bands.iter().map(|(over, told)| (*over, *told)).collect(), request)
     };
-    let others = tiers.into_iter().map(|(tier, bands)| {
-        Some((tier, rates(&filled(bands, &standard))?))
-    });
+    let others =
+        tiers.into_iter().map(|(tier, bands)| Some((tier, rates(&filled(bands, &standard))?)));
     let others = others.collect::<Option<_>>()?;
     Some(Price::tiered(version.clone(), rates(&standard)?, others))
 }
@@ -244,7 +295,9 @@ fn meaning(key: &str) -> Option<(ServiceTier, u64, Kind)> {
     let slot: fn(&mut Told) -> &mut Option<u64> = match key {
         "input_cost_per_token" => |told| &mut told.input,
         "output_cost_per_token" => |told| &mut told.output,
-        "cache_read_input_token_cost" => |told| &mut told.cache_read,
+        "cache_read_input_token_cost" | "input_cost_per_token_cache_hit" => {
+            |told| &mut told.cache_read
+        }
         "cache_creation_input_token_cost" => |told| &mut told.cache_write,
         "cache_creation_input_token_cost_above_1hr" => |told| &mut told.cache_write_1h,
         "output_cost_per_reasoning_token" => |told| &mut told.reasoning,
@@ -282,6 +335,13 @@ mod tests {
             "cache_creation_input_token_cost": 3.75e-06, "cache_creation_input_token_cost_above_1hr": 6e-06,
             "cache_read_input_token_cost": 3e-07, "max_tokens": 64000},
         "together_ai/llama": {"litellm_provider": "together_ai", "input_cost_per_token": 8.8e-07, "output_cost_per_token": 8.8e-07},
+        "dashscope/qwen-x": {"litellm_provider": "dashscope", "tiered_pricing": [
+            {"input_cost_per_token": 1e-06, "output_cost_per_token": 4e-06, "range": [0, 256e3]},
+            {"input_cost_per_token": 3e-06, "output_cost_per_token": 8e-06, "range": [256000.0, 1e6]}]},
+        "sonar-x": {"litellm_provider": "perplexity", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06,
+            "search_context_cost_per_query": {"search_context_size_high": 0.012, "search_context_size_low": 0.005}},
+        "searching": {"litellm_provider": "openai", "input_cost_per_token": 1e-06,
+            "tiered_pricing": [{"input_cost_per_query": 5e-03, "max_results_range": [0, 25]}]},
         "own": {"input_cost_per_token": 0, "output_cost_per_token": 0.0, "input_cost_per_request": 0.001},
         "drawing": {"litellm_provider": "openai", "input_cost_per_pixel": 1.9e-08}
     }"#;
@@ -293,7 +353,7 @@ mod tests {
     #[test]
     fn entries() {
         let file = PriceFile::parse(FILE.as_bytes()).unwrap();
-        assert_eq!(file.len(), 5);
+        assert_eq!(file.len(), 8);
         let gpt = file.find(&["openai"], "gpt-x").unwrap();
         assert_eq!((gpt.max_output_tokens, gpt.max_input_tokens), (Some(16_384), Some(128_000)));
         assert_eq!(gpt.price.version(), file.version());
@@ -316,6 +376,13 @@ mod tests {
         let written = Usage { cache_write_5m: 1_000, cache_write_1h: 1_000, ..none };
         assert_eq!(cost(&claude, ServiceTier::Standard, written), 9_750_000);
 
+        let qwen = file.find(&["dashscope"], "qwen-x").unwrap();
+        let lengths = [256_000, 256_001].map(|input| Usage { input, ..none });
+        let costs = lengths.map(|usage| cost(&qwen, ServiceTier::Standard, usage));
+        assert_eq!(costs, [256_000_000, 768_003_000]);
+        let sonar = file.find(&["perplexity"], "sonar-x").unwrap();
+        assert_eq!(cost(&sonar, ServiceTier::Standard, none), 12_000_000);
+
         let own = file.find(&["mine"], "own").unwrap();
         assert_eq!(cost(&own, ServiceTier::Standard, short), 1_000_000);
     }
@@ -327,6 +394,7 @@ mod tests {
         assert!(file.find(&["groq"], "llama").is_none());
         assert!(file.find(&["azure"], "gpt-x").is_none());
         assert!(file.find(&["openai"], "drawing").is_none());
+        assert!(file.find(&["openai"], "searching").is_none());
         assert!(file.find(&["openai"], "sample_spec").is_none());
     }
 
@@ -342,14 +410,17 @@ mod tests {
             let error = PriceFile::parse(text.as_bytes()).unwrap_err().to_string();
             assert_eq!(error, format!("`input_cost_per_token` of `m` {problem}"));
         }
-        for text in ["", "[]", r#"{"m":[]}"#, "\u{feff}{}", r#"{"m":{"input_cost_per_token":NaN}}"#] {
+        for text in ["", "[]", r#"{"m":[]}"#, "\u{feff}{}", r#"{"m":{"input_cost_per_token":NaN}}"#]
+        {
             assert!(PriceFile::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 
     #[test]
     fn keys_that_are_no_prices_are_left_alone() {
-        for key in ["input_cost_per_second", "max_tokens", "input_cost_per_token_above_xk_tokens", ""] {
+        for key in
+            ["input_cost_per_second", "max_tokens", "input_cost_per_token_above_xk_tokens", ""]
+        {
             assert!(meaning(key).is_none(), "{key}");
         }
     }

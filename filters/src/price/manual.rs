@@ -124,7 +124,12 @@ mod tests {
             ..ManualPrice::default()
         };
         let price = manual.price().unwrap();
-        let usage = Usage { input: 1_000_000, cache_read: 1_000_000, output: 1_000_000, ..Usage::default() };
+        let usage = Usage {
+            input: 1_000_000,
+            cache_read: 1_000_000,
+            output: 1_000_000,
+            ..Usage::default()
+        };
         // 0.15 + 0.075 + 0.60 + 0.01 USD.
         assert_eq!(price.rates(0, ServiceTier::Standard).cost(&usage), 835_000_000);
     }

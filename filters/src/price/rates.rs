@@ -343,7 +343,10 @@ mod tests {
         let usage = Usage { input: u64::MAX, output: u64::MAX, ..Usage::default() };
         assert_eq!(rates.cost(&usage), MAX_COST);
         assert_eq!(rates.bound(Worst::of_any_kind(u64::MAX, u64::MAX)), MAX_COST);
-        assert_eq!(flat(usd(1, 1)).bound(Worst::of_any_kind(u64::MAX, u64::MAX)), 36_893_488_147_419_104);
+        assert_eq!(
+            flat(usd(1, 1)).bound(Worst::of_any_kind(u64::MAX, u64::MAX)),
+            36_893_488_147_419_104
+        );
     }
 
     fn told() -> impl Strategy<Value = Told> {
