@@ -44,6 +44,13 @@ compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
 	cargo build --release --workspace --bins
 	target/release/sluicegate-compare
 
+.PHONY: prices
+prices: build-tools ## Write the table of prices anew from the release that scripts/prices.py names
+	@scripts/need.sh python3
+	python3 -m venv $(VENV) || { scripts/need.sh --package python3-venv && python3 -m venv $(VENV); }
+	$(VENV)/bin/pip install -q genai-prices==$$(python3 scripts/prices.py --version)
+	$(PYTHON) scripts/prices.py filters/src/price/table.json
+
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

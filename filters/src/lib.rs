@@ -28,6 +28,7 @@ pub mod denial;
 pub mod grant;
 pub mod identify;
 pub mod pipeline;
+pub mod price;
 pub mod screen;
 #[cfg(test)]
 mod testing;

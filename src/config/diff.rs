@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::effective;
 use super::report::join;
-use super::valid::{Config, Secret, Store};
+use super::valid::{Config, Prices, Secret, Store};
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
 /// started and files opened once; a certificate is read again at every reload.
@@ -79,8 +79,18 @@ pub fn diff(a: &Config, b: &Config) -> Vec<Change> {
             changes.push(Change { path, from, to, effect });
         }
     }
+    changes.extend(prices(a, b));
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     changes
+}
+
+/// Another content of the same file of prices.
+fn prices(a: &Config, b: &Config) -> Option<Change> {
+    let (a, b) = (a.prices.as_ref()?, b.prices.as_ref()?);
+    let differ = a.file == b.file && a.content.version() != b.content.version();
+    let shown = |prices: &Prices| Some(format!("{:?} ({})", prices.file, prices.content.version()));
+    let path = "prices.file".to_owned();
+    differ.then(|| Change { path, from: shown(a), to: shown(b), effect: Effect::Live })
 }
 
 fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, changes: &mut Vec<Change>) {

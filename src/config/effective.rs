@@ -5,6 +5,7 @@ use std::path::Path;
 
 use http::HeaderName;
 use sluicegate_filters::identify::jwt::{Algorithm, ClaimMap, ClaimPath, Issuer};
+use sluicegate_filters::price::{ManualPrice, manual};
 
 use super::raw;
 use super::valid;
@@ -38,6 +39,16 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             directory: path(&audit.directory),
             retention: Some(raw::Wait(audit.retention)),
             segment_size: Some(raw::Size(audit.segment_size)),
+        }),
+        budgets: Some(raw::Budgets {
+            unpriced: Some(match config.budgets.unpriced {
+                valid::Unpriced::Refuse => raw::Unpriced::Refuse,
+                valid::Unpriced::Allow => raw::Unpriced::Allow,
+            }),
+        }),
+        prices: config.prices.as_ref().map(|prices| raw::Prices {
+            file: path(&prices.file),
+            format: Some(raw::PriceFormat::LiteLlm),
         }),
         providers: Some(map(&config.providers, |value| Some(provider(value)))),
         models: Some(map(&config.models, model)),
@@ -232,6 +243,23 @@ fn model(model: &valid::Model) -> raw::Model {
             idle: Some(raw::Wait(idle)),
             total: Some(raw::Wait(total)),
         }),
+        price: model.price.as_ref().map(price),
+        max_output_tokens: model.max_output_tokens,
+    }
+}
+
+fn price(price: &ManualPrice) -> raw::Price {
+    let tokens = manual::format_per_million;
+    raw::Price {
+        input: tokens(price.input),
+        output: tokens(price.output),
+        cached_input: price.cached_input.map(tokens),
+        cache_write: price.cache_write.map(tokens),
+        cache_write_1h: price.cache_write_1h.map(tokens),
+        reasoning: price.reasoning.map(tokens),
+        audio_input: price.audio_input.map(tokens),
+        audio_output: price.audio_output.map(tokens),
+        request: price.request.map(manual::format_per_request),
     }
 }
 

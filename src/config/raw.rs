@@ -47,6 +47,11 @@ pub struct Config {
     /// The record of who changed what. Default: none is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// What becomes of requests that count against a budget.
+    pub budgets: Option<Budgets>,
+    /// Prices from a file, which win over those in the binary. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// The providers, by name. A well-known one needs only its key.
     pub providers: Option<BTreeMap<String, Option<Provider>>>,
     /// The models, by the name that callers use.
@@ -385,6 +390,42 @@ pub struct Audit {
     pub segment_size: Option<Size>,
 }
 
+/// What becomes of requests that count against a budget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budgets {
+    /// What a caller with a budget of money may do with a model that has no price: nothing
+    /// (`refuse`), or use it free of charge (`allow`). Default: refuse.
+    pub unpriced: Option<Unpriced>,
+}
+
+/// What a caller with a budget of money may do with a model that has no price.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum Unpriced {
+    Refuse,
+    Allow,
+}
+
+/// Prices from a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    /// The file; read when the configuration is loaded, up to 32 MiB.
+    pub file: String,
+    /// What it is written in. Default: litellm, as in `model_prices_and_context_window.json`.
+    pub format: Option<PriceFormat>,
+}
+
+/// What a file of prices is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum PriceFormat {
+    LiteLlm,
+}
+
 /// Somewhere that serves models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -467,6 +508,46 @@ pub struct Model {
     pub retries: Option<Retries>,
     /// How long to wait for what.
     pub timeouts: Option<Timeouts>,
+    /// What it costs, wherever it is served. Default: what `prices` and the table in the binary say
+    /// of each target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// The most tokens that an answer can have where a request does not say. Default: what `prices`
+    /// says, else 131072 or the size of the model's context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_output_tokens: Option<u64>,
+}
+
+/// What a model costs: USD per million tokens as text, with up to six decimals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Input.
+    pub input: String,
+    /// Output; "0" for a model without any.
+    pub output: String,
+    /// Input read from the provider's cache. Default: as input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<String>,
+    /// Input written to the provider's cache. Default: as input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<String>,
+    /// Input written to the provider's cache for an hour. Default: as `cache_write`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h: Option<String>,
+    /// Reasoning. Default: as output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// Audio in the input. Default: as input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_input: Option<String>,
+    /// Audio in the output. Default: as output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_output: Option<String>,
+    /// USD for each request, beside its tokens. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// One place where a model is served.

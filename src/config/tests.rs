@@ -13,6 +13,7 @@ use super::*;
 use crate::dialects::Dialect;
 
 mod jwt;
+mod prices;
 mod stores;
 
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
@@ -214,7 +215,7 @@ colour: red
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
             "c.yaml:12:5: models.gpt-4o.fallback: not available in this version; take it out; it would have no effect",
-            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `auth`, `admin`, `policies`, `audit`, `providers`, `models`",
+            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `auth`, `admin`, `policies`, `audit`, `budgets`, `prices`, `providers`, `models`",
         ]
     );
 }
@@ -230,10 +231,6 @@ fn keys_of_later_versions_and_of_others() {
         refused(text, &format!("c.yaml:{place}: {LATER}"));
     }
     let model = "providers: { ollama: }\nmodels:\n  m:\n    targets: [{ provider: ollama }]\n    ";
-    refused(
-        &format!("{model}price: {{ input: 1 }}"),
-        &format!("c.yaml:5:5: models.m.price: {LATER}"),
-    );
     refused(&format!("{model}fallbacks: [a]"), &format!("c.yaml:5:5: models.m.fallbacks: {LATER}"));
     for (text, expected) in [
         ("model_list: []", "1:1: model_list: unknown key; it is called `models` here"),
@@ -835,7 +832,9 @@ fn differences() {
 
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
-    use check::{access, cors, jwt, limits, listeners, models, policies, providers, stores};
+    use check::{
+        access, cors, jwt, limits, listeners, models, policies, prices, providers, stores,
+    };
     vec![
         ("", check::KEYS),
         ("Listeners", listeners::KEYS),
@@ -859,6 +858,9 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
+        ("Budgets", prices::BUDGETS),
+        ("Prices", prices::KEYS),
+        ("Price", prices::PRICE),
         ("Provider", providers::KEYS),
         ("HeaderAuth", providers::AUTH),
         ("Model", models::KEYS),

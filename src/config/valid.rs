@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use sluicegate_filters::identify::jwt::Issuer;
+use sluicegate_filters::price::{ManualPrice, PriceFile};
 
 use super::secrets::SecretRef;
 use crate::dialects::Dialect;
@@ -45,6 +47,10 @@ pub struct Config {
     pub policies: Option<Policies>,
     /// The record of who changed what. Without it, none is kept.
     pub audit: Option<Audit>,
+    /// What becomes of requests that count against a budget.
+    pub budgets: Budgets,
+    /// Prices from a file, which win over the table's.
+    pub prices: Option<Prices>,
     /// The providers, by name.
     pub providers: BTreeMap<String, Provider>,
     /// The models, by the name that callers use. Each one's targets name providers that exist.
@@ -323,6 +329,31 @@ pub struct Audit {
     pub segment_size: u64,
 }
 
+/// What becomes of requests that count against a budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// What a caller with a budget of money may do with a model that has no price.
+    pub unpriced: Unpriced,
+}
+
+/// What a caller with a budget of money may do with a model that has no price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpriced {
+    /// Nothing.
+    Refuse,
+    /// Use it; it costs nothing.
+    Allow,
+}
+
+/// Prices from a file.
+#[derive(Clone, Debug)]
+pub struct Prices {
+    /// Where it is.
+    pub file: PathBuf,
+    /// What was in it when the configuration was loaded.
+    pub content: Arc<PriceFile>,
+}
+
 /// Somewhere that serves models.
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -401,6 +432,10 @@ pub struct Model {
     pub retries: Retries,
     /// How long to wait for what.
     pub timeouts: ModelTimeouts,
+    /// What it costs at every target, whatever other sources say.
+    pub price: Option<ManualPrice>,
+    /// The most tokens of an answer, whatever other sources say. At least 1.
+    pub max_output_tokens: Option<u64>,
 }
 
 /// One place where a model is served.

@@ -1,4 +1,4 @@
-//! Notices when the configuration file changes, or a directory of files that belong to it.
+//! Notices when the configuration file changes, or a file or directory that belongs to it.
 //!
 //! What is watched for a file is its directory: editors save by renaming, and Kubernetes swaps the
 //! symlink `..data` beside the file, so that the file's own inode never changes. Whatever happens
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
+use sluicegate_filters::price::litellm;
 use tokio::sync::mpsc;
 
 /// How long it must have been quiet before the file is looked at: a save is several events.
@@ -141,7 +142,7 @@ impl Content {
     }
 }
 
-/// SHA-256 of the file, as far as a configuration may be long; of a directory, what its policies are.
+/// SHA-256 of the file, as far as what is watched may be long; of a directory, what its policies are.
 fn hash(path: &Path) -> Option<[u8; 32]> {
     use std::io::Read as _;
 
@@ -150,7 +151,9 @@ fn hash(path: &Path) -> Option<[u8; 32]> {
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
-    file.take(super::node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
+    // A file of prices is the longest of what is watched.
+    let longest = super::node::MAX_BYTES.max(litellm::MAX_BYTES) as u64;
+    file.take(longest + 1).read_to_end(&mut bytes).ok()?;
     Some(Sha256::digest(&bytes).into())
 }
 

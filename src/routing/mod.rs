@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use sluicegate_filters::price::Price;
+
 use crate::config::valid::{Config, ModelTimeouts, Retries, RetryOn};
 use crate::dialects::Dialect;
 use crate::providers::resolve::Resolvers;
 use crate::providers::upstream::{Upstream, UpstreamError};
+
+mod prices;
 
 /// All models of one configuration.
 pub struct Routes(HashMap<String, Arc<Model>>);
@@ -31,6 +35,11 @@ pub struct Target {
     pub upstream: Arc<Upstream>,
     /// The model's name there.
     pub model: String,
+    /// What it costs there. `None`: nobody said.
+    pub price: Option<Arc<Price>>,
+    /// The most tokens that one of its answers is taken to have where a request does not say; at
+    /// least 1.
+    pub ceiling: u64,
     weight: u64,
 }
 
@@ -48,9 +57,13 @@ impl Routes {
                 .targets
                 .iter()
                 .filter_map(|target| {
+                    let prices::Resolved { price, ceiling } =
+                        prices::resolve(config, model, target);
                     Some(Target {
                         upstream: upstreams.get(target.provider.as_str())?.clone(),
                         model: target.model.clone(),
+                        price,
+                        ceiling,
                         weight: u64::from(target.weight),
                     })
                 })
@@ -104,6 +117,11 @@ impl Model {
             }
         }
         0
+    }
+
+    /// Where it is served, in the order of the configuration.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The target at `index`, as [`choose`](Self::choose) gave it.

@@ -19,7 +19,8 @@ pub async fn run(gateway: Arc<Gateway>) {
     tokio::join!(
         on_hangup(&gateway),
         on_change(&gateway),
-        on_policy_change(&gateway),
+        on_change_of(&gateway, policies),
+        on_change_of(&gateway, prices),
         resolve(&gateway)
     );
 }
@@ -43,13 +44,13 @@ async fn on_change(gateway: &Gateway) {
     }
 }
 
-/// Which directory holds the policies can change with any reload.
-async fn on_policy_change(gateway: &Gateway) {
+/// What a configuration names beside itself; which path that is can change with any reload.
+async fn on_change_of(gateway: &Gateway, named: fn(&Gateway) -> Option<PathBuf>) {
     let mut generations = gateway.generations();
     loop {
-        let directory = policies(gateway);
-        let mut watching = directory.as_ref().map(watch);
-        while policies(gateway) == directory {
+        let path = named(gateway);
+        let mut watching = path.as_ref().map(watch);
+        while named(gateway) == path {
             let changed = async {
                 match &mut watching {
                     Some((_watcher, changes)) => changes.recv().await,
@@ -67,6 +68,10 @@ async fn on_policy_change(gateway: &Gateway) {
 
 fn policies(gateway: &Gateway) -> Option<PathBuf> {
     gateway.current().config.policies.as_ref().map(|policies| policies.directory.clone())
+}
+
+fn prices(gateway: &Gateway) -> Option<PathBuf> {
+    gateway.current().config.prices.as_ref().map(|prices| prices.file.clone())
 }
 
 async fn resolve(gateway: &Gateway) {

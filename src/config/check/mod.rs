@@ -16,6 +16,7 @@ pub(super) mod limits;
 pub(super) mod listeners;
 pub(super) mod models;
 pub(super) mod policies;
+pub(super) mod prices;
 pub(super) mod providers;
 pub(super) mod stores;
 
@@ -34,6 +35,8 @@ pub(super) const KEYS: Keys = Keys {
         "admin",
         "policies",
         "audit",
+        "budgets",
+        "prices",
         "providers",
         "models",
     ],
@@ -76,6 +79,9 @@ pub(super) const KEYS: Keys = Keys {
         ("cedar", "policies"),
         ("audit_log", "audit"),
         ("audit_logs", "audit"),
+        ("budget", "budgets"),
+        ("pricing", "prices"),
+        ("price", "prices"),
         ("vault", "secrets"),
     ],
     later: &["quota_store", "secrets"],
@@ -106,6 +112,8 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let (auth, admin) = access::access(&mut reader, &root, &fields);
     let policies = policies::policies(&mut reader, fields.get("policies"));
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
+    let budgets = prices::budgets(&mut reader, fields.get("budgets").as_ref());
+    let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
     Config {
@@ -121,6 +129,8 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         admin,
         policies,
         audit,
+        budgets,
+        prices,
         providers: providers.valid,
         models,
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::prices;
 use super::providers::Providers;
 use super::{section, value};
 use crate::config::reader::{Cursor, Keys, Reader};
@@ -12,7 +13,7 @@ use crate::config::valid::{Model, ModelTimeouts, Retries, RetryOn, Target};
 use crate::dialects::Dialect;
 
 pub(in crate::config) const KEYS: Keys = Keys {
-    known: &["targets", "retries", "timeouts"],
+    known: &["targets", "retries", "timeouts", "price", "max_output_tokens"],
     renamed: &[
         ("target", "targets"),
         ("litellm_params", "targets"),
@@ -30,8 +31,10 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("model_info", "price"),
         ("input_cost_per_token", "price"),
         ("output_cost_per_token", "price"),
+        ("max_tokens", "max_output_tokens"),
+        ("max_completion_tokens", "max_output_tokens"),
     ],
-    later: &["fallback", "price"],
+    later: &["fallback"],
 };
 
 pub(in crate::config) const TARGET: Keys = Keys {
@@ -69,6 +72,9 @@ pub(in crate::config) const RETRY_ON: [(&str, RetryOn); 4] = [
 
 /// A model may think for long; more than a day is a mistake.
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+/// Tokens of an answer: more is a mistake.
+const OUTPUTS: RangeInclusive<u64> = 1..=100_000_000;
 
 const MAX_NAME: usize = 256;
 
@@ -127,7 +133,12 @@ fn model(
     let timeouts_at = fields.get("timeouts");
     let retries = retries(reader, retries_at.as_ref());
     let timeouts = timeouts(reader, timeouts_at.as_ref());
-    Some(Model { name: name.to_owned(), dialect: dialect?, targets, retries, timeouts })
+    let price_at = fields.get("price");
+    let price = price_at.as_ref().and_then(|at| prices::price(reader, at));
+    let max_output_tokens =
+        value(reader, Some(&fields), "max_output_tokens", |r, at| r.integer(at, OUTPUTS));
+    let (name, dialect) = (name.to_owned(), dialect?);
+    Some(Model { name, dialect, targets, retries, timeouts, price, max_output_tokens })
 }
 
 /// Reads one target. `dialect` is that of the targets before it.

@@ -193,6 +193,9 @@ async fn users_organizations_and_models_are_there_too() {
         assert_eq!(models["data"][0]["model_name"], "gpt-4o");
         assert_eq!(models["data"][0]["litellm_params"]["model"], "openai/gpt-4o-2024");
         assert!(!models.to_string().contains("sk-provider-secret"));
+        let info = &models["data"][0]["model_info"];
+        assert_eq!((&info["id"], &info["db_model"]), (&json!("gpt-4o-0"), &json!(false)));
+        assert!(info["price_version"].is_null() || info["input_cost_per_token"].is_number());
     }
     let narrow = ok(admin.post("/key/generate", json!({"models": ["o3"]})).await);
     let key = narrow["key"].as_str().unwrap();
