@@ -28,12 +28,15 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 CREATE SCHEMA IF NOT EXISTS sluicegate AUTHORIZATION sluicegate_migrate;
 GRANT USAGE ON SCHEMA sluicegate TO sluicegate_run, sluicegate_read;
 
--- Tables that are made later.
+-- Tables and functions that are made later.
 ALTER DEFAULT PRIVILEGES FOR ROLE sluicegate_migrate IN SCHEMA sluicegate
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO sluicegate_run;
+ALTER DEFAULT PRIVILEGES FOR ROLE sluicegate_migrate IN SCHEMA sluicegate
+    GRANT EXECUTE ON FUNCTIONS TO sluicegate_run;
 
 -- Tables that are there. Those for reports get no rights by default: a column may have to stay hidden.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sluicegate TO sluicegate_run;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA sluicegate TO sluicegate_run;
 
 DO $$
 DECLARE

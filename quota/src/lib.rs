@@ -5,13 +5,18 @@
 //! | [`store`] | the port to where counters are kept |
 //! | [`counter`] | what an exchange with a counter does |
 //! | [`memory`] | counters in this process |
+//! | [`sqlite`] | counters in a SQLite database |
+//! | [`postgres`] | counters in a PostgreSQL database |
 //! | [`slice`] | what an instance has leased of one counter |
 //! | [`engine`] | holds for requests over many counters, and the exchanges behind them |
 
+mod check;
 pub mod counter;
 pub mod engine;
 pub mod memory;
+pub mod postgres;
 pub mod slice;
+pub mod sqlite;
 pub mod store;
 
 pub use engine::{Amounts, Engine, Holds, Options, Refused};

@@ -7,13 +7,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use crate::check;
 use crate::counter::Counter;
 use crate::store::{Exchange, Look, QuotaStore, QuotaStoreError, Reply, State};
 
 /// Counters in this process. They are gone with it.
 pub struct MemoryQuotas {
-    counters: Mutex<HashMap<Arc<str>, (Counter, i64)>>,
+    counters: Mutex<HashMap<Arc<str>, Kept>>,
     clock: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Kept {
+    counter: Counter,
+    touched_at: i64,
+    /// When nothing in it counts any more.
+    ends_at: i64,
 }
 
 impl MemoryQuotas {
@@ -41,30 +50,37 @@ impl QuotaStore for MemoryQuotas {
     }
 
     async fn exchange(&self, batch: &[Exchange]) -> Result<Vec<Reply>, QuotaStoreError> {
+        check::batch(batch)?;
         let now = (self.clock)();
         let mut counters = self.counters.lock();
         let reply = |it: &Exchange| {
-            let (counter, touched) = counters.entry(it.counter.clone()).or_default();
-            *touched = now;
-            counter.exchange(it, now)
+            let kept = counters.entry(it.counter.clone()).or_default();
+            let reply = kept.counter.exchange(it, now);
+            if matches!(reply, Reply::Done(_)) {
+                kept.touched_at = now;
+                kept.ends_at = kept.counter.ends_at(it.span).unwrap_or(i64::MAX);
+            }
+            reply
         };
         Ok(batch.iter().map(reply).collect())
     }
 
     async fn look(&self, asked: &[Look]) -> Result<Vec<State>, QuotaStoreError> {
+        check::looks(asked)?;
         let now = (self.clock)();
         let counters = self.counters.lock();
         let state = |look: &Look| match counters.get(&look.counter) {
-            Some((counter, _)) => counter.look(look.span, now),
+            Some(kept) => kept.counter.look(look.span, now),
             None => State { now, ..State::default() },
         };
         Ok(asked.iter().map(state).collect())
     }
 
     async fn forget(&self, before: i64) -> Result<u64, QuotaStoreError> {
+        let now = (self.clock)();
         let mut counters = self.counters.lock();
         let known = counters.len();
-        counters.retain(|_, (counter, touched)| *touched >= before || !counter.is_empty());
+        counters.retain(|_, kept| kept.touched_at >= before || kept.ends_at > now);
         Ok((known - counters.len()) as u64)
     }
 }

@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 use sluicegate_filters::admit::{OnStoreLoss, Quota, Span, Unit};
 use tokio::sync::Notify;
 
-use crate::counter::REMEMBERED_TTLS;
 use crate::store::{Answer, Charge, Exchange, MAX_AMOUNT};
 
 /// How long units are kept without a request that wants them, in milliseconds.
@@ -27,6 +26,9 @@ const SILENT_MS: i64 = 400;
 /// How long a refusal by the store is believed, in milliseconds: a caller over their limit would cause
 /// a round trip for every request otherwise.
 const DRY_MS: i64 = 100;
+/// How long a store remembers a lease at least that can still count, in milliseconds: half a day, where
+/// they keep it for a day.
+const MEMORY_MS: i64 = 12 * 60 * 60 * 1_000;
 /// Exchanges that are remembered, in case the store forgets them.
 const REMEMBERED: usize = 64;
 /// Refusals that are remembered, to be shown.
@@ -569,8 +571,7 @@ impl State {
     fn take_answer(&mut self, sent: Sent, answer: Answer, terms: Terms, now: Now) {
         let Exchange { seq, need, charges, .. } = sent.exchange;
         // What is forgotten after long silence is not lost.
-        let memory = terms.ttl_ms.saturating_mul(REMEMBERED_TTLS);
-        let remembers = sent.at - self.told_at < memory;
+        let remembers = sent.at - self.told_at < MEMORY_MS;
         if answer.previous_seq + 1 < seq && remembers {
             // The store has lost what it had confirmed: tell it again.
             let lost: Vec<_> = self

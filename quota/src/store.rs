@@ -16,6 +16,12 @@ pub const MAX_AMOUNT: u64 = 1 << 52;
 /// The most exchanges in one call.
 pub const MAX_BATCH: usize = 256;
 
+/// The most charges in one exchange.
+pub const MAX_CHARGES: usize = 64;
+
+/// The longest that a lease lasts, in milliseconds. One for longer lasts so long.
+pub const MAX_TTL_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Where counters are kept.
 #[async_trait]
 pub trait QuotaStore: Send + Sync + 'static {
@@ -27,7 +33,8 @@ pub trait QuotaStore: Send + Sync + 'static {
     /// error, whatever has happened, send the same again.
     ///
     /// # Errors
-    /// Where the store can't be reached or does not answer in time: any of them may have happened.
+    /// `Unavailable` where the store can't be reached or does not answer in time: any of them may have
+    /// happened. `Broken` where an exchange is beyond what this port says: none has happened.
     async fn exchange(&self, batch: &[Exchange]) -> Result<Vec<Reply>, QuotaStoreError>;
 
     /// What the counters hold, in the order asked, at most [`MAX_BATCH`]. Changes nothing.
@@ -63,15 +70,20 @@ pub struct Exchange {
     pub counter: Arc<str>,
     /// The instance, by at most 64 bytes of `A-Z a-z 0-9 -`.
     pub instance: Arc<str>,
-    /// One more than in this instance's exchange before with this counter. The first is 1.
+    /// Greater than in this instance's exchange before with this counter, and at least 1. An exchange
+    /// of the number of the one before is that one, repeated: what was used is not counted again, but the
+    /// lease begins anew. One of a lower number has no effect.
     pub seq: u64,
     /// Which buckets count.
     pub span: Span,
     /// How many units there are to give. At most [`MAX_AMOUNT`].
     pub limit: u64,
-    /// What was used (or, if negative, given back) since the exchange before, by bucket. At most 64.
+    /// What was used (or, if negative, given back) since the exchange before, each of another bucket.
+    /// At most [`MAX_CHARGES`].
     pub charges: Vec<Charge>,
-    /// What is left of the lease: free and held.
+    /// What is left of the lease: free and held. The store believes it, even if the lease was lost
+    /// since. So an instance must give up what is free once `ttl_ms` have gone by since it *sent* the
+    /// last exchange that was answered, and go on with what is held only.
     pub left: u64,
     /// The held part of `left`. Only to be shown.
     pub held: u64,
@@ -79,7 +91,8 @@ pub struct Exchange {
     pub need: u64,
     /// Grant up to this many. At least `need`.
     pub want: u64,
-    /// How long the lease lasts if nothing more is heard of the instance, in milliseconds.
+    /// How long the lease lasts if nothing more is heard of the instance, in milliseconds, at most
+    /// [`MAX_TTL_MS`]. 0: the instance leaves the counter, and may be forgotten in a day.
     pub ttl_ms: u64,
     /// What becomes of the lease then.
     pub on_lost_lease: OnLostLease,
@@ -127,8 +140,9 @@ pub struct Answer {
     /// Where `need` was not granted: when, at the earliest, it will fit, if nothing more is used and
     /// nothing is given back. `None`: never by itself.
     pub fits_at: Option<i64>,
-    /// The number of this instance's exchange before, as the store knows it. 0: none. If it is less
-    /// than it should be, the store has lost writes.
+    /// The number of this instance's exchange before, as the store knows it. 0: none, or it was
+    /// forgotten, which happens when its lease is over and what it has charged counts no more. If it is
+    /// less than it should be otherwise, the store has lost writes.
     pub previous_seq: u64,
 }
 

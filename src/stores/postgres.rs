@@ -21,8 +21,10 @@ use super::sql::{
     Cell, Database, Migration, Source, Statement, Transaction, end, migrate, version, wanted,
 };
 
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, script: include_str!("migrations/postgres/0001_records.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, script: include_str!("migrations/postgres/0001_records.sql") },
+    Migration { version: 2, script: include_str!("migrations/postgres/0002_quota.sql") },
+];
 
 /// Connections to a replica for lists, at most.
 const REPLICA_CONNECTIONS: u32 = 4;

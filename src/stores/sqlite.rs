@@ -29,8 +29,10 @@ const READERS: u32 = 4;
 /// How long to wait for another process's write, or for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, script: include_str!("migrations/sqlite/0001_records.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, script: include_str!("migrations/sqlite/0001_records.sql") },
+    Migration { version: 2, script: include_str!("migrations/sqlite/0002_quota.sql") },
+];
 
 /// A store in one file. Cheap to share behind an `Arc`.
 pub struct SqliteStore {

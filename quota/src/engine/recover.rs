@@ -82,7 +82,8 @@ pub async fn recover(
                     held: 0,
                     need: 0,
                     want: 0,
-                    ttl_ms: 1,
+                    // It does not come back.
+                    ttl_ms: 0,
                     on_lost_lease: OnLostLease::Release,
                     mark: 0,
                 },
