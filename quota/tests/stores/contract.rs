@@ -243,8 +243,8 @@ pub async fn same_as_the_reference(store: &dyn QuotaStore, effort: Effort) {
             windows.map(|window| Kept { name: anew("same"), window }).into_iter().collect();
         let batch = prop::collection::vec(plan(counters.len()), 1..6);
         let plans = prop::collection::vec(batch, calls).new_tree(&mut runner).unwrap().current();
-        let mut replay = Replay::default();
-        replay.now = store.look(&[look("c")]).await.unwrap()[0].now;
+        let now = store.look(&[look("c")]).await.unwrap()[0].now;
+        let mut replay = Replay { now, ..Replay::default() };
         for plans in plans {
             replay.call(store, &counters, plans).await;
         }
