@@ -90,7 +90,7 @@ impl Runtime {
         let Sources { loaded: Loaded { config, hash, .. }, policies } = sources;
         let authorize = authorize(&config, policies, generation);
         let pipeline = pipeline(&config, authorize)?;
-        let routes = Routes::build(&config, resolvers)?;
+        let routes = Routes::build(&config, resolvers, before.map(|before| &before.routes))?;
         let same = before.filter(|before| before.config.auth.jwt == config.auth.jwt);
         let tokens = match same {
             Some(before) => before.tokens.clone(),

@@ -32,6 +32,17 @@ pub struct Peek {
     pub max_output_tokens: Option<u64>,
     /// How many answers are generated and billed, at least 1. `best_of` counts too.
     pub n: u32,
+    /// How many prompts are answered `n` times each, at least 1: text completions take a list.
+    pub prompts: u32,
+    /// Whom the caller names as the one behind the request.
+    pub end_user: Option<String>,
+    /// Whether a service is asked for that may cost more than the standard one.
+    pub priority: bool,
+    /// Whether the provider reads more than the body: a stored conversation or prompt, or what tools of
+    /// its own find.
+    pub reads_more: bool,
+    /// Whether the caller's own tools are described, to which a provider may add instructions.
+    pub tools: bool,
     /// Whether the caller asked for usage in the stream.
     pub include_usage: bool,
     /// The model's JSON string, quotes included.
@@ -145,8 +156,9 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek, PeekError> {
     if scan::deeper_than(body, MAX_DEPTH) {
         return Err(PeekError::TooDeep);
     }
-    let fields = parse_object(text, &FIELDS)?;
+    let (fields, noted) = parse_object(text, &FIELDS, &NOTED)?;
     let found = Found::from(&fields);
+    let noted = noted.map(|value| value.map(RawValue::get).filter(|raw| *raw != "null"));
     if found[Field::Models].is_some() {
         return Err(PeekError::Unsupported(FIELDS[Field::Models as usize]));
     }
@@ -172,6 +184,14 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek, PeekError> {
         stream,
         max_output_tokens,
         n,
+        prompts: match endpoint {
+            Endpoint::Completions => noted[Noted::Prompt as usize].map_or(Ok(1), prompts)?,
+            _ => 1,
+        },
+        end_user: end_user(&noted)?,
+        priority: dearer(&noted),
+        reads_more: reads_more(endpoint, &noted),
+        tools: noted[Noted::Tools as usize].is_some(),
         include_usage: options.include_usage,
         model_span: span(body, model_raw),
         usage_switch: options.switch.filter(|_| stream && endpoint.asks_for_usage()),
@@ -205,6 +225,122 @@ const FIELDS: [&str; 9] = [
     "n",
     "best_of",
 ];
+
+/// Fields that tell what a request may cost and for whom it is. Nobody is let through for them, so that
+/// look-alikes are of no concern.
+#[derive(Clone, Copy)]
+enum Noted {
+    User,
+    SafetyIdentifier,
+    Metadata,
+    ServiceTier,
+    Speed,
+    Prompt,
+    Tools,
+    PreviousResponseId,
+    Conversation,
+    McpServers,
+    WebSearchOptions,
+    Container,
+}
+
+/// Names, in the order of [`Noted`].
+const NOTED: [&str; 12] = [
+    "user",
+    "safety_identifier",
+    "metadata",
+    "service_tier",
+    "speed",
+    "prompt",
+    "tools",
+    "previous_response_id",
+    "conversation",
+    "mcp_servers",
+    "web_search_options",
+    "container",
+];
+
+/// The longest name of an end user, in bytes.
+const MAX_END_USER_BYTES: usize = 512;
+
+/// OpenAI's `safety_identifier`, or its older `user`; Anthropic's `metadata.user_id`.
+fn end_user(noted: &[Option<&str>; NOTED.len()]) -> Result<Option<String>, PeekError> {
+    let named = |field: Noted| noted[field as usize].filter(|raw| raw.starts_with('"'));
+    let (field, raw) = match (named(Noted::User), named(Noted::SafetyIdentifier)) {
+        (Some(raw), _) => ("user", raw),
+        (None, Some(raw)) => ("safety_identifier", raw),
+        (None, None) => {
+            let Some(metadata) = noted[Noted::Metadata as usize] else { return Ok(None) };
+            if !metadata.starts_with('{') {
+                return Ok(None);
+            }
+            let (_, [id]) = parse_object(metadata, &[], &["user_id"])?;
+            match id.map(RawValue::get).filter(|raw| raw.starts_with('"')) {
+                Some(raw) => ("metadata", raw),
+                None => return Ok(None),
+            }
+        }
+    };
+    if raw.len() > MAX_END_USER_BYTES {
+        return Err(PeekError::Invalid { field, expected: "a name of at most 512 bytes" });
+    }
+    let name: String = serde_json::from_str(raw)
+        .map_err(|_| PeekError::Invalid { field, expected: "a string of valid Unicode" })?;
+    Ok(Some(name).filter(|name| !name.is_empty()))
+}
+
+/// OpenAI's `service_tier`, where `auto` leaves the choice to a setting of the account; Anthropic's
+/// `service_tier` and `speed`.
+fn dearer(noted: &[Option<&str>; NOTED.len()]) -> bool {
+    let standard = ["\"default\"", "\"flex\"", "\"standard_only\""];
+    let tier = noted[Noted::ServiceTier as usize].is_some_and(|tier| !standard.contains(&tier));
+    tier || noted[Noted::Speed as usize].is_some_and(|speed| speed != "\"standard\"")
+}
+
+/// The number of prompts: a text is one, a list of numbers too, and any other list has one in each place.
+fn prompts(raw: &str) -> Result<u32, PeekError> {
+    if !raw.starts_with('[') {
+        return Ok(1);
+    }
+    let elements: Vec<&RawValue> = serde_json::from_str(raw)
+        .map_err(|_| PeekError::Invalid { field: "prompt", expected: "text, or a list" })?;
+    let tokens =
+        elements.iter().all(|element| element.get().starts_with(|c: char| c.is_ascii_digit()));
+    let count = if tokens { 1 } else { elements.len() };
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn reads_more(endpoint: Endpoint, noted: &[Option<&str>; NOTED.len()]) -> bool {
+    let given = |field: Noted| noted[field as usize].is_some();
+    // In text completions `prompt` is the text itself.
+    let stored_prompt = endpoint == Endpoint::Responses && given(Noted::Prompt);
+    stored_prompt
+        || given(Noted::PreviousResponseId)
+        || given(Noted::Conversation)
+        || given(Noted::McpServers)
+        || given(Noted::WebSearchOptions)
+        || given(Noted::Container)
+        || noted[Noted::Tools as usize].is_some_and(hosts_tools)
+}
+
+/// Whether a tool in the list is not the caller's own, but works at the provider's and feeds what it
+/// finds to the model.
+fn hosts_tools(raw: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Tool<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<Cow<'a, str>>,
+    }
+    // What can't be read as a list of tools may be anything.
+    let Ok(tools) = serde_json::from_str::<Vec<Tool<'_>>>(raw) else { return true };
+    let own = |kind: &str| {
+        // Anthropic's tools that run on the caller's side, by versions.
+        let on_the_callers_side = ["bash_", "text_editor_", "computer_", "memory_"];
+        ["function", "custom"].contains(&kind)
+            || on_the_callers_side.iter().any(|prefix| kind.starts_with(prefix))
+    };
+    !tools.iter().all(|tool| tool.kind.as_deref().is_none_or(own))
+}
 
 /// The fields' raw values, by field.
 struct Found<'a>([Option<&'a str>; FIELDS.len()]);
@@ -292,7 +428,7 @@ fn stream_options(body: &[u8], raw: Option<&str>) -> Result<StreamOptions, PeekE
     if !raw.starts_with('{') {
         return Err(PeekError::Invalid { field: "stream_options", expected: "an object" });
     }
-    let [include_usage] = parse_object(raw, &["include_usage"])?;
+    let ([include_usage], []) = parse_object(raw, &["include_usage"], &[])?;
     let Some(value) = include_usage.map(RawValue::get) else {
         let at = whole.start + 1;
         let empty = raw[1..].trim_start().starts_with('}');
@@ -312,14 +448,19 @@ fn span(whole: &[u8], part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Parses one JSON object, and gives the raw values of the fields named in `wanted`.
-fn parse_object<'de, const N: usize>(
+/// Raw values, by field.
+type Values<'de, const N: usize> = [Option<&'de RawValue>; N];
+
+/// Parses one JSON object, and gives the raw values of the fields named in `wanted`, which nothing may
+/// be mistaken for, and in `noted`.
+fn parse_object<'de, const N: usize, const M: usize>(
     text: &'de str,
     wanted: &'static [&'static str; N],
-) -> Result<[Option<&'de RawValue>; N], PeekError> {
+    noted: &'static [&'static str; M],
+) -> Result<(Values<'de, N>, Values<'de, M>), PeekError> {
     // Serde's errors are text only; a typed one goes out by the side.
     let refusal = RefCell::new(None);
-    let seed = Object { wanted, refusal: &refusal };
+    let seed = Object { wanted, noted, refusal: &refusal };
     let mut parser = serde_json::Deserializer::from_str(text);
     let parsed = seed.deserialize(&mut parser).and_then(|values| parser.end().map(|()| values));
     parsed.map_err(|error| match refusal.take() {
@@ -330,21 +471,22 @@ fn parse_object<'de, const N: usize>(
 }
 
 /// Written by hand, since a derived struct also accepts an array, and matches names exactly.
-struct Object<'a, const N: usize> {
+struct Object<'a, const N: usize, const M: usize> {
     wanted: &'static [&'static str; N],
+    noted: &'static [&'static str; M],
     refusal: &'a RefCell<Option<PeekError>>,
 }
 
-impl<'de, const N: usize> DeserializeSeed<'de> for Object<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
+impl<'de, const N: usize, const M: usize> DeserializeSeed<'de> for Object<'_, N, M> {
+    type Value = (Values<'de, N>, Values<'de, M>);
 
     fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Self::Value, D::Error> {
         parser.deserialize_map(self)
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for Object<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
+impl<'de, const N: usize, const M: usize> Visitor<'de> for Object<'_, N, M> {
+    type Value = (Values<'de, N>, Values<'de, M>);
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object")
@@ -356,13 +498,19 @@ impl<'de, const N: usize> Visitor<'de> for Object<'_, N> {
             *self.refusal.borrow_mut() = Some(refusal);
             error
         };
-        let mut values = [None; N];
+        let (mut values, mut noted) = ([None; N], [None; M]);
+        let take = |value: &mut Option<&'de RawValue>, name, map: &mut A| {
+            if value.is_some() {
+                return Err(refuse(PeekError::Duplicate(name)));
+            }
+            *value = Some(map.next_value::<&'de RawValue>()?);
+            Ok(())
+        };
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
             if let Some(at) = self.wanted.iter().position(|wanted| *wanted == name) {
-                if values[at].is_some() {
-                    return Err(refuse(PeekError::Duplicate(self.wanted[at])));
-                }
-                values[at] = Some(map.next_value::<&'de RawValue>()?);
+                take(&mut values[at], self.wanted[at], &mut map)?;
+            } else if let Some(at) = self.noted.iter().position(|noted| *noted == name) {
+                take(&mut noted[at], self.noted[at], &mut map)?;
             } else if let Some(wanted) = self.wanted.iter().find(|wanted| mistakable(&name, wanted))
             {
                 return Err(refuse(PeekError::Ambiguous(wanted)));
@@ -370,7 +518,7 @@ impl<'de, const N: usize> Visitor<'de> for Object<'_, N> {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(values)
+        Ok((values, noted))
     }
 }
 

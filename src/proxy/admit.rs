@@ -2,56 +2,128 @@
 
 use std::sync::Arc;
 
-use sluicegate_filters::Denial;
-use sluicegate_quota::{Amounts, Holds};
+use bytes::Bytes;
+use sluicegate_filters::{Denial, DenialKind};
+use sluicegate_quota::{Amounts, Holds, Slice};
 
 use super::ctx::Ctx;
 use crate::app::Gateway;
+use crate::config::valid::Unpriced;
+use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
+use crate::quotas::estimate::contents::Contents;
+use crate::quotas::estimate::{self, Bound};
 use crate::quotas::standing::Standings;
-use crate::routing::Model;
+use crate::quotas::{any_on_money, refusal};
+use crate::routing::{Model, Target};
 
-/// The most that a request may use, by a bound on what goes in and what comes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bound {
-    /// Tokens of the prompt.
-    pub input: u64,
-    /// Tokens of all answers.
-    pub output: u64,
-    /// What that costs at most, on the dearest of the model's targets.
+/// What a request was admitted with: for its settlement, and for another attempt.
+#[derive(Default)]
+pub struct Admission {
+    /// The most that one attempt may use.
+    pub bound: Bound,
+    /// What that costs at most, on the dearest of the model's targets, in nano-USD. 0 where a target has
+    /// no price.
     pub nano_usd: u64,
+    /// Whether the body's length tells of its tokens: there is nothing but text in it.
+    pub text_only: bool,
+    slices: Vec<Arc<Slice>>,
 }
 
-/// Holds what the request may use of every limit that it is under. `None`: it is under none.
+/// What is asked for, as admission needs it.
+pub struct Asked<'a> {
+    /// Which API.
+    pub endpoint: Endpoint,
+    /// The model.
+    pub model: &'a Model,
+    /// What the body says of itself.
+    pub peek: &'a Peek,
+    /// The body.
+    pub body: &'a [u8],
+    /// Who is to answer first.
+    pub target: &'a Target,
+}
+
+/// Holds what the request may use of every limit that it is under. Without holds: it is under none.
 ///
 /// # Errors
 /// `rate_limit_exceeded`, `budget_exceeded`, `model_not_priced`, `quota_unavailable`.
 pub async fn inference(
     gateway: &Gateway,
     ctx: &mut Ctx,
-    model: &Arc<Model>,
-    peek: &Peek,
-    body_len: usize,
-) -> Result<Option<Holds>, Denial> {
-    let Some(caller) = ctx.caller.clone() else { return Ok(None) };
+    asked: &Asked<'_>,
+) -> Result<(Admission, Option<Holds>), Denial> {
+    let Some(caller) = ctx.caller.clone() else { return Ok((Admission::default(), None)) };
+    let Asked { endpoint, model, peek, body, target } = *asked;
     let slices = gateway.quotas.of(&caller, &model.name, &[]);
     if slices.is_empty() {
-        return Ok(None);
+        return Ok((Admission::default(), None));
     }
-    let bound = bound(model, peek, body_len);
-    let amounts = Amounts {
-        requests: 1,
-        tokens: bound.input.saturating_add(bound.output),
-        nano_usd: bound.nano_usd,
-        parallel: 1,
+    let answerer = model.answerer();
+    let bound = estimate::quick(endpoint, peek, body, &answerer);
+    let at = ctx.began_at();
+    let cost = |bound: Bound| match endpoint {
+        Endpoint::CountTokens => Some(0),
+        _ => model.bound_cost(bound, peek.priority, at),
     };
-    let held = gateway.quotas.hold(&slices, &amounts).await;
-    let standings = slices.iter().map(|slice| slice.standing(gateway.quotas.engine().now()));
+    let nano_usd = match cost(bound) {
+        Some(nano_usd) => nano_usd,
+        None => unpriced(gateway, ctx, model, any_on_money(&slices))?,
+    };
+    let amounts = one_request(bound, nano_usd);
+    let nearer = async {
+        let body = Bytes::copy_from_slice(body);
+        let (cut, calibration) = (target.cut, &target.calibration);
+        let input =
+            estimate::close::input(endpoint, peek, &body, answerer, cut, calibration).await?;
+        let bound = Bound { input: input.min(bound.input), ..bound };
+        Some(one_request(bound, cost(bound).unwrap_or(0)))
+    };
+    let held = gateway.quotas.engine().hold_nearer(&slices, &amounts, nearer).await;
+    let now = gateway.quotas.engine().now();
+    let standings = slices.iter().map(|slice| slice.standing(now));
     ctx.standings = standings.fold(Standings::default(), Standings::with);
-    held.map(Some)
+    let (holds, amounts) = held.map_err(|refused| refusal::denial(&refused))?;
+    let contents = Contents::of(body);
+    let admission = Admission {
+        bound: Bound { input: amounts.tokens.saturating_sub(bound.output), ..bound },
+        nano_usd: amounts.nano_usd,
+        text_only: !peek.reads_more && contents == Contents::default(),
+        slices,
+    };
+    Ok((admission, Some(holds)))
 }
 
-fn bound(_model: &Model, peek: &Peek, body_len: usize) -> Bound {
-    let output = peek.max_output_tokens.unwrap_or(4_096).saturating_mul(u64::from(peek.n));
-    Bound { input: body_len as u64, output, nano_usd: 0 }
+/// Holds for another attempt, after one for which a provider may charge and which has been settled.
+///
+/// # Errors
+/// `rate_limit_exceeded`, `budget_exceeded`, `quota_unavailable`.
+pub async fn again(gateway: &Gateway, admission: &Admission) -> Result<Option<Holds>, Denial> {
+    if admission.slices.is_empty() {
+        return Ok(None);
+    }
+    // It is still the one request that was counted.
+    let amounts = Amounts { requests: 0, ..one_request(admission.bound, admission.nano_usd) };
+    gateway.quotas.hold(&admission.slices, &amounts).await.map(Some)
+}
+
+fn one_request(bound: Bound, nano_usd: u64) -> Amounts {
+    Amounts { requests: 1, tokens: bound.total(), nano_usd, parallel: 1 }
+}
+
+/// What is done with a model that has no price.
+fn unpriced(gateway: &Gateway, ctx: &Ctx, model: &Model, has_budget: bool) -> Result<u64, Denial> {
+    if !has_budget {
+        return Ok(0);
+    }
+    let refused = ctx.runtime.config.budgets.unpriced == Unpriced::Refuse;
+    gateway.metrics.unpriced(&model.name, refused);
+    if !refused {
+        return Ok(0);
+    }
+    let message = format!(
+        "The model `{}` has no price here, so that its use can't be counted against your budget.",
+        model.name
+    );
+    Err(Denial::new(DenialKind::ModelNotPriced, message).with_param("model"))
 }

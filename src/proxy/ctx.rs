@@ -8,10 +8,11 @@ use http::HeaderValue;
 use pingora_http::RequestHeader;
 use sluicegate_filters::authorize::{Decision, Permit};
 use sluicegate_filters::screen::CorsGrant;
-use sluicegate_filters::{Caller, DenialKind};
+use sluicegate_filters::{Caller, Denial, DenialKind};
 use sluicegate_quota::Holds;
 use uuid::Uuid;
 
+use super::admit::Admission;
 use super::held::Held;
 use super::reply::Reply;
 use super::watchdog::Deadlines;
@@ -52,6 +53,8 @@ pub struct Ctx {
     pub held: Held,
     /// Time spent waiting for the client's body: not our overhead.
     pub body_wait: Duration,
+    /// The refusal of another attempt, until it is told.
+    pub refusal: Option<Denial>,
     /// Why we refused, where we did.
     pub denied: Option<DenialKind>,
     /// More about a refusal or failure, for the log only.
@@ -66,8 +69,12 @@ pub struct Ctx {
 pub struct Exchange {
     /// That the caller may ask for this.
     pub permit: Permit,
-    /// What it holds of the limits that it is under, if it is under any.
+    /// What it was admitted with.
+    pub admission: Admission,
+    /// What the present attempt holds of the limits that the request is under, if it is under any.
     pub holds: Option<Holds>,
+    /// What the attempts that are settled have cost.
+    pub spent: Spent,
     /// Which API.
     pub endpoint: Endpoint,
     /// The model asked for.
@@ -95,6 +102,15 @@ pub struct Exchange {
     pub upstream_status: Option<u16>,
     /// Bytes of the answer's body as forwarded.
     pub bytes_out: u64,
+}
+
+/// What attempts have used and cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Nano-USD, of targets that have a price.
+    pub nano_usd: u64,
+    /// Whether any of it is an estimate, for want of the provider's word.
+    pub estimated: bool,
 }
 
 /// When what happened, for overhead and latencies.
@@ -172,11 +188,18 @@ impl Ctx {
             exchange: None,
             held: Held::default(),
             body_wait: Duration::ZERO,
+            refusal: None,
             denied: None,
             detail: None,
             end: None,
             _in_flight: InFlight::enter(&gateway.in_flight),
         }
+    }
+
+    /// When it began, in seconds since the epoch, as its id says.
+    pub fn began_at(&self) -> i64 {
+        let seconds = self.id.get_timestamp().map_or(0, |at| at.to_unix().0);
+        i64::try_from(seconds).unwrap_or(i64::MAX)
     }
 
     /// The id as text.

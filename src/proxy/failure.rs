@@ -80,7 +80,8 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     ctx.held.release(session);
     let failure = Failure::of(error, ctx);
     let whole = ctx.exchange.as_ref().is_some_and(|exchange| exchange.reply.is_whole());
-    ctx.end.get_or_insert(if whole { End::Complete } else { failure.end });
+    let end = if ctx.refusal.is_some() { End::Refused } else { failure.end };
+    ctx.end.get_or_insert(if whole { End::Complete } else { end });
     ctx.detail.get_or_insert_with(|| detail(error));
     // The connection is closed: Pingora does not use one again after an error.
     session.set_keepalive(None);
@@ -92,11 +93,13 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
         }
         _ if failure.end == End::ClientGone => CLIENT_CLOSED_REQUEST,
         _ => {
-            let denial = Denial::new(failure.kind, failure.message);
+            let refusal = ctx.refusal.take();
+            let denial = refusal.unwrap_or_else(|| Denial::new(failure.kind, failure.message));
+            let kind = denial.kind();
             if let Err(error) = respond::denial(session, ctx, denial).await {
                 tracing::debug!(%error, "the client did not take the error");
             }
-            failure.kind.status().as_u16()
+            kind.status().as_u16()
         }
     };
     FailToProxy { error_code: code, can_reuse_downstream: false }

@@ -11,8 +11,9 @@ use pingora_proxy::Session;
 use sluicegate_filters::screen::BodyLimit;
 use sluicegate_filters::{Denial, DenialKind};
 
+use super::attempt::{self, Charge};
 use super::body::{self, NoBody};
-use super::ctx::{Ctx, End, Exchange, Times};
+use super::ctx::{Ctx, End, Exchange, Spent, Times};
 use super::reply::{Content, Reply};
 use super::watchdog::{Deadlines, Watchdog};
 use super::{admit, authorize, failure, respond};
@@ -83,9 +84,10 @@ async fn exchange(
         return Err(wrong_dialect(model, endpoint));
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
-    let holds = admit::inference(gateway, ctx, model, &peek, body.len()).await?;
     let first = model.choose(&[], random(ctx));
     let target = model.target(first);
+    let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
+    let (admission, holds) = admit::inference(gateway, ctx, &asked).await?;
     // Where the caller did not ask for usage, we do, and take the answer's usage chunk out again.
     let hide_usage = endpoint.asks_for_usage()
         && peek.stream
@@ -99,7 +101,9 @@ async fn exchange(
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
     let exchange = Exchange {
         permit,
+        admission,
         holds,
+        spent: Spent::default(),
         endpoint,
         model: model.clone(),
         body_len: body.len(),
@@ -118,8 +122,21 @@ async fn exchange(
 }
 
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
-pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
+    let began_at = ctx.began_at();
+    if let Some(exchange) = &mut ctx.exchange
+        && exchange.times.chosen.is_some()
+        && attempt::end(exchange, began_at) == Charge::Settled
+    {
+        match admit::again(gateway, &exchange.admission).await {
+            Ok(holds) => exchange.holds = holds,
+            Err(denial) => {
+                ctx.refusal = Some(denial);
+                return Err(Error::new(ErrorType::Custom("no_hold")));
+            }
+        }
+    }
     let Ctx { exchange, held, runtime, .. } = ctx;
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
@@ -134,6 +151,7 @@ pub fn next_peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         }
         exchange.tried.push(next);
         exchange.reply = Reply::Awaited;
+        exchange.upstream_status = None;
     }
     let now = Instant::now();
     exchange.times = Times { chosen: Some(now), ..Times::default() };

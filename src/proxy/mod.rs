@@ -14,6 +14,7 @@
 //! ```
 
 mod admit;
+mod attempt;
 mod authorize;
 mod body;
 pub mod ctx;
@@ -104,7 +105,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        inference::next_peer(ctx)
+        inference::next_peer(&self.gateway, ctx).await
     }
 
     #[cfg(unix)]

@@ -6,6 +6,7 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 use sluicegate_quota::Amounts;
 
+use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::Reply;
 use crate::app::Gateway;
@@ -19,11 +20,9 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let duration = now - ctx.started;
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let end = end(ctx, status, error);
-    let usage = ctx.exchange.as_ref().and_then(|exchange| exchange.reply.usage());
-    let holds = ctx.exchange.as_mut().and_then(|exchange| exchange.holds.take());
-    if let (Some(holds), Some(exchange)) = (holds, &ctx.exchange) {
-        holds.settle(&used(exchange, usage));
-    }
+    let began_at = ctx.began_at();
+    let used = ctx.exchange.as_deref_mut().and_then(|exchange| settle_last(exchange, began_at));
+    let usage = used.map(|used| used.usage).filter(|usage| *usage != Usage::default());
     let mut line = Line {
         request_id: ctx.id_str(),
         method: session.req_header().method.as_str(),
@@ -60,6 +59,8 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         line.time_to_first_token = first;
         line.overhead = overhead;
         line.usage = usage;
+        line.estimated = exchange.spent.estimated;
+        line.cost = target.price.as_ref().map(|_| exchange.spent.nano_usd);
         gateway.metrics.inference(&Inference {
             endpoint: exchange.endpoint,
             model: &exchange.model.name,
@@ -73,6 +74,8 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
             first_token: first,
             overhead,
             usage,
+            estimated: exchange.spent.estimated,
+            nano_usd: exchange.spent.nano_usd,
         });
     }
     gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
@@ -80,17 +83,21 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     ctx.end = Some(end);
 }
 
-/// What a request really used.
-fn used(exchange: &Exchange, usage: Option<Usage>) -> Amounts {
-    // What no provider has seen is as if it had not been.
-    let Some(_) = exchange.times.sent else { return Amounts::default() };
-    let tokens = match (usage, exchange.upstream_status) {
-        (Some(usage), _) => usage.total(),
-        // A provider charges nothing for an error.
-        (None, Some(400..)) => 0,
-        (None, _) => exchange.body_len as u64,
-    };
-    Amounts { requests: 1, tokens, nano_usd: 0, parallel: 0 }
+/// Settles the last attempt. Without one that a provider has seen, what is held is free again.
+fn settle_last(exchange: &mut Exchange, began_at: i64) -> Option<Used> {
+    let used = Used::of(exchange, began_at);
+    match &used {
+        Some(used) => {
+            attempt::calibrate(exchange, used);
+            attempt::settle(exchange, used);
+        }
+        None => {
+            if let Some(holds) = exchange.holds.take() {
+                holds.settle(&Amounts::default());
+            }
+        }
+    }
+    used
 }
 
 fn end(ctx: &Ctx, status: u16, error: Option<&Error>) -> End {

@@ -3,9 +3,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`estimate`] | the most that a request may use |
 //! | [`refusal`] | what a caller is told who has used their limit up |
 //! | [`standing`] | what is left, as headers on every answer |
 
+pub mod estimate;
 pub mod refusal;
 pub mod standing;
 

@@ -6,12 +6,17 @@ use sluicegate_filters::price::{DEFAULT_MAX_OUTPUT_TOKENS, Listing, Price, Price
 
 use crate::config::valid::{BaseUrl, Config, Model, Provider, Target};
 use crate::providers::catalogue::{self, CATALOGUE};
+use crate::quotas::estimate::close::Cut;
 
 /// What is known of a target's cost.
 pub(super) struct Resolved {
     pub(super) price: Option<Arc<Price>>,
     /// Tokens of one answer.
     pub(super) ceiling: u64,
+    /// Tokens that the model can look at.
+    pub(super) context: Option<u64>,
+    /// How its provider cuts text, where that is public.
+    pub(super) cut: Option<Cut>,
 }
 
 /// What `target` of `model` costs.
@@ -27,7 +32,10 @@ pub(super) fn resolve(config: &Config, model: &Model, target: &Target) -> Resolv
     });
     let listed = listed.or_else(|| PriceTable::embedded().find(known?, &target.model));
     let manual = model.price.as_ref().and_then(|manual| manual.price()).map(Arc::new);
+    let of_openai = matches!(known, Some("openai" | "azure"));
     Resolved {
+        context: listed.as_ref().and_then(|listed| listed.max_input_tokens),
+        cut: if of_openai { Cut::of_openai(&target.model) } else { None },
         ceiling: model.max_output_tokens.unwrap_or_else(|| ceiling(listed.as_ref())),
         price: manual.or_else(|| listed.map(|listing| listing.price)),
     }
@@ -78,7 +86,7 @@ mod tests {
         let model = &config.models[name];
         let million = Usage { input: 1_000_000, ..Usage::default() };
         let of = |target: &Target| {
-            let Resolved { price, ceiling } = resolve(config, model, target);
+            let Resolved { price, ceiling, .. } = resolve(config, model, target);
             let cost = |price: &Arc<Price>| price.rates(0, ServiceTier::Standard).cost(&million);
             let cost = price.as_ref().map(cost);
             (price.map(|price| price.version().to_string()), cost, ceiling)

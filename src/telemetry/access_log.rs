@@ -82,6 +82,10 @@ pub struct Line<'a> {
     pub overhead: Option<Duration>,
     /// Tokens by kind.
     pub usage: Option<Usage>,
+    /// Whether they are an estimate, for want of the provider's word.
+    pub estimated: bool,
+    /// What it cost in all, in nano-USD, where the model has a price.
+    pub cost: Option<u64>,
 }
 
 /// The way to the log. Cheap to share.
@@ -228,6 +232,12 @@ impl Line<'_> {
         out.seconds("overhead", self.overhead);
         if let Some(usage) = &self.usage {
             out.usage(usage);
+            if self.estimated {
+                out.raw("usage_estimated", b"true");
+            }
+        }
+        if let Some(cost) = self.cost {
+            out.number("cost_nano_usd", cost);
         }
         out.finish()
     }

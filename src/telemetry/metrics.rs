@@ -61,6 +61,9 @@ pub struct Metrics {
     upstream_connections: IntCounterVec,
     overhead: HistogramVec,
     tokens: IntCounterVec,
+    cost: IntCounterVec,
+    estimated: IntCounterVec,
+    unpriced: IntCounterVec,
     genai_tokens: HistogramVec,
     genai_duration: HistogramVec,
     genai_first_token: HistogramVec,
@@ -102,8 +105,12 @@ pub struct Inference<'a> {
     pub first_token: Option<Duration>,
     /// What the gateway added.
     pub overhead: Option<Duration>,
-    /// Tokens.
+    /// Tokens of the last attempt.
     pub usage: Option<Usage>,
+    /// Whether they, or some of an attempt before, are an estimate.
+    pub estimated: bool,
+    /// What all attempts cost.
+    pub nano_usd: u64,
 }
 
 impl Metrics {
@@ -173,6 +180,24 @@ impl Metrics {
                 "tokens_total",
                 "Tokens by kind, as reported by providers.",
                 &["model", "provider", "kind"],
+            )?,
+            cost: counters(
+                &registry,
+                "cost_nano_usd_total",
+                "What requests cost, in billionths of a US dollar, estimates included.",
+                &["model", "provider"],
+            )?,
+            estimated: counters(
+                &registry,
+                "estimated_usage_total",
+                "Requests whose tokens are an estimate, for want of the provider's word.",
+                &["model", "provider"],
+            )?,
+            unpriced: counters(
+                &registry,
+                "unpriced_requests_total",
+                "Requests under a budget for a model without a price, by whether they were refused.",
+                &["model", "refused"],
             )?,
             genai_tokens: histogram(
                 &genai,
@@ -290,7 +315,13 @@ impl Metrics {
         if let Some(first) = first {
             self.genai_first_token.with_label_values(&call).observe(first);
         }
-        let Some(usage) = it.usage else { return };
+        if it.nano_usd > 0 {
+            self.cost.with_label_values(&[model, provider]).inc_by(it.nano_usd);
+        }
+        if it.estimated {
+            self.estimated.with_label_values(&[model, provider]).inc();
+        }
+        let Some(usage) = it.usage.filter(|_| !it.estimated) else { return };
         if let (Some(first), 2..) = (first, usage.output) {
             let each = (duration - first) / (usage.output - 1) as f64;
             self.genai_per_token.with_label_values(&call).observe(each);
@@ -303,6 +334,12 @@ impl Metrics {
                 self.tokens.with_label_values(&[model, provider, kind]).inc_by(tokens);
             }
         }
+    }
+
+    /// Counts a request under a budget for a model without a price.
+    pub fn unpriced(&self, model: &str, refused: bool) {
+        let refused = if refused { "true" } else { "false" };
+        self.unpriced.with_label_values(&[model, refused]).inc();
     }
 
     /// Counts a connection that never got to a request.

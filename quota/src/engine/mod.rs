@@ -68,6 +68,13 @@ pub struct Refused {
     pub fits_in_ms: Option<i64>,
 }
 
+/// Which of a request's slices does not have what it needs.
+struct Missed {
+    index: usize,
+    short: Short,
+    now: Now,
+}
+
 /// Our own time, which never goes back.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since any fixed moment.
@@ -186,6 +193,46 @@ impl Engine {
     /// # Errors
     /// Which limit does not leave enough.
     pub async fn hold(&self, slices: &[Arc<Slice>], amounts: &Amounts) -> Result<Holds, Refused> {
+        let missed = match self.hold_or_miss(slices, amounts).await {
+            Ok(holds) => return Ok(holds),
+            Err(missed) => missed,
+        };
+        Err(self.refuse(&slices[missed.index], amounts, missed.short, missed.now))
+    }
+
+    /// The same, where a nearer bound than `amounts` can be found, and is worth to be found only if those
+    /// do not fit. Returns as well what is held.
+    ///
+    /// # Errors
+    /// Which limit does not leave enough.
+    pub async fn hold_nearer(
+        &self,
+        slices: &[Arc<Slice>],
+        amounts: &Amounts,
+        nearer: impl Future<Output = Option<Amounts>>,
+    ) -> Result<(Holds, Amounts), Refused> {
+        let missed = match self.hold_or_miss(slices, amounts).await {
+            Ok(holds) => return Ok((holds, *amounts)),
+            Err(missed) => missed,
+        };
+        let unit = slices[missed.index].unit();
+        let full = matches!(missed.short, Short::Full { .. });
+        if full
+            && matches!(unit, Unit::Tokens | Unit::NanoUsd)
+            && let Some(nearer) = nearer.await
+            && nearer.of(unit) < amounts.of(unit)
+        {
+            let holds = self.hold(slices, &nearer).await?;
+            return Ok((holds, nearer));
+        }
+        Err(self.refuse(&slices[missed.index], amounts, missed.short, missed.now))
+    }
+
+    async fn hold_or_miss(
+        &self,
+        slices: &[Arc<Slice>],
+        amounts: &Amounts,
+    ) -> Result<Holds, Missed> {
         let mut waited: Option<Instant> = None;
         loop {
             let now = self.shared.now();
@@ -196,7 +243,7 @@ impl Engine {
             let patience =
                 PATIENCE.saturating_sub(waited.map_or(Duration::ZERO, |at| at.elapsed()));
             if short != Short::Ask || patience.is_zero() {
-                return Err(self.refuse(&slices[index], amounts, short, now));
+                return Err(Missed { index, short, now });
             }
             if waited.is_none() {
                 self.shared.counts.waits.fetch_add(1, Ordering::Relaxed);

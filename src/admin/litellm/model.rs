@@ -47,7 +47,7 @@ pub async fn info(call: Call) -> Answer {
 /// LiteLLM's fields of what a target costs. They are for people to look at: what is charged is
 /// reckoned in integers.
 fn cost(target: &Target, now: i64) -> Value {
-    let mut info = json!({"max_output_tokens": target.ceiling});
+    let mut info = json!({"max_output_tokens": target.answerer.ceiling});
     let Some(price) = &target.price else { return info };
     let rates = price.rates(now, ServiceTier::Standard);
     let told = rates.base();

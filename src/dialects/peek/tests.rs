@@ -44,6 +44,58 @@ fn limits_of_each_dialect() {
 }
 
 #[test]
+fn what_a_request_may_cost_and_for_whom_it_is() {
+    let of = |endpoint, body: &str| peek(endpoint, body.as_bytes()).unwrap();
+    let chat = |body: &str| of(Endpoint::ChatCompletions, body);
+    assert_eq!(chat(r#"{"model":"m","user":"ann"}"#).end_user.as_deref(), Some("ann"));
+    assert_eq!(
+        chat(r#"{"model":"m","user":null,"safety_identifier":"\u0061nn"}"#).end_user.as_deref(),
+        Some("ann")
+    );
+    assert_eq!(chat(r#"{"model":"m","user":7,"metadata":[]}"#).end_user, None);
+    let messages = of(Endpoint::Messages, r#"{"model":"m","metadata":{"x":1,"user_id":"bob"}}"#);
+    assert_eq!(messages.end_user.as_deref(), Some("bob"));
+    let long = format!(r#"{{"model":"m","user":"{}"}}"#, "x".repeat(600));
+    assert_eq!(
+        super::peek(Endpoint::ChatCompletions, long.as_bytes()).unwrap_err().param(),
+        Some("user")
+    );
+
+    for (prompt, prompts) in
+        [("\"a\"", 1), ("[\"a\",\"b\"]", 2), ("[1,2,3]", 1), ("[[1,2],[3]]", 2), ("[]", 1)]
+    {
+        let body = format!(r#"{{"model":"m","prompt":{prompt}}}"#);
+        assert_eq!(of(Endpoint::Completions, &body).prompts, prompts, "{prompt}");
+    }
+    for (tier, priority) in
+        [("\"priority\"", true), ("\"auto\"", true), ("\"flex\"", false), ("null", false)]
+    {
+        assert_eq!(
+            chat(&format!(r#"{{"model":"m","service_tier":{tier}}}"#)).priority,
+            priority,
+            "{tier}"
+        );
+    }
+    for (fields, reads_more) in [
+        (r#""tools":[{"type":"function","function":{"name":"f"}}]"#, false),
+        (r#""tools":[{"name":"f","input_schema":{}}]"#, false),
+        (r#""tools":[{"type":"bash_20250124","name":"bash"}]"#, false),
+        (r#""tools":[{"type":"web_search_20250305","name":"web_search"}]"#, true),
+        (r#""tools":[{"type":"mcp","server_url":"https://x"}]"#, true),
+        (r#""tools":7"#, true),
+        (r#""previous_response_id":"resp_1""#, true),
+        (r#""previous_response_id":null"#, false),
+        (r#""conversation":"conv_1""#, true),
+        (r#""prompt":{"id":"pmpt_1"}"#, true),
+    ] {
+        let peek = of(Endpoint::Responses, &format!(r#"{{"model":"m",{fields}}}"#));
+        assert_eq!(peek.reads_more, reads_more, "{fields}");
+    }
+    let twice = br#"{"model":"m","previous_response_id":null,"previous_response_id":"r"}"#;
+    assert_eq!(peek(Endpoint::Responses, twice).unwrap_err().code(), "duplicate_parameter");
+}
+
+#[test]
 fn refusals_name_the_field() {
     let table: &[(&str, &str, Option<&str>)] = &[
         ("", "invalid_json", None),

@@ -1,0 +1,110 @@
+//! What one attempt has used and cost, once it has ended.
+//!
+//! Where the provider has not told, or not to the end, it is estimated: what went in by the body's length
+//! and what came out by what was seen of it, or all that was held where nothing came at all. Too much
+//! rather than too little: an estimate is the only way in which a limit can be passed.
+
+use sluicegate_filters::price::ServiceTier;
+use sluicegate_quota::Amounts;
+
+use super::ctx::Exchange;
+use super::reply::Reply;
+use crate::chat::Usage;
+use crate::dialects::Endpoint;
+
+/// What an attempt has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Tokens by kind.
+    pub usage: Usage,
+    /// Whether they are ours, for want of the provider's word.
+    pub estimated: bool,
+    /// What they cost, in nano-USD. `None`: the target has no price.
+    pub nano_usd: Option<u64>,
+}
+
+/// What became of an attempt's hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// The provider charges nothing for the attempt, so that another goes on with its hold.
+    None,
+    /// The attempt is settled.
+    Settled,
+}
+
+impl Used {
+    /// By the present attempt. `None`: no provider has seen it. `began_at` is the request's beginning, in
+    /// seconds since the epoch.
+    pub fn of(exchange: &Exchange, began_at: i64) -> Option<Self> {
+        exchange.times.sent?;
+        let free = exchange.upstream_status.is_some_and(|status| status >= 400)
+            || exchange.endpoint == Endpoint::CountTokens;
+        let (usage, estimated) = if free {
+            (Usage::default(), false)
+        } else {
+            match exchange.reply.usage() {
+                Some(usage) if exchange.reply.is_whole() => (usage, false),
+                seen => (estimate(exchange, seen.unwrap_or_default()), true),
+            }
+        };
+        let price = exchange.target().price.as_ref();
+        let nano_usd = price.map(|price| match (free, usage == Usage::default()) {
+            (true, _) | (false, true) => 0,
+            _ => price.rates(began_at, ServiceTier::Standard).cost(&usage),
+        });
+        Some(Self { usage, estimated, nano_usd })
+    }
+
+    /// As the limits count it.
+    pub fn amounts(&self) -> Amounts {
+        Amounts {
+            requests: 1,
+            tokens: self.usage.total(),
+            nano_usd: self.nano_usd.unwrap_or(0),
+            parallel: 0,
+        }
+    }
+}
+
+/// Ends the present attempt, after which there is another. What the provider charges for is settled.
+pub fn end(exchange: &mut Exchange, began_at: i64) -> Charge {
+    let Some(used) = Used::of(exchange, began_at) else { return Charge::None };
+    if used.amounts().tokens == 0 {
+        return Charge::None;
+    }
+    settle(exchange, &used);
+    Charge::Settled
+}
+
+/// Settles the present attempt's hold, and what a request has cost in all.
+pub fn settle(exchange: &mut Exchange, used: &Used) {
+    if let Some(holds) = exchange.holds.take() {
+        holds.settle(&used.amounts());
+    }
+    exchange.spent.nano_usd = exchange.spent.nano_usd.saturating_add(used.nano_usd.unwrap_or(0));
+    exchange.spent.estimated |= used.estimated;
+}
+
+/// Lets the target's calibration know what its provider has counted.
+pub fn calibrate(exchange: &Exchange, used: &Used) {
+    let one_context = !matches!(exchange.endpoint, Endpoint::Completions | Endpoint::CountTokens);
+    if exchange.admission.text_only && one_context && !used.estimated && used.usage.input > 0 {
+        let (bytes, tokens) = (exchange.body_len as u64, used.usage.total_input());
+        exchange.target().calibration.observe(bytes, tokens);
+    }
+}
+
+/// Tokens of an answer of which the provider has told only `seen`.
+fn estimate(exchange: &Exchange, seen: Usage) -> Usage {
+    let mut usage = seen;
+    if seen.total_input() == 0 {
+        let bytes = exchange.body_len as u64;
+        let bound = exchange.admission.bound.input;
+        let most = if bound == 0 { bytes } else { bound };
+        usage.input = exchange.target().calibration.bound(bytes).unwrap_or(bytes).min(most);
+    }
+    if let Reply::Awaited = exchange.reply {
+        usage.output = exchange.admission.bound.output;
+    }
+    usage
+}
