@@ -336,7 +336,6 @@ impl Slice {
         }
         let over = now.local >= state.deadline;
         let idle = now.local - state.wanted_at >= IDLE_MS;
-        let need = state.waiting.first().copied().unwrap_or(0);
         let stored = state.free + state.held > 0;
         let due = !state.waiting.is_empty()
             || (state.give_back && state.free > 0)
@@ -353,6 +352,8 @@ impl Slice {
         state.free = keep;
         state.give_back = false;
         let left = keep + state.held;
+        // What is kept is for those who wait, too: only what it lacks has to fit beside it.
+        let need = state.waiting.first().copied().unwrap_or(0).saturating_sub(keep);
         let waiting = state.waiting.iter().fold(0, |sum: u64, amount| sum.saturating_add(*amount));
         let grow = if idle { 0 } else { demand.saturating_sub(keep) };
         state.seq += 1;
@@ -366,7 +367,7 @@ impl Slice {
             left,
             held: state.held,
             need,
-            want: need.max(waiting.max(grow)).min(MAX_AMOUNT),
+            want: need.max(waiting.saturating_sub(keep)).max(grow).min(MAX_AMOUNT),
             ttl_ms: terms.ttl_ms.unsigned_abs(),
             on_lost_lease: state.quota.on_lost_lease,
             mark: 0,
@@ -569,7 +570,7 @@ impl State {
     }
 
     fn take_answer(&mut self, sent: Sent, answer: Answer, terms: Terms, now: Now) {
-        let Exchange { seq, need, charges, .. } = sent.exchange;
+        let Exchange { seq, need, charges, left, held, .. } = sent.exchange;
         // What is forgotten after long silence is not lost.
         let remembers = sent.at - self.told_at < MEMORY_MS;
         if answer.previous_seq + 1 < seq && remembers {
@@ -594,7 +595,7 @@ impl State {
         self.answered_at = now.local;
         if answer.granted < need {
             self.dry = Some(Dry {
-                amount: need,
+                amount: need + (left - held),
                 until: now.local
                     + DRY_MS.min((answer.fits_at.unwrap_or(i64::MAX) - answer.now).max(0)),
                 fits_at: answer.fits_at,

@@ -132,6 +132,8 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         match admit::again(gateway, &exchange.admission).await {
             Ok(holds) => exchange.holds = holds,
             Err(denial) => {
+                // No provider has seen the attempt that there is not.
+                exchange.times = Times::default();
                 ctx.refusal = Some(denial);
                 return Err(Error::new(ErrorType::Custom("no_hold")));
             }

@@ -6,6 +6,7 @@ mod admin;
 mod audit;
 mod basics;
 mod bodies;
+mod budgets;
 mod cli;
 mod cors;
 mod framing;
