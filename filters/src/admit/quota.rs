@@ -19,6 +19,7 @@ pub struct Quota {
     pub soft: Option<u64>,
     pub on_store_loss: OnStoreLoss,
     pub on_lost_lease: OnLostLease,
+    pub on_overrun: OnOverrun,
 }
 
 /// What is counted.
@@ -81,6 +82,16 @@ pub enum OnLostLease {
     Release,
 }
 
+/// What becomes of a stream that uses more than was held for it, where the limit has no more to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnOverrun {
+    /// It goes on to its end, and what it used above its hold is counted.
+    #[default]
+    Finish,
+    /// It is ended with an error, and what was used until then is charged.
+    Cut,
+}
+
 impl Quota {
     /// A limit with the defaults for the rest.
     pub fn new(scope: Scope, unit: Unit, window: Window, limit: u64) -> Self {
@@ -92,6 +103,7 @@ impl Quota {
             soft: None,
             on_store_loss: OnStoreLoss::default(),
             on_lost_lease: OnLostLease::default(),
+            on_overrun: OnOverrun::default(),
         }
     }
 
