@@ -21,24 +21,8 @@ fn config(provider: std::net::SocketAddr, model: &str) -> Config {
 
 const PRICED: &str = ", price: { input: \"10\", output: \"20\" }";
 
-async fn key(gateway: &Gateway, fields: Value) -> String {
-    let body = fields.to_string();
-    let request = format!(
-        "POST /key/generate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let created = Client::new(gateway.admin).raw(request).await;
-    assert_eq!(created.status, 200, "{}", created.text());
-    created.json()["key"].as_str().unwrap().to_owned()
-}
-
 fn bearer(key: &str) -> String {
     format!("Authorization: Bearer {key}\r\n")
-}
-
-async fn call(gateway: &Gateway, key: &str, body: &Value) -> Response {
-    gateway.client().post_with("/v1/chat/completions", &bearer(key), body).await
 }
 
 /// A request for at most `most` tokens that gets five.
@@ -61,10 +45,10 @@ async fn what_is_held_is_the_worst_case_and_what_is_charged_is_the_use() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address(), PRICED));
     // Worst: 1,000 tokens out are $0.02, and some hundred bytes in.
-    let key = key(&gateway, json!({"max_budget": 0.025})).await;
+    let key = gateway.key(&json!({"max_budget": 0.025})).await;
     let mut passed = 0_u64;
     let refused = loop {
-        let answer = call(&gateway, &key, &asks_for(1_000, "tokens=5")).await;
+        let answer = gateway.chat(&key, &asks_for(1_000, "tokens=5")).await;
         if answer.status != 200 {
             break answer;
         }
@@ -75,8 +59,8 @@ async fn what_is_held_is_the_worst_case_and_what_is_charged_is_the_use() {
     assert_eq!((refused.status, refused.code().as_str()), (402, "budget_exceeded"));
     assert!(refused.text().contains("This key may use $0.025 in all"), "{}", refused.text());
     // A smaller request still fits.
-    assert_eq!(call(&gateway, &key, &asks_for(20, "tokens=5")).await.status, 200);
-    let never = call(&gateway, &key, &asks_for(2_000, "tokens=5")).await;
+    assert_eq!(gateway.chat(&key, &asks_for(20, "tokens=5")).await.status, 200);
+    let never = gateway.chat(&key, &asks_for(2_000, "tokens=5")).await;
     assert!(never.text().contains("never fits"), "{}", never.text());
 
     let counts = provider.ledger().total;
@@ -98,14 +82,14 @@ async fn a_tight_budget_makes_it_worth_to_look_closer() {
     body["messages"][0]["content"] = json!("word ".repeat(400));
     let bytes = body.to_string().len() as u64;
     // The simulated provider counts a token for four bytes; by bytes alone the request never fits.
-    let rich = key(&gateway, json!({"max_budget": 1_000.0})).await;
+    let rich = gateway.key(&json!({"max_budget": 1_000.0})).await;
     let half = bytes as f64 * 1_000.0 * 0.5 / 1e6;
-    let poor = key(&gateway, json!({"max_budget": half})).await;
-    assert_eq!(call(&gateway, &poor, &body).await.status, 402);
+    let poor = gateway.key(&json!({"max_budget": half})).await;
+    assert_eq!(gateway.chat(&poor, &body).await.status, 402);
     for _ in 0..40 {
-        assert_eq!(call(&gateway, &rich, &body).await.status, 200);
+        assert_eq!(gateway.chat(&rich, &body).await.status, 200);
     }
-    assert_eq!(call(&gateway, &poor, &body).await.status, 200);
+    assert_eq!(gateway.chat(&poor, &body).await.status, 200);
     gateway.stop().await;
 }
 
@@ -113,19 +97,19 @@ async fn a_tight_budget_makes_it_worth_to_look_closer() {
 async fn a_model_without_a_price_is_not_for_a_budget() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address(), ""));
-    let budgeted = key(&gateway, json!({"max_budget": 5})).await;
-    let refused = call(&gateway, &budgeted, &asks_for(10, "")).await;
+    let budgeted = gateway.key(&json!({"max_budget": 5})).await;
+    let refused = gateway.chat(&budgeted, &asks_for(10, "")).await;
     assert_eq!((refused.status, refused.code().as_str()), (403, "model_not_priced"));
-    let free = key(&gateway, json!({"tpm_limit": 100_000})).await;
-    assert_eq!(call(&gateway, &free, &asks_for(10, "")).await.status, 200);
+    let free = gateway.key(&json!({"tpm_limit": 100_000})).await;
+    assert_eq!(gateway.chat(&free, &asks_for(10, "")).await.status, 200);
     let counted = gateway.metric("sluicegate_unpriced_requests_total", "refused=\"true\"").await;
     assert!((counted - 1.0).abs() < f64::EPSILON);
     gateway.stop().await;
 
     let allows = config(provider.address(), "").with("budgets: { unpriced: allow }");
     let gateway = Gateway::start(&allows);
-    let budgeted = key(&gateway, json!({"max_budget": 5})).await;
-    assert_eq!(call(&gateway, &budgeted, &asks_for(10, "")).await.status, 200);
+    let budgeted = gateway.key(&json!({"max_budget": 5})).await;
+    assert_eq!(gateway.chat(&budgeted, &asks_for(10, "")).await.status, 200);
     gateway.stop().await;
 }
 
@@ -133,7 +117,7 @@ async fn a_model_without_a_price_is_not_for_a_budget() {
 async fn who_leaves_pays_for_what_was_made() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address(), PRICED));
-    let key = key(&gateway, json!({"max_budget": 5})).await;
+    let key = gateway.key(&json!({"max_budget": 5})).await;
     let mut body = asks_for(1_000, "fault=stall,after=3");
     body["stream"] = json!(true);
     let mut stream = gateway.client().connect().await;
@@ -158,22 +142,22 @@ async fn an_attempt_that_may_be_charged_is_paid_and_another_is_held_anew() {
         .to_owned();
     let gateway = Gateway::start(&config);
     // Enough for one worst case, not for two.
-    let poor = key(&gateway, json!({"max_budget": 0.03})).await;
+    let poor = gateway.key(&json!({"max_budget": 0.03})).await;
     let silent = asks_for(1_000, "fault=delay-head,ms=600000");
-    let answer = call(&gateway, &poor, &silent).await;
+    let answer = gateway.chat(&poor, &silent).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (402, "budget_exceeded"),
         "{}",
         answer.text()
     );
-    let rich = key(&gateway, json!({"max_budget": 5})).await;
-    let answer = call(&gateway, &rich, &silent).await;
+    let rich = gateway.key(&json!({"max_budget": 5})).await;
+    let answer = gateway.chat(&rich, &silent).await;
     assert_eq!(answer.status, 504, "{}", answer.text());
     // An error costs nothing, and its hold serves the next attempt.
-    let poor = key(&gateway, json!({"max_budget": 0.03})).await;
+    let poor = gateway.key(&json!({"max_budget": 0.03})).await;
     let failing = asks_for(1_000, "fault=refuse-first,n=1");
-    let answer = call(&gateway, &poor, &failing).await;
+    let answer = gateway.chat(&poor, &failing).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let log = gateway.stop().await;
     let costs: Vec<_> = log.iter().map(|line| line["cost_nano_usd"].as_u64().unwrap()).collect();

@@ -17,6 +17,7 @@ mod leaving;
 mod limits;
 mod policies;
 mod quotas;
+mod races;
 mod reload;
 mod retries;
 mod stores;

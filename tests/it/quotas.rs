@@ -12,27 +12,6 @@ fn config(provider: std::net::SocketAddr) -> Config {
     config
 }
 
-async fn admin(gateway: &Gateway, path: &str, body: &Value) -> Response {
-    let body = body.to_string();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    Client::new(gateway.admin).raw(request).await
-}
-
-async fn key(gateway: &Gateway, fields: Value) -> String {
-    let created = admin(gateway, "/key/generate", &fields).await;
-    assert_eq!(created.status, 200, "{}", created.text());
-    created.json()["key"].as_str().unwrap().to_owned()
-}
-
-async fn call(gateway: &Gateway, key: &str, body: &Value) -> Response {
-    let bearer = format!("Authorization: Bearer {key}\r\n");
-    gateway.client().post_with("/v1/chat/completions", &bearer, body).await
-}
-
 fn short(stream: bool) -> Value {
     let mut body = chat(stream, "tokens=5");
     body["max_tokens"] = json!(20);
@@ -43,15 +22,15 @@ fn short(stream: bool) -> Value {
 async fn requests_a_minute_are_counted_and_told_on_every_answer() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address()));
-    let key = key(&gateway, json!({"rpm_limit": 3})).await;
+    let key = gateway.key(&json!({"rpm_limit": 3})).await;
     for left in ["2", "1", "0"] {
-        let answer = call(&gateway, &key, &short(left == "1")).await;
+        let answer = gateway.chat(&key, &short(left == "1")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("3"));
         assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
         assert!(answer.header("x-ratelimit-reset-requests").is_some());
     }
-    let refused = call(&gateway, &key, &short(false)).await;
+    let refused = gateway.chat(&key, &short(false)).await;
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
     assert!(
         refused.text().contains("This key may use 3 requests every 60 s"),
@@ -69,16 +48,16 @@ async fn requests_a_minute_are_counted_and_told_on_every_answer() {
 async fn tokens_that_were_not_used_are_given_back() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address()));
-    let key = key(&gateway, json!({"tpm_limit": 1_000})).await;
+    let key = gateway.key(&json!({"tpm_limit": 1_000})).await;
     let mut body = short(false);
     body["max_tokens"] = json!(600);
     // Two at once would not fit; one after the other do, since each uses a few tokens only.
     for _ in 0..3 {
-        let answer = call(&gateway, &key, &body).await;
+        let answer = gateway.chat(&key, &body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     body["max_tokens"] = json!(1_000);
-    let refused = call(&gateway, &key, &body).await;
+    let refused = gateway.chat(&key, &body).await;
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
     assert!(refused.text().contains("never fits"), "{}", refused.text());
     assert_eq!(refused.header("retry-after"), None);
@@ -89,13 +68,12 @@ async fn tokens_that_were_not_used_are_given_back() {
 async fn a_teams_limit_on_parallel_requests_is_over_all_its_keys() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address()));
-    let team =
-        admin(&gateway, "/team/new", &json!({"team_id": "t", "max_parallel_requests": 2})).await;
+    let team = gateway
+        .admin("POST", "/team/new", &json!({"team_id": "t", "max_parallel_requests": 2}))
+        .await;
     assert_eq!(team.status, 200, "{}", team.text());
-    let keys = [
-        key(&gateway, json!({"team_id": "t"})).await,
-        key(&gateway, json!({"team_id": "t"})).await,
-    ];
+    let keys =
+        [gateway.key(&json!({"team_id": "t"})).await, gateway.key(&json!({"team_id": "t"})).await];
     let mut streams = Vec::new();
     for key in &keys {
         let headers = format!("Authorization: Bearer {key}\r\n");
@@ -106,7 +84,7 @@ async fn a_teams_limit_on_parallel_requests_is_over_all_its_keys() {
         streams.push(stream);
     }
     soon("two streams", provider.wait_until(|stats| stats.streams_open == 2)).await;
-    let refused = call(&gateway, &keys[0], &short(false)).await;
+    let refused = gateway.chat(&keys[0], &short(false)).await;
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
     assert!(
         refused.text().contains("The team `t` may use 2 requests at once"),
@@ -116,7 +94,7 @@ async fn a_teams_limit_on_parallel_requests_is_over_all_its_keys() {
     // One client leaves, and its place is free.
     streams.pop();
     soon("a free place", async {
-        while call(&gateway, &keys[0], &short(false)).await.status != 200 {}
+        while gateway.chat(&keys[0], &short(false)).await.status != 200 {}
     })
     .await;
     drop(streams);

@@ -71,6 +71,8 @@ pub struct Stats {
     pub connections_open: usize,
     /// Requests in flight, streams included.
     pub in_flight: usize,
+    /// The most that ever were.
+    pub most_in_flight: usize,
     /// Streams in flight.
     pub streams_open: usize,
     /// Answers that have reached a [`Fault::Stall`](crate::Fault::Stall) and are still open.
@@ -169,6 +171,7 @@ impl Books {
     pub(crate) fn request_opened(&self, stream: bool) {
         self.change(|state| {
             state.stats.in_flight += 1;
+            state.stats.most_in_flight = state.stats.most_in_flight.max(state.stats.in_flight);
             state.stats.streams_open += usize::from(stream);
         });
     }

@@ -2,13 +2,14 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Client, PATIENCE};
+use super::{Client, PATIENCE, Response};
 
 /// What `env:MASTER_KEY` is for the gateways of the tests.
 pub const MASTER_KEY: &str = "sk-gateway-master-0123456789abcdef0123456789abcdef";
@@ -69,7 +70,7 @@ impl Config {
 /// A running gateway. It is killed when dropped.
 pub struct Gateway {
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     log: std::thread::JoinHandle<Vec<Value>>,
     directory: Option<TempDir>,
     root: PathBuf,
@@ -126,7 +127,7 @@ impl Gateway {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut gateway = Self {
             child,
-            lines,
+            lines: Mutex::new(lines),
             log,
             directory: None,
             root: root.to_owned(),
@@ -158,6 +159,8 @@ impl Gateway {
         loop {
             let line = self
                 .lines
+                .lock()
+                .unwrap()
                 .recv_timeout(PATIENCE)
                 .unwrap_or_else(|_| panic!("the gateway never said {text:?}"));
             if let Ok(line) = serde_json::from_str::<Value>(&line)
@@ -170,6 +173,30 @@ impl Gateway {
 
     pub fn client(&self) -> Client {
         Client::new(self.proxy)
+    }
+
+    /// Calls the admin API with the master key.
+    pub async fn admin(&self, method: &str, path: &str, body: &Value) -> Response {
+        let body = body.to_string();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        Client::new(self.admin).raw(request).await
+    }
+
+    /// A new virtual key with LiteLLM's `fields`.
+    pub async fn key(&self, fields: &Value) -> String {
+        let created = self.admin("POST", "/key/generate", fields).await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        created.json()["key"].as_str().unwrap().to_owned()
+    }
+
+    /// Calls the proxy's chat completions with a virtual key.
+    pub async fn chat(&self, key: &str, body: &Value) -> Response {
+        let bearer = format!("Authorization: Bearer {key}\r\n");
+        self.client().post_with("/v1/chat/completions", &bearer, body).await
     }
 
     pub fn config_path(&self) -> PathBuf {
