@@ -44,6 +44,15 @@ compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
 	cargo build --release --workspace --bins
 	target/release/sluicegate-compare
 
+.PHONY: performance
+performance: build-tools ## What each filter costs: the figures of docs/performance.md
+	@scripts/need.sh openssl python3
+	cargo build --release --workspace --bins
+	target/release/sluicegate-compare --rounds 5 --seconds 2 --only small --proxies pingora \
+		$$(python3 loadtest/compare/variants/prepare.py target/variants)
+	target/release/sluicegate-compare --rounds 5 --seconds 4 --only small --proxies pingora --rate 1000 \
+		$$(python3 loadtest/compare/variants/prepare.py target/variants-rate)
+
 .PHONY: prices
 prices: build-tools ## Write the table of prices anew from the release that scripts/prices.py names
 	@scripts/need.sh python3

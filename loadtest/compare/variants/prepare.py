@@ -4,9 +4,9 @@ prints the options that name them.
 
     loadtest/compare/variants/prepare.py DIRECTORY
 
-The directory then has a store with one virtual key, an issuer's key set, and four configurations:
-master key, virtual key, token, and virtual key with the policies of `policies/`. Needs openssl, and the
-gateway in target/release.
+The directory then has a store with virtual keys, an issuer's key set, and five configurations: master key,
+virtual key, token, virtual key with the policies of `policies/`, and all of it with five limits on the
+key and its team. Needs openssl, and the gateway in target/release.
 """
 
 import base64
@@ -46,8 +46,27 @@ def token(directory: pathlib.Path) -> str:
     return f"{signed}.{b64(signature)}"
 
 
-def virtual_key(config: pathlib.Path) -> str:
-    """Runs the gateway for as long as it takes to make a key."""
+TEAM = {"team_id": "compare", "max_budget": 1e6, "tpm_limit": 10**12}
+LIMITED = {
+    "team_id": "compare",
+    "max_budget": 1e6,
+    "rpm_limit": 10**9,
+    "max_parallel_requests": 10**6,
+}
+
+
+def ask(admin: str, path: str, fields: dict) -> dict:
+    request = urllib.request.Request(
+        f"http://{admin}{path}",
+        data=json.dumps(fields).encode(),
+        headers={"authorization": f"Bearer {MASTER}", "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def virtual_keys(config: pathlib.Path) -> tuple[str, str]:
+    """Runs the gateway for as long as it takes to make two keys: one without limits, one with five."""
     gateway = subprocess.Popen(
         [ROOT / "target/release/sluicegate", "serve", "--config", config],
         env={
@@ -63,16 +82,10 @@ def virtual_key(config: pathlib.Path) -> str:
         for line in gateway.stderr:
             said = json.loads(line)
             if said.get("message") == "listening":
-                request = urllib.request.Request(
-                    f"http://{said['admin']}/admin/v1/keys",
-                    data=b'{"alias": "compare"}',
-                    headers={
-                        "authorization": f"Bearer {MASTER}",
-                        "content-type": "application/json",
-                    },
-                )
-                with urllib.request.urlopen(request) as answer:
-                    return json.load(answer)["key"]
+                free = ask(said["admin"], "/key/generate", {"key_alias": "compare"})
+                ask(said["admin"], "/team/new", TEAM)
+                limited = ask(said["admin"], "/key/generate", LIMITED)
+                return free["key"], limited["key"]
         raise SystemExit("the gateway did not start")
     finally:
         gateway.terminate()
@@ -89,16 +102,24 @@ def main() -> None:
         "      jwks_file: ${COMPARE_DIRECTORY}/jwks.json\n      algorithms: [RS256]\n"
     )
     policies = f"policies: {{ directory: {ROOT}/policies }}\n"
+    priced = base.rstrip() + '\n    price: { input: "0.15", output: "0.60" }\n'
     files = {
         "master": base,
         "key": base + store,
         "token": base + issuer,
         "policies": base + store + policies,
+        "limits": priced + store + policies,
     }
     for name, text in files.items():
         (directory / f"{name}.yaml").write_text(text)
-    key = virtual_key(directory / "key.yaml")
-    credentials = {"master": MASTER, "key": key, "token": token(directory), "policies": key}
+    key, limited = virtual_keys(directory / "key.yaml")
+    credentials = {
+        "master": MASTER,
+        "key": key,
+        "token": token(directory),
+        "policies": key,
+        "limits": limited,
+    }
     print(
         " ".join(
             f"--variant {name}={directory}/{name}.yaml,{credential}"
