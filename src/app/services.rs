@@ -1,11 +1,11 @@
 //! What is opened once and outlives every generation of the configuration.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
-use sluicegate_quota::{Engine, MemoryQuotas};
+use sluicegate_quota::{Engine, MemoryQuotas, QuotaStore};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::audit::{AuditError, AuditLog, AuditOptions};
 use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::jwks::{KeySets, Timing};
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, now_ms};
 use crate::quotas::Quotas;
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
@@ -62,7 +62,7 @@ impl Services {
         io: &Handle,
     ) -> Result<Self, OpenError> {
         let audit = config.audit.as_ref().map(open_audit).transpose()?;
-        let store = open_store(config).await?;
+        let (store, counters) = open_store(config).await?;
         let key_sets = KeySets::new(io.clone(), Timing::default());
         let options = identity::Options {
             hasher: hasher(config),
@@ -72,7 +72,7 @@ impl Services {
         };
         let identity = Identity::new(store.clone(), options, io.clone());
         let audit = audit.unwrap_or_else(AuditLog::disabled);
-        let quotas = open_quotas(io);
+        let quotas = open_quotas(counters, io);
         Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas })
     }
 }
@@ -104,23 +104,46 @@ fn open_audit(config: &valid::Audit) -> Result<Arc<AuditLog>, AuditError> {
     })
 }
 
-fn open_quotas(io: &Handle) -> Quotas {
+/// How often counters that hold nothing are looked for, and how long nobody must have touched them.
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
+const UNTOUCHED_MS: i64 = 60 * 60 * 1_000;
+
+fn open_quotas(store: Arc<dyn QuotaStore>, io: &Handle) -> Quotas {
+    io.spawn(forget(Arc::downgrade(&store)));
     let options = sluicegate_quota::Options {
         instance: Uuid::now_v7().to_string().into(),
         lease_ttl: Duration::from_secs(30),
         tick: TICK,
     };
-    Quotas::new(Engine::start(Arc::new(MemoryQuotas::new()), options, io))
+    Quotas::new(Engine::start(store, options, io))
 }
 
-async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError> {
-    let store: Arc<dyn Store> = match &config.store {
-        None => return Ok(None),
-        Some(valid::Store::Sqlite { path: SqlitePath::Memory }) => {
-            Arc::new(SqliteStore::in_memory().await?)
+/// Forgets counters that hold nothing, for as long as there is the store.
+async fn forget(store: Weak<dyn QuotaStore>) {
+    loop {
+        tokio::time::sleep(FORGET_EVERY).await;
+        let Some(store) = store.upgrade() else { return };
+        match store.forget(now_ms() - UNTOUCHED_MS).await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "counters without use are forgotten"),
+            Err(error) => tracing::warn!(%error, "counters without use were not forgotten"),
         }
-        Some(valid::Store::Sqlite { path: SqlitePath::File(path) }) => {
-            Arc::new(SqliteStore::open(path).await?)
+    }
+}
+
+type Stores = (Option<Arc<dyn Store>>, Arc<dyn QuotaStore>);
+
+/// The store of records, where one is configured, and of counters.
+async fn open_store(config: &Config) -> Result<Stores, OpenError> {
+    let (store, counters): (Arc<dyn Store>, Arc<dyn QuotaStore>) = match &config.store {
+        None => return Ok((None, Arc::new(MemoryQuotas::new()))),
+        Some(valid::Store::Sqlite { path }) => {
+            let store = match path {
+                SqlitePath::Memory => SqliteStore::in_memory().await?,
+                SqlitePath::File(path) => SqliteStore::open(path).await?,
+            };
+            let counters = Arc::new(store.counters());
+            (Arc::new(store), counters)
         }
         Some(valid::Store::Postgres { url, max_connections, replica_url }) => {
             let options = PostgresOptions {
@@ -131,8 +154,9 @@ async fn open_store(config: &Config) -> Result<Option<Arc<dyn Store>>, OpenError
             };
             let store = PostgresStore::connect(&options).await?;
             store.migrate().await?;
-            Arc::new(store)
+            let counters = Arc::new(store.counters());
+            (Arc::new(store), counters)
         }
     };
-    Ok(Some(store))
+    Ok((Some(store), counters))
 }

@@ -43,6 +43,11 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
         idle_by(&gateway, Duration::ZERO, deadline - FAREWELL.min(timeout) / 3).await;
     }
     flushed_by(&gateway, deadline.min(Instant::now() + FLUSH)).await;
+    // What was used is told to whoever counts, and what was leased goes back to others.
+    let counted = gateway.quotas.engine().close(deadline.saturating_duration_since(Instant::now()));
+    if !counted.await {
+        tracing::error!("the quota store was not told all; leases end by themselves");
+    }
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(50));

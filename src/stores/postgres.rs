@@ -9,8 +9,12 @@ mod listen;
 mod server;
 mod transaction;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use secrecy::SecretString;
+use sluicegate_quota::postgres::PostgresQuotas;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,6 +33,12 @@ const MIGRATIONS: [Migration; 2] = [
 /// Connections to a replica for lists, at most.
 const REPLICA_CONNECTIONS: u32 = 4;
 
+/// Connections for the counters of limits, which exchange in batches.
+const QUOTA_CONNECTIONS: u32 = 4;
+
+/// How long an exchange waits for one.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where the database is.
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=/ca.pem`.
@@ -43,6 +53,7 @@ pub struct PostgresOptions {
 
 /// A store in a PostgreSQL database. Cheap to share behind an `Arc`.
 pub struct PostgresStore {
+    address: PgConnectOptions,
     primary: Server,
     replica: Option<Server>,
     wakeups: watch::Sender<()>,
@@ -69,8 +80,18 @@ impl PostgresStore {
         let primary = Server::new(address.clone(), options.max_connections);
         check_encoding(&primary).await?;
         let wakeups = watch::Sender::new(());
-        let listener = tokio::spawn(listen::run(address, wakeups.clone()));
-        Ok(Self { primary, replica, wakeups, _listener: AbortOnDropHandle::new(listener) })
+        let listener = tokio::spawn(listen::run(address.clone(), wakeups.clone()));
+        Ok(Self { address, primary, replica, wakeups, _listener: AbortOnDropHandle::new(listener) })
+    }
+
+    /// The counters of limits in the same database, by connections of their own: keys are looked up
+    /// however long an exchange of counters waits.
+    pub fn counters(&self) -> PostgresQuotas {
+        let pool = PgPoolOptions::new()
+            .max_connections(QUOTA_CONNECTIONS)
+            .acquire_timeout(QUOTA_PATIENCE)
+            .connect_lazy_with(self.address.clone());
+        PostgresQuotas::new(pool)
     }
 
     /// Brings the tables to the version that this program needs, in a schema of their own. Several

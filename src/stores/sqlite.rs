@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sluicegate_quota::sqlite::SqliteQuotas;
 use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::sqlite::{
@@ -71,6 +72,11 @@ impl SqliteStore {
         // The database lives as long as its one connection.
         let pool = pool(1).connect_lazy_with(options().in_memory(true));
         Self::with(pool.clone(), pool).await
+    }
+
+    /// The counters of limits in the same database.
+    pub fn counters(&self) -> SqliteQuotas {
+        SqliteQuotas::new(self.writer.clone())
     }
 
     async fn with(writer: SqlitePool, readers: SqlitePool) -> Result<Self, StoreError> {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use sluicegate_simulator::Counts;
+use tokio::io::AsyncBufReadExt;
 
-use crate::support::{Client, Config, Gateway, MASTER_KEY, Response, chat, provider, soon};
+use crate::support::{Client, Config, Gateway, chat, provider, soon};
 
 /// Nano-USD a token: 10 and 20 USD a million.
 const IN: u64 = 10_000;
@@ -124,6 +125,14 @@ async fn who_leaves_pays_for_what_was_made() {
     let request = Client::request("/v1/chat/completions", &bearer(&key), &body);
     tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
     soon("a stalled stream", provider.wait_until(|stats| stats.stalled == 1)).await;
+    soon("the first events", async {
+        let mut line = String::new();
+        while !line.starts_with("data:") {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+        }
+    })
+    .await;
     drop(stream);
     soon("an end", provider.wait_until(|stats| stats.total.aborted == 1)).await;
     let log = gateway.stop().await;

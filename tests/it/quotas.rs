@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Config, Gateway, MASTER_KEY, Response, chat, provider, soon};
+use crate::support::{Client, Config, Gateway, chat, provider, soon};
 
 fn config(provider: std::net::SocketAddr) -> Config {
     let mut config = Config::for_provider(provider);
