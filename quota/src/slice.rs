@@ -427,6 +427,13 @@ impl Slice {
         state.sent.is_none() && state.pending.is_empty() && state.free == 0
     }
 
+    /// Whether the store has answered the exchange `seq`.
+    pub(crate) fn has_told(&self, seq: u64) -> bool {
+        let state = self.state.lock();
+        let answered = if state.sent.is_some() { state.seq - 1 } else { state.seq };
+        seq <= answered
+    }
+
     /// Gives back all that is free with the next exchange.
     pub(crate) fn give_back(&self) {
         self.state.lock().give_back = true;

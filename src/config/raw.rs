@@ -47,6 +47,9 @@ pub struct Config {
     /// The record of who changed what. Default: none is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// The record of what was used and paid. There is one where there is a `store`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
     /// What becomes of requests that count against a budget.
     pub budgets: Option<Budgets>,
     /// Prices from a file, which win over those in the binary. Default: none.
@@ -388,6 +391,21 @@ pub struct Audit {
     pub retention: Option<Wait>,
     /// Size after which a new file is begun, 1MiB to 1GiB. Default: 64MiB.
     pub segment_size: Option<Size>,
+}
+
+/// The record of what was used and paid: a row for each attempt that reached a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// Where rows wait that the store does not have yet; on a disk of this machine's own. Default: for a
+    /// SQLite file, the file's name with `.ledger` behind it; else data/ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// How much may wait there, 16MiB to 64GiB; beyond it, requests are refused. Default: 256MiB.
+    pub journal_size: Option<Size>,
+    /// How long the store keeps rows, 1d to 3650d; totals by day stay. Default: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Wait>,
 }
 
 /// What becomes of requests that count against a budget.

@@ -47,6 +47,8 @@ pub struct Config {
     pub policies: Option<Policies>,
     /// The record of who changed what. Without it, none is kept.
     pub audit: Option<Audit>,
+    /// The record of what was used and paid, where there is a store.
+    pub ledger: Ledger,
     /// What becomes of requests that count against a budget.
     pub budgets: Budgets,
     /// Prices from a file, which win over the table's.
@@ -327,6 +329,17 @@ pub struct Audit {
     pub retention: Duration,
     /// Bytes after which a new file is begun, 1 MiB to 1 GiB.
     pub segment_size: u64,
+}
+
+/// The record of what was used and paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Where rows wait that the store does not have yet. `None`: beside the store's file, or in data/ledger.
+    pub directory: Option<PathBuf>,
+    /// Bytes that may wait there, 16 MiB to 64 GiB.
+    pub journal_size: u64,
+    /// How long the store keeps rows. `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// What becomes of requests that count against a budget.

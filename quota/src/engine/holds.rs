@@ -50,6 +50,12 @@ impl Holds {
         self.end(now, |slice, _| used.of(slice.unit()))
     }
 
+    /// Ends the request, of which nobody knows what it used: it counts as all that was held.
+    pub fn settle_in_full(mut self) -> Vec<Charged> {
+        let now = self.shared.now();
+        self.end(now, |_, part| part.amount)
+    }
+
     fn end(&mut self, now: Now, used: impl Fn(&Slice, &Part) -> u64) -> Vec<Charged> {
         let parts = std::mem::take(&mut self.parts);
         parts

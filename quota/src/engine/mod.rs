@@ -188,6 +188,12 @@ impl Engine {
         self.shared.slices.read().get(counter).cloned()
     }
 
+    /// Whether the store was told of all that the exchange `seq` with a counter tells.
+    pub fn has_told(&self, counter: &str, seq: u64) -> bool {
+        // One that is gone had nothing left to tell.
+        self.known(counter).is_none_or(|slice| slice.has_told(seq))
+    }
+
     /// Holds what a request needs on all of `slices`, or nothing.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::valid::{Config, Environment};
 pub(super) mod access;
 pub(super) mod cors;
 pub(super) mod jwt;
+pub(super) mod ledger;
 pub(super) mod limits;
 pub(super) mod listeners;
 pub(super) mod models;
@@ -35,6 +36,7 @@ pub(super) const KEYS: Keys = Keys {
         "admin",
         "policies",
         "audit",
+        "ledger",
         "budgets",
         "prices",
         "providers",
@@ -79,6 +81,8 @@ pub(super) const KEYS: Keys = Keys {
         ("cedar", "policies"),
         ("audit_log", "audit"),
         ("audit_logs", "audit"),
+        ("journal", "ledger"),
+        ("spend_logs", "ledger"),
         ("budget", "budgets"),
         ("pricing", "prices"),
         ("price", "prices"),
@@ -112,6 +116,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let (auth, admin) = access::access(&mut reader, &root, &fields);
     let policies = policies::policies(&mut reader, fields.get("policies"));
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
+    let ledger = ledger::ledger(&mut reader, fields.get("ledger").as_ref());
     let budgets = prices::budgets(&mut reader, fields.get("budgets").as_ref());
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
@@ -129,6 +134,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         admin,
         policies,
         audit,
+        ledger,
         budgets,
         prices,
         providers: providers.valid,
