@@ -49,6 +49,8 @@ pub struct Config {
     pub audit: Option<Audit>,
     /// What becomes of requests that count against a budget.
     pub budgets: Option<Budgets>,
+    /// What answers tell beside what the provider says.
+    pub answers: Option<Answers>,
     /// Prices from a file, which win over those in the binary. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
@@ -406,6 +408,18 @@ pub struct Budgets {
 pub enum Unpriced {
     Refuse,
     Allow,
+}
+
+/// What answers tell beside what the provider says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// Whether a whole answer of a model with a price tells its cost in `x-sluicegate-cost-usd`.
+    /// Default: true.
+    pub cost_header: Option<bool>,
+    /// Whether the usage of a stream tells its cost where the caller does not say in
+    /// `x-sluicegate-include-cost` what it wants. Default: false.
+    pub stream_cost: Option<bool>,
 }
 
 /// Prices from a file.

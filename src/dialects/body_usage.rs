@@ -1,5 +1,7 @@
 //! Finds the usage in an answer that is one JSON document.
 
+use sluicegate_filters::price::ServiceTier;
+
 use super::{Endpoint, scan::JsonScan, tokens};
 use crate::chat::Usage;
 
@@ -27,6 +29,15 @@ impl UsageScanner {
     pub fn finish(&self) -> Option<Usage> {
         let raw = self.scan.found().usage.as_deref()?;
         tokens::of_answer(self.endpoint, raw)
+    }
+
+    /// How fast the provider says that it has served.
+    pub fn tier(&self) -> Option<ServiceTier> {
+        let found = self.scan.found();
+        match self.endpoint {
+            Endpoint::Messages => found.usage.as_deref().and_then(tokens::tier_in_usage),
+            _ => found.tier.as_deref().and_then(tokens::tier),
+        }
     }
 
     /// Whether the body was one JSON object to its closing brace, rather than cut or no JSON.

@@ -36,6 +36,7 @@ pub(super) const KEYS: Keys = Keys {
         "policies",
         "audit",
         "budgets",
+        "answers",
         "prices",
         "providers",
         "models",
@@ -113,6 +114,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let policies = policies::policies(&mut reader, fields.get("policies"));
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
     let budgets = prices::budgets(&mut reader, fields.get("budgets").as_ref());
+    let answers = prices::answers(&mut reader, fields.get("answers").as_ref());
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
@@ -130,6 +132,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         policies,
         audit,
         budgets,
+        answers,
         prices,
         providers: providers.valid,
         models,
