@@ -192,7 +192,8 @@ pub struct Cors {
     pub origins: Option<Vec<String>>,
     /// Request headers that a page may set. Default: those of the providers' own clients.
     pub allow_headers: Option<Vec<String>>,
-    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*.
+    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*,
+    /// x-sluicegate-cost-usd.
     pub expose_headers: Option<Vec<String>>,
     /// How long a browser may remember the answer to a preflight, up to 24h. Default: 10m.
     pub max_age: Option<Wait>,

@@ -859,6 +859,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
         ("Budgets", prices::BUDGETS),
+        ("Answers", prices::ANSWERS),
         ("Prices", prices::KEYS),
         ("Price", prices::PRICE),
         ("Provider", providers::KEYS),

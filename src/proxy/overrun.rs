@@ -233,10 +233,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_limit_that_lets_finish_saves_no_stream_from_one_that_cuts() {
-        let quotas = [
-            quota(Unit::Tokens, 20, OnOverrun::Finish),
-            quota(Unit::Tokens, 200, OnOverrun::Cut),
-        ];
+        let quotas =
+            [quota(Unit::Tokens, 20, OnOverrun::Finish), quota(Unit::Tokens, 200, OnOverrun::Cut)];
         let (cut, _, _) = stream(&quotas, 3_000).await;
         let cut = cut.unwrap();
         assert!((196..=196 + STEP).contains(&cut), "{cut}");

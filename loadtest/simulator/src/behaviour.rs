@@ -15,6 +15,8 @@ pub struct Behaviour {
     /// Content tokens, and so content events on a stream. A smaller output limit in the request
     /// wins, and then the finish reason says so.
     pub tokens: u32,
+    /// Generate all tokens, whatever output limit the request has.
+    pub ignore_limit: bool,
     /// Bytes of text a token.
     pub token_text_bytes: u32,
     /// Text of multi-byte characters, quotes and line breaks instead of plain ASCII.
@@ -45,6 +47,7 @@ impl Default for Behaviour {
             first_token_delay: Duration::ZERO,
             token_delay: Duration::ZERO,
             tokens: 8,
+            ignore_limit: false,
             token_text_bytes: 6,
             unicode: false,
             prompt_tokens: None,

@@ -67,6 +67,7 @@ impl Behaviour {
             "first_token_ms" => self.first_token_delay = milliseconds("first_token_ms", value)?,
             "token_ms" => self.token_delay = milliseconds("token_ms", value)?,
             "tokens" => self.tokens = number("tokens", value)?,
+            "ignore_limit" => self.ignore_limit = flag("ignore_limit", value)?,
             "text_bytes" => self.token_text_bytes = number("text_bytes", value)?,
             "unicode" => self.unicode = flag("unicode", value)?,
             "prompt_tokens" => self.prompt_tokens = Some(number("prompt_tokens", value)?),

@@ -53,6 +53,7 @@
 //! | `text_bytes` | number | bytes of text a token |
 //! | `unicode` | `true`, `false` | multi-byte and escaped text |
 //! | `prompt_tokens`, `cached_tokens`, `cache_write_tokens`, `reasoning_tokens` | number | reported usage |
+//! | `ignore_limit` | `true`, `false` | all `tokens`, whatever limit the request has |
 //! | `omit_usage` | `true`, `false` | no `usage` at all (OpenAI) |
 //! | `chunking` | `events`, `coalesce`, number | how the body is cut into writes; a number is bytes a write |
 //! | `line` | `lf`, `crlf` | line ends of a stream |
