@@ -123,6 +123,33 @@ mod tests {
     }
 
     #[test]
+    fn the_tier_that_was_served() {
+        for (endpoint, body, tier) in [
+            (
+                Endpoint::ChatCompletions,
+                r#"{"service_tier":"priority"}"#,
+                Some(ServiceTier::Priority),
+            ),
+            (
+                Endpoint::Responses,
+                r#"{"a":{"service_tier":"flex"},"service_tier" : "flex"}"#,
+                Some(ServiceTier::Flex),
+            ),
+            (Endpoint::Messages, r#"{"usage":{"service_tier":"batch"}}"#, Some(ServiceTier::Batch)),
+            (
+                Endpoint::Messages,
+                r#"{"service_tier":"batch","usage":{"service_tier":"standard"}}"#,
+                None,
+            ),
+            (Endpoint::ChatCompletions, r#"{"service_tier":"default"}"#, None),
+            (Endpoint::ChatCompletions, r#"{"service_tier":null,"x":"service_tier"}"#, None),
+            (Endpoint::ChatCompletions, r#"{"choices":[{"service_tier":"priority"}]}"#, None),
+        ] {
+            assert_eq!(scan_whole(endpoint, body.as_bytes()).tier(), tier, "{body}");
+        }
+    }
+
+    #[test]
     fn only_the_roots_usage_counts() {
         let body = br#"{"choices":[{"usage":{"prompt_tokens":1}}],"text":"\"usage\":{\"prompt_tokens\":2}",
             "response":{"usage":{"prompt_tokens":3}},"a":{"usage":{"prompt_tokens":4}},"x":["usage",{"prompt_tokens":5}]}"#;

@@ -119,7 +119,7 @@ fn detail(error: &Error) -> String {
     }
 }
 
-/// Ends a stream under way with an error event. A document under way gets no end at all: the
+/// Ends a stream under way with an error event. A document of which some has left gets no end: the
 /// caller sees it cut, which is the truth.
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, failure: &Failure) {
     let Ctx { exchange: Some(exchange), id_header, .. } = ctx else { return };

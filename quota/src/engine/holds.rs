@@ -190,3 +190,57 @@ impl std::fmt::Debug for Holds {
         f.debug_list().entries(self.each().map(|(slice, part)| (slice.counter(), part))).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sluicegate_filters::admit::{OnStoreLoss, Scope, ScopeKind, Window};
+
+    use super::*;
+
+    /// Parts of these amounts, of a slice that needs no store.
+    fn held(amounts: &[u64]) -> Held {
+        let scope = Scope::new(ScopeKind::Key, "k");
+        let mut quota = Quota::new(scope, Unit::Tokens, Window::Lifetime, u64::MAX);
+        quota.on_store_loss = OnStoreLoss::Open;
+        let slice = Arc::new(Slice::new(&quota));
+        let now = Now { local: 0, store: 0 };
+        let mut parts = amounts.iter().map(|amount| slice.hold(*amount, now, true).unwrap().0);
+        let part = parts.next().unwrap();
+        let more = parts.collect();
+        Held { slice, part, more, asked_at: None }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_used_is_shared_out_in_turn_and_to_the_last_unit(
+            amounts in prop::collection::vec(0_u64..50, 1..6),
+            used in 0_u64..400,
+        ) {
+            let held = held(&amounts);
+            prop_assert_eq!(held.amount(), amounts.iter().sum::<u64>());
+            let shares: Vec<_> = held.shares(used).map(|(part, share)| (part.amount, share)).collect();
+            prop_assert_eq!(shares.iter().map(|(_, share)| share).sum::<u64>(), used);
+            let last = shares.len() - 1;
+            prop_assert!(shares[..last].iter().all(|(amount, share)| share <= amount));
+            // None is used while one before it is not used up.
+            let unfilled = shares[..last].iter().position(|(amount, share)| share < amount);
+            if let Some(unfilled) = unfilled {
+                prop_assert!(shares[unfilled + 1..].iter().all(|(_, share)| *share == 0));
+            }
+        }
+
+        #[test]
+        fn parts_that_nothing_tells_apart_are_one(amounts in prop::collection::vec(1_u64..50, 1..6)) {
+            let (mut one, many) = (held(&amounts[..1]), held(&amounts));
+            for part in &many.more {
+                one.add(*part);
+            }
+            prop_assert_eq!((one.more.len(), one.amount()), (0, many.amount()));
+            let mut later = one.part;
+            later.seq += 1;
+            one.add(later);
+            prop_assert_eq!(one.more.len(), 1);
+        }
+    }
+}

@@ -30,7 +30,7 @@ fn a_header_tells_the_cost_and_a_stream_only_where_it_is_asked() {
     assert_eq!(loaded(&dump(&first.config)).hash, first.hash);
     refused(
         "answers: { cost_header: maybe }",
-        "c.yaml:1:25: answers.cost_header: expected true or false, found `maybe`",
+        "c.yaml:1:25: answers.cost_header: expected true or false, found `maybe`; write true or false",
     );
 }
 
