@@ -316,7 +316,7 @@ async fn a_stream_tells_its_cost_in_its_usage_where_it_is_asked_to() {
 }
 
 async fn overrunning(gateway: &Gateway, key: &str, tokens: u64) -> Response {
-    let directives = format!("tokens={tokens},ignore_limit=true,token_ms=1");
+    let directives = format!("tokens={tokens},fault=ignore-limit,token_ms=1");
     let mut body = chat(true, &directives);
     body["max_tokens"] = json!(20);
     gateway.client().post_with("/v1/chat/completions", &bearer(key), &body).await

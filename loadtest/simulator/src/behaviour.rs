@@ -15,8 +15,6 @@ pub struct Behaviour {
     /// Content tokens, and so content events on a stream. A smaller output limit in the request
     /// wins, and then the finish reason says so.
     pub tokens: u32,
-    /// Generate all tokens, whatever output limit the request has.
-    pub ignore_limit: bool,
     /// Bytes of text a token.
     pub token_text_bytes: u32,
     /// Text of multi-byte characters, quotes and line breaks instead of plain ASCII.
@@ -47,7 +45,6 @@ impl Default for Behaviour {
             first_token_delay: Duration::ZERO,
             token_delay: Duration::ZERO,
             tokens: 8,
-            ignore_limit: false,
             token_text_bytes: 6,
             unicode: false,
             prompt_tokens: None,
@@ -119,6 +116,8 @@ pub enum Fault {
         /// Whole events before it.
         after_events: u32,
     },
+    /// All tokens are generated, whatever output limit the request has.
+    IgnoreLimit,
     /// A `content-length` is announced, half of it is sent, and the connection is closed.
     CloseMidBody,
     /// One event whose data is not JSON, then the rest of the stream as if nothing had happened.

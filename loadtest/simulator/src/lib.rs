@@ -53,7 +53,6 @@
 //! | `text_bytes` | number | bytes of text a token |
 //! | `unicode` | `true`, `false` | multi-byte and escaped text |
 //! | `prompt_tokens`, `cached_tokens`, `cache_write_tokens`, `reasoning_tokens` | number | reported usage |
-//! | `ignore_limit` | `true`, `false` | all `tokens`, whatever limit the request has |
 //! | `omit_usage` | `true`, `false` | no `usage` at all (OpenAI) |
 //! | `chunking` | `events`, `coalesce`, number | how the body is cut into writes; a number is bytes a write |
 //! | `line` | `lf`, `crlf` | line ends of a stream |
@@ -70,6 +69,7 @@
 //! | `truncate` | `after=1` | a clean end without the final event |
 //! | `truncate-mid-event` | `after=1` | a clean end within an event |
 //! | `reset` | `after=1` | the connection is reset |
+//! | `ignore-limit` | | all `tokens`, whatever output limit the request has |
 //! | `close-mid-body` | | half of the announced `content-length`, then closed |
 //! | `malformed-sse` | `after=1` | an event whose data is not JSON |
 //! | `error-event` | `after=1` | the dialect's error event, then a clean end |

@@ -110,6 +110,7 @@ fn facts_of_each_dialects_stream() {
                 usage: Some(usage),
                 model: Some(model.to_owned()),
                 events,
+                counts: (usage.total_input(), usage.output),
                 content: true,
                 finish_reason: Some(reason),
                 mid_event: false,
