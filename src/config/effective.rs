@@ -51,6 +51,10 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
                 valid::Unpriced::Allow => raw::Unpriced::Allow,
             }),
         }),
+        answers: Some(raw::Answers {
+            cost_header: Some(config.answers.cost_header),
+            stream_cost: Some(config.answers.stream_cost),
+        }),
         prices: config.prices.as_ref().map(|prices| raw::Prices {
             file: path(&prices.file),
             format: Some(raw::PriceFormat::LiteLlm),

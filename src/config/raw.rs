@@ -52,6 +52,8 @@ pub struct Config {
     pub ledger: Option<Ledger>,
     /// What becomes of requests that count against a budget.
     pub budgets: Option<Budgets>,
+    /// What answers tell beside what the provider says.
+    pub answers: Option<Answers>,
     /// Prices from a file, which win over those in the binary. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
@@ -193,7 +195,8 @@ pub struct Cors {
     pub origins: Option<Vec<String>>,
     /// Request headers that a page may set. Default: those of the providers' own clients.
     pub allow_headers: Option<Vec<String>>,
-    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*.
+    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*,
+    /// x-sluicegate-cost-usd.
     pub expose_headers: Option<Vec<String>>,
     /// How long a browser may remember the answer to a preflight, up to 24h. Default: 10m.
     pub max_age: Option<Wait>,
@@ -424,6 +427,18 @@ pub struct Budgets {
 pub enum Unpriced {
     Refuse,
     Allow,
+}
+
+/// What answers tell beside what the provider says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// Whether a whole answer of a model with a price tells its cost in `x-sluicegate-cost-usd`.
+    /// Default: true.
+    pub cost_header: Option<bool>,
+    /// Whether the usage of a stream tells its cost where the caller does not say in
+    /// `x-sluicegate-include-cost` what it wants. Default: false.
+    pub stream_cost: Option<bool>,
 }
 
 /// Prices from a file.

@@ -51,6 +51,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// What becomes of requests that count against a budget.
     pub budgets: Budgets,
+    /// What answers tell beside what the provider says.
+    pub answers: Answers,
     /// Prices from a file, which win over the table's.
     pub prices: Option<Prices>,
     /// The providers, by name.
@@ -356,6 +358,15 @@ pub enum Unpriced {
     Refuse,
     /// Use it; it costs nothing.
     Allow,
+}
+
+/// What answers tell beside what the provider says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// Whether a whole answer of a model with a price tells its cost in a header.
+    pub cost_header: bool,
+    /// Whether the usage of a stream tells its cost where the caller does not say.
+    pub stream_cost: bool,
 }
 
 /// Prices from a file.

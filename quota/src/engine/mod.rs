@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-pub use self::holds::Holds;
+pub use self::holds::{Extended, Holds};
 use crate::slice::{Now, Short, Slice, Standing, Terms};
 use crate::store::{Look, QuotaStore, QuotaStoreError, State};
 

@@ -38,6 +38,7 @@ pub(super) const KEYS: Keys = Keys {
         "audit",
         "ledger",
         "budgets",
+        "answers",
         "prices",
         "providers",
         "models",
@@ -118,6 +119,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
     let ledger = ledger::ledger(&mut reader, fields.get("ledger").as_ref());
     let budgets = prices::budgets(&mut reader, fields.get("budgets").as_ref());
+    let answers = prices::answers(&mut reader, fields.get("answers").as_ref());
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
@@ -136,6 +138,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         audit,
         ledger,
         budgets,
+        answers,
         prices,
         providers: providers.valid,
         models,
