@@ -858,7 +858,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
-        ("Ledger", ledger::KEYS),
+        ("Ledger", super::check::ledger::KEYS),
         ("Budgets", prices::BUDGETS),
         ("Answers", prices::ANSWERS),
         ("Prices", prices::KEYS),

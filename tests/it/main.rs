@@ -15,6 +15,7 @@ mod h2;
 mod identity;
 mod jwt;
 mod leaving;
+mod ledger;
 mod limits;
 mod policies;
 mod quotas;
