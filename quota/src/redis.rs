@@ -44,6 +44,7 @@ mod sentinel;
 mod wire;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 
 use self::link::Link;
 pub use self::options::{RedisOptions, RedisServers};
@@ -58,15 +59,15 @@ pub struct RedisQuotas {
 }
 
 impl RedisQuotas {
-    /// Connects when it is needed first, on the runtime of who needs it.
+    /// Connects when it is needed first. Its connections live on `io`.
     ///
     /// # Errors
     /// `Broken`, where a URL, the authorities or the prefix can't be used.
-    pub fn new(options: &RedisOptions) -> Result<Self, QuotaStoreError> {
+    pub fn new(options: &RedisOptions, io: &Handle) -> Result<Self, QuotaStoreError> {
         if options.prefix.contains(['{', '}']) {
             return Err(fault::broken("the prefix of keys has a brace in it"));
         }
-        let link = Link::new(options.place()?, options.wait_replicas);
+        let link = Link::new(options.place()?, options.wait_replicas, io.clone());
         Ok(Self { link, prefix: options.prefix.clone() })
     }
 }

@@ -16,6 +16,7 @@ mod jwt;
 mod leaving;
 mod limits;
 mod policies;
+mod quota_stores;
 mod quotas;
 mod races;
 mod reload;

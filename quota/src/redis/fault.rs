@@ -28,7 +28,8 @@ pub fn fault(error: &RedisError) -> QuotaStoreError {
     let detail = error.detail().unwrap_or_default();
     match error.kind() {
         ErrorKind::AuthenticationFailed => broken("it does not take our user name and password"),
-        _ if ["NOAUTH", "WRONGPASS"].contains(&code) => {
+        // Of a long command, it may say no more than that who sends it is nobody yet.
+        _ if ["NOAUTH", "WRONGPASS"].contains(&code) || detail.contains("unauthenticated") => {
             broken("it does not take our user name and password")
         }
         ErrorKind::Server(ServerErrorKind::NoPerm) => {

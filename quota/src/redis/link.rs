@@ -3,11 +3,13 @@
 //! Whoever finds none makes one, and the others wait for it; if that fails, it has failed for all who
 //! waited. So a server that is away is tried one call at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cluster::ClusterClient;
 use redis::{AsyncConnectionConfig, Client, Value};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::fault::{fault, unavailable};
@@ -38,9 +40,32 @@ pub enum Place {
     Cluster(ClusterClient),
 }
 
+impl Place {
+    async fn connect(
+        &self,
+        present: Option<Line>,
+        config: &AsyncConnectionConfig,
+    ) -> Result<Line, QuotaStoreError> {
+        match self {
+            Self::Server(client) => {
+                let connected = client.get_multiplexed_async_connection_with_config(config).await;
+                let connection = connected.map_err(|error| fault(&error))?;
+                Ok(Line::Server { connection, address: None })
+            }
+            Self::Sentinels(sentinels) => sentinels.connect(present, config).await,
+            Self::Cluster(client) => {
+                let connected = client.get_async_connection().await;
+                Ok(Line::Cluster(connected.map_err(|error| fault(&error))?))
+            }
+        }
+    }
+}
+
 /// The way to Redis.
 pub struct Link {
-    place: Place,
+    place: Arc<Place>,
+    /// Where connections live, whoever needs them first.
+    io: Handle,
     /// How many replicas must have what was done.
     replicas: u32,
     config: AsyncConnectionConfig,
@@ -61,13 +86,14 @@ struct Present {
 }
 
 impl Link {
-    pub fn new(place: Place, replicas: u32) -> Self {
+    pub fn new(place: Place, replicas: u32, io: Handle) -> Self {
+        let place = Arc::new(place);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
         let present =
             Mutex::new(Present { line: None, number: 0, failures: 0, asked_at: Instant::now() });
-        Self { place, replicas, config, present, connecting: tokio::sync::Mutex::default() }
+        Self { place, io, replicas, config, present, connecting: tokio::sync::Mutex::default() }
     }
 
     /// Runs scripts that change something.
@@ -139,28 +165,17 @@ impl Link {
     fn usable(&self) -> Option<(Line, u64)> {
         let present = self.present.lock();
         let old = present.asked_at.elapsed() >= ASK_AGAIN;
-        if old && matches!(self.place, Place::Sentinels(_)) {
+        if old && matches!(*self.place, Place::Sentinels(_)) {
             return None;
         }
         present.line.clone().map(|line| (line, present.number))
     }
 
     async fn connect(&self) -> Result<Line, QuotaStoreError> {
-        match &self.place {
-            Place::Server(client) => {
-                let connected = client.get_multiplexed_async_connection_with_config(&self.config);
-                let connection = connected.await.map_err(|error| fault(&error))?;
-                Ok(Line::Server { connection, address: None })
-            }
-            Place::Sentinels(sentinels) => {
-                let present = self.present.lock().line.clone();
-                sentinels.connect(present, &self.config).await
-            }
-            Place::Cluster(client) => {
-                let connected = client.get_async_connection().await;
-                Ok(Line::Cluster(connected.map_err(|error| fault(&error))?))
-            }
-        }
+        let (place, config) = (self.place.clone(), self.config.clone());
+        let present = self.present.lock().line.clone();
+        let connecting = self.io.spawn(async move { place.connect(present, &config).await });
+        connecting.await.map_err(|_| unavailable("the attempt to connect was broken off"))?
     }
 
     /// What a call says of the connection that it used.
@@ -170,7 +185,7 @@ impl Link {
             return;
         }
         present.failures = if good { 0 } else { present.failures + 1 };
-        let patience = if matches!(self.place, Place::Cluster(_)) { FAILURES } else { 1 };
+        let patience = if matches!(*self.place, Place::Cluster(_)) { FAILURES } else { 1 };
         if present.failures >= patience {
             present.failures = 0;
             present.line = None;

@@ -5,6 +5,7 @@ mod gateway;
 pub mod issuer;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod redis;
 
 use std::time::Duration;
 
