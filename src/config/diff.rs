@@ -135,7 +135,7 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         }
     }
     for (path, secret) in config.quota_store.redis.iter().flat_map(redis_secrets) {
-        add(join("quota_store.redis", &path), secret);
+        add(format!("quota_store.redis.{path}"), secret);
     }
     let keys = &config.auth.keys;
     for (key, pepper) in [("pepper", &keys.pepper), ("previous_pepper", &keys.previous_pepper)] {

@@ -100,7 +100,6 @@ async fn what_was_counted_in_a_file_outlives_the_gateway() {
     let store = format!("{{ sqlite: {{ path: \"{}\" }} }}", file.display());
     let config = config(provider.address(), &store, "{}");
     let gateway = Gateway::start(&config);
-    // A budget does not come back within the test.
     let key = gateway.key(&json!({"rpm_limit": 3})).await;
     for _ in 0..2 {
         let answer = gateway.chat(&key, &chat(false, "tokens=1")).await;

@@ -156,6 +156,28 @@ async fn passwords_are_needed_and_never_shown() {
     assert!(RedisQuotas::new(&braces, &Handle::current()).is_err());
 }
 
+/// As docs/stores.md writes it.
+#[tokio::test]
+async fn the_rights_that_the_documentation_asks_for_are_enough() {
+    const DOCUMENTATION: &str = include_str!("../../../docs/stores.md");
+    let redis = Redis::start();
+    let line = DOCUMENTATION.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
+    let words: Vec<_> = line.split(' ').collect();
+    assert_eq!(redis.command(&words), ["OK"]);
+    let port = redis.address().port();
+    let url = secret(&format!("redis://sluicegate:PASSWORD@127.0.0.1:{port}"));
+    let prefix = |prefix: &str| RedisOptions {
+        prefix: prefix.to_owned(),
+        ..options(RedisServers::One(url.clone()))
+    };
+    let store = open(&prefix("sluicegate:quota:"));
+    contract::done(&*store, &charging("c", 1, 1)).await;
+    assert_eq!(store.look(&[contract::look("c")]).await.unwrap()[0].used, 1);
+    let elsewhere = open(&prefix("other:")).exchange(&[charging("c", 1, 1)]).await;
+    let Err(QuotaStoreError::Broken(why)) = elsewhere else { panic!("{elsewhere:?}") };
+    assert!(why.contains("lacks a right"), "{why}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_keeps_the_contract_also_when_a_node_comes_back() {
     let mut nodes = Redis::start_cluster();
