@@ -144,18 +144,30 @@ impl Redis {
         self.server = Some(server);
     }
 
-    /// What the server answers, as its words.
+    /// What the server answers, as its words. Asked again if a server that is told its new part cuts
+    /// all connections meanwhile.
     pub fn command(&self, words: &[&str]) -> Vec<String> {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_command(words) {
+                Ok(answer) => return answer,
+                Err(error) => assert!(Instant::now() < deadline, "{words:?}: {error}"),
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn try_command(&self, words: &[&str]) -> std::io::Result<Vec<String>> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
-        read(&mut BufReader::new(stream), &mut answer);
-        answer
+        read(&mut BufReader::new(stream), &mut answer)?;
+        Ok(answer)
     }
 
     fn write_settings(&self) {
@@ -185,21 +197,24 @@ impl Drop for Redis {
 }
 
 /// Reads one answer of any kind.
-fn read(from: &mut impl BufRead, words: &mut Vec<String>) {
+fn read(from: &mut impl BufRead, words: &mut Vec<String>) -> std::io::Result<()> {
     let mut line = String::new();
-    from.read_line(&mut line).unwrap();
+    if from.read_line(&mut line)? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
     let (kind, rest) = line.trim_end().split_at(1);
     match kind {
-        "*" => (0..rest.parse().unwrap_or(0)).for_each(|_| read(from, words)),
+        "*" => (0..rest.parse().unwrap_or(0)).try_for_each(|_| read(from, words))?,
         "$" => {
-            let Ok(length) = rest.parse::<usize>() else { return };
+            let Ok(length) = rest.parse::<usize>() else { return Ok(()) };
             let mut word = vec![0; length + 2];
-            from.read_exact(&mut word).unwrap();
+            from.read_exact(&mut word)?;
             word.truncate(length);
             words.push(String::from_utf8(word).unwrap());
         }
         _ => words.push(rest.to_owned()),
     }
+    Ok(())
 }
 
 fn until(what: &str, mut seen: impl FnMut() -> bool) {
