@@ -37,7 +37,7 @@ const FAILURES: u32 = 3;
 pub enum Place {
     Server(Client),
     Sentinels(Sentinels),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 impl Place {

@@ -51,7 +51,7 @@ impl RedisOptions {
     pub(super) fn place(&self) -> Result<Place, QuotaStoreError> {
         match &self.servers {
             RedisServers::One(url) => Ok(Place::Server(self.client(url)?)),
-            RedisServers::Cluster(urls) => Ok(Place::Cluster(self.cluster(urls)?)),
+            RedisServers::Cluster(urls) => Ok(Place::Cluster(Box::new(self.cluster(urls)?))),
             RedisServers::Sentinel { nodes, master, username, password } => {
                 let mut login = RedisConnectionInfo::default();
                 if let Some(username) = username {
