@@ -216,11 +216,11 @@ async fn after_a_failover_the_new_primary_counts_on() {
     let RedisServers::Sentinel { mut nodes, master, .. } = behind(&sentinel) else { panic!() };
     nodes.insert(0, secret(&format!("redis://{}", crate::support::free_address())));
     let servers = RedisServers::Sentinel { nodes, master, username: None, password: None };
-    let store = open(&RedisOptions { wait_replicas: 1, ..options(servers) });
-    contract::check(Arc::clone(&store), Effort::Little).await;
+    contract::check(open(&options(servers)), Effort::Little).await;
+    let store = open(&RedisOptions { wait_replicas: 1, ..options(behind(&sentinel)) });
     for seq in 1..=5 {
-        let answer = contract::done(&*store, &charging("failover", seq, 2)).await;
-        assert_eq!((answer.previous_seq, answer.used), (seq - 1, 2 * seq));
+        // A replica that has only just been told may be late, and then the same is told again.
+        assert_eq!(at_last(&*store, &charging("failover", seq, 2)).await.used, 2 * seq);
     }
     primary.kill();
     // There are no two servers for a while, so this one has nobody to wait for.
