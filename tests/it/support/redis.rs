@@ -44,7 +44,7 @@ impl Redis {
         let sentinel = Self::launch(&[
             "sentinel".to_owned(),
             format!("sentinel monitor {MASTER} 127.0.0.1 {port} 1"),
-            format!("sentinel down-after-milliseconds {MASTER} 500"),
+            format!("sentinel down-after-milliseconds {MASTER} 3000"),
             format!("sentinel failover-timeout {MASTER} 2000"),
         ]);
         until("a replica that the sentinel knows", || {
