@@ -34,6 +34,7 @@ mod postgres;
 mod problem;
 pub mod raw;
 mod reader;
+mod redis;
 mod report;
 mod schema;
 pub mod secrets;

@@ -18,6 +18,7 @@ mod leaving;
 mod ledger;
 mod limits;
 mod policies;
+mod quota_stores;
 mod quotas;
 mod races;
 mod reload;

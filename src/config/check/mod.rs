@@ -19,6 +19,7 @@ pub(super) mod models;
 pub(super) mod policies;
 pub(super) mod prices;
 pub(super) mod providers;
+pub(super) mod quota_store;
 pub(super) mod stores;
 
 /// The keys of the file.
@@ -32,6 +33,7 @@ pub(super) const KEYS: Keys = Keys {
         "cors",
         "request_headers",
         "store",
+        "quota_store",
         "auth",
         "admin",
         "policies",
@@ -77,7 +79,7 @@ pub(super) const KEYS: Keys = Keys {
         ("keys", "auth.keys"),
         ("pepper", "auth.keys.pepper"),
         ("salt_key", "auth.keys.pepper"),
-        ("redis", "quota_store"),
+        ("redis", "quota_store.redis"),
         ("policy", "policies"),
         ("cedar", "policies"),
         ("audit_log", "audit"),
@@ -89,7 +91,7 @@ pub(super) const KEYS: Keys = Keys {
         ("price", "prices"),
         ("vault", "secrets"),
     ],
-    later: &["quota_store", "secrets"],
+    later: &["secrets"],
 };
 
 const ENVIRONMENTS: [(&str, Environment); 3] = [
@@ -114,6 +116,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let cors = cors::cors(&mut reader, fields.get("cors"));
     let request_headers = access::request_headers(&mut reader, fields.get("request_headers"));
     let store = stores::store(&mut reader, fields.get("store").as_ref());
+    let quota_store = quota_store::quota_store(&mut reader, fields.get("quota_store").as_ref());
     let (auth, admin) = access::access(&mut reader, &root, &fields);
     let policies = policies::policies(&mut reader, fields.get("policies"));
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
@@ -132,6 +135,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         cors,
         request_headers,
         store,
+        quota_store,
         auth,
         admin,
         policies,
