@@ -52,10 +52,12 @@ impl Holds {
 
     fn end(&mut self, now: Now, used: impl Fn(&Slice, &Part) -> u64) -> Vec<Charged> {
         let parts = std::mem::take(&mut self.parts);
-        parts
-            .iter()
-            .filter_map(|(slice, part)| slice.settle(part, used(slice, part), now))
-            .collect()
+        let settle = |(slice, part): &(Arc<Slice>, Part)| {
+            let used = used(slice, part);
+            self.shared.counts.overrun(slice.unit(), used.saturating_sub(part.amount));
+            slice.settle(part, used, now)
+        };
+        parts.iter().filter_map(settle).collect()
     }
 }
 
