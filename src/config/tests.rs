@@ -14,6 +14,7 @@ use crate::dialects::Dialect;
 
 mod jwt;
 mod prices;
+mod quotas;
 mod stores;
 
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
@@ -833,7 +834,7 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, jwt, limits, listeners, models, policies, prices, providers, stores,
+        access, cors, jwt, limits, listeners, models, policies, prices, providers, quotas, stores,
     };
     vec![
         ("", check::KEYS),
@@ -859,6 +860,8 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
         ("Budgets", prices::BUDGETS),
+        ("Quota", quotas::KEYS),
+        ("QuotaCalendar", quotas::CALENDAR),
         ("Prices", prices::KEYS),
         ("Price", prices::PRICE),
         ("Provider", providers::KEYS),

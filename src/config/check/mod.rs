@@ -18,6 +18,7 @@ pub(super) mod models;
 pub(super) mod policies;
 pub(super) mod prices;
 pub(super) mod providers;
+pub(super) mod quotas;
 pub(super) mod stores;
 
 /// The keys of the file.
@@ -36,6 +37,7 @@ pub(super) const KEYS: Keys = Keys {
         "policies",
         "audit",
         "budgets",
+        "quotas",
         "prices",
         "providers",
         "models",
@@ -80,6 +82,8 @@ pub(super) const KEYS: Keys = Keys {
         ("audit_log", "audit"),
         ("audit_logs", "audit"),
         ("budget", "budgets"),
+        ("quota", "quotas"),
+        ("rate_limits", "quotas"),
         ("pricing", "prices"),
         ("price", "prices"),
         ("vault", "secrets"),
@@ -116,6 +120,10 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
+    // All names, so that a mistake in a model is not a mistake in its quota, too.
+    let named = fields.get("models").map(|at| reader.map(&at));
+    let named: Vec<&str> = named.iter().flat_map(Fields::named).map(|(name, _)| name).collect();
+    let quotas = quotas::quotas(&mut reader, fields.get("quotas").as_ref(), &providers, &named);
     Config {
         environment,
         listeners,
@@ -130,6 +138,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         policies,
         audit,
         budgets,
+        quotas,
         prices,
         providers: providers.valid,
         models,
