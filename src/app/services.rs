@@ -14,7 +14,7 @@ use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{self, Identity, now_ms};
-use crate::quotas::Quotas;
+use crate::quotas::{Quotas, warnings};
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::{Store, StoreError};
@@ -73,6 +73,7 @@ impl Services {
         let identity = Identity::new(store.clone(), options, io.clone());
         let audit = audit.unwrap_or_else(AuditLog::disabled);
         let quotas = open_quotas(counters, io);
+        io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
         Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas })
     }
 }

@@ -18,8 +18,8 @@ pub fn denial(refused: &Refused) -> Denial {
         Unit::NanoUsd => DenialKind::BudgetExceeded,
         Unit::Requests | Unit::Tokens | Unit::Parallel => DenialKind::RateLimitExceeded,
     };
-    let mut message = limit(quota);
-    if *amount > quota.limit {
+    let mut message = limit(quota, standing.limit);
+    if *amount > standing.limit {
         let asked = units(quota.unit, *amount);
         write!(message, " This request may need {asked}, which never fits: ask for less output.")
             .ok();
@@ -52,8 +52,8 @@ pub fn denial(refused: &Refused) -> Denial {
     }
 }
 
-/// The limit in words.
-fn limit(quota: &Quota) -> String {
+/// The limit that is in force, in words.
+fn limit(quota: &Quota, limit: u64) -> String {
     let whose = match quota.scope.kind {
         ScopeKind::Key => "This key".to_owned(),
         ScopeKind::Gateway => "This gateway".to_owned(),
@@ -65,7 +65,7 @@ fn limit(quota: &Quota) -> String {
     };
     let model = quota.scope.model.as_ref();
     let of = model.map_or(String::new(), |model| format!(" of the model `{model}`"));
-    let what = units(quota.unit, quota.limit);
+    let what = units(quota.unit, limit);
     let window = match &quota.window {
         Window::Lifetime if quota.unit == Unit::Parallel => " at once".to_owned(),
         Window::Lifetime => " in all".to_owned(),
