@@ -1,13 +1,13 @@
 //! Token usage, normalised over providers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Tokens that one request consumed, split by what they cost.
 ///
 /// `input`, `cache_read`, `cache_write_5m` and `cache_write_1h` are disjoint. `reasoning`,
 /// `audio_input` and `audio_output` are parts of other fields and are never added to a total.
 /// No field exceeds [`Usage::MAX_COUNT`], so sums of fields cannot overflow.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Usage {
     /// Input tokens that were neither read from nor written to the provider's cache.
     pub input: u64,

@@ -19,7 +19,7 @@ pub mod slice;
 pub mod sqlite;
 pub mod store;
 
-pub use engine::{Amounts, Engine, Holds, Options, Refused};
+pub use engine::{Amounts, Engine, Extended, Holds, Options, Refused};
 pub use memory::MemoryQuotas;
 pub use slice::{Charged, Crossing, Reason, Refusal, Slice, Standing};
 pub use store::{Answer, Charge, Exchange, Look, QuotaStore, QuotaStoreError, Reply, State};

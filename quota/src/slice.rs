@@ -163,6 +163,17 @@ pub struct Part {
     leased: bool,
 }
 
+impl Part {
+    /// Takes in another part of the same slice, where nothing tells the two apart.
+    pub(crate) fn join(&mut self, other: &Self) -> bool {
+        let same = (self.bucket, self.seq, self.leased) == (other.bucket, other.seq, other.leased);
+        if same {
+            self.amount = self.amount.saturating_add(other.amount);
+        }
+        same
+    }
+}
+
 /// Units that were charged, for a journal: were the process to end before the exchange `seq` is done,
 /// whoever reads the journal charges them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -299,6 +310,34 @@ impl Slice {
         }
         let low = state.sent.is_none() && state.free < state.demand_before / 2;
         Ok((Part { amount, bucket, seq: state.seq + 1, leased }, low))
+    }
+
+    /// Holds `amount` units more for a request that is under way, and has had the store asked for them at
+    /// `asked_at`, if at all. Where what the store has said since leaves too little, the limit is full.
+    ///
+    /// # Errors
+    /// Why that can't be, without asking the store.
+    pub(crate) fn hold_more(
+        &self,
+        amount: u64,
+        now: Now,
+        store_away: bool,
+        asked_at: Option<i64>,
+    ) -> Result<(Part, bool), Short> {
+        let held = self.hold(amount, now, store_away);
+        if held == Err(Short::Ask) && asked_at.is_some() {
+            let state = self.state.lock();
+            let told_since = asked_at.is_some_and(|at| state.told_at >= at);
+            if told_since && state.remaining(now) < amount {
+                return Err(Short::Full { fits_at: None });
+            }
+        }
+        held
+    }
+
+    /// Whether the store has answered since `at`, by our own clock.
+    pub(crate) fn answered_since(&self, at: i64) -> bool {
+        self.state.lock().answered_at > at
     }
 
     /// Takes a hold back, as if it had not been.
@@ -489,6 +528,13 @@ impl Slice {
     pub(crate) fn has_told_all(&self) -> bool {
         let state = self.state.lock();
         state.sent.is_none() && state.pending.is_empty() && state.free == 0
+    }
+
+    /// Whether the store has answered the exchange `seq`.
+    pub(crate) fn has_told(&self, seq: u64) -> bool {
+        let state = self.state.lock();
+        let answered = if state.sent.is_some() { state.seq - 1 } else { state.seq };
+        seq <= answered
     }
 
     /// Gives back all that is free with the next exchange.

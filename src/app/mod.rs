@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
 use sluicegate_filters::authorize::Policies;
+use sluicegate_ledger::Ledger;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,8 @@ pub struct Gateway {
     pub key_sets: KeySets,
     /// How much callers may use.
     pub quotas: Quotas,
+    /// What was used and paid.
+    pub ledger: Ledger,
     /// Places for connections.
     pub connections: Arc<ConnectionLimits>,
     /// Connections with a request, or part of one, on them.
@@ -83,7 +86,8 @@ impl Gateway {
         sources: Sources,
         services: Services,
     ) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, audit, identity, key_sets, quotas } = services;
+        let Services { metrics, access_log, store, audit, identity, key_sets, quotas, ledger } =
+            services;
         let resolvers = Resolvers::default();
         let tls =
             sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
@@ -103,6 +107,7 @@ impl Gateway {
             identity,
             key_sets,
             quotas,
+            ledger,
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sluicegate_filters::identify::virtual_key::KeyHasher;
+use sluicegate_ledger::{Ledger, LedgerStore};
 use sluicegate_quota::{Engine, MemoryQuotas, QuotaStore};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -37,6 +38,8 @@ pub struct Services {
     pub key_sets: KeySets,
     /// How much callers may use.
     pub quotas: Quotas,
+    /// What was used and paid.
+    pub ledger: Ledger,
 }
 
 /// A service that can't be opened.
@@ -48,6 +51,9 @@ pub enum OpenError {
     /// The audit log.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
+    /// The ledger's journal.
+    #[error("ledger: {directory}: {error}")]
+    Ledger { directory: String, error: std::io::Error },
 }
 
 impl Services {
@@ -62,7 +68,7 @@ impl Services {
         io: &Handle,
     ) -> Result<Self, OpenError> {
         let audit = config.audit.as_ref().map(open_audit).transpose()?;
-        let (store, counters) = open_store(config).await?;
+        let Stores { store, counters, rows } = open_store(config).await?;
         let key_sets = KeySets::new(io.clone(), Timing::default());
         let options = identity::Options {
             hasher: hasher(config),
@@ -74,7 +80,8 @@ impl Services {
         let audit = audit.unwrap_or_else(AuditLog::disabled);
         let quotas = open_quotas(counters, io);
         io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
-        Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas })
+        let ledger = open_ledger(config, rows, &quotas, io)?;
+        Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas, ledger })
     }
 }
 
@@ -132,19 +139,63 @@ async fn forget(store: Weak<dyn QuotaStore>) {
     }
 }
 
-type Stores = (Option<Arc<dyn Store>>, Arc<dyn QuotaStore>);
+/// Where rows of a ledger wait if nobody says.
+const LEDGER_DIRECTORY: &str = "data/ledger";
 
-/// The store of records, where one is configured, and of counters.
+fn open_ledger(
+    config: &Config,
+    rows: Option<Arc<dyn LedgerStore>>,
+    quotas: &Quotas,
+    io: &Handle,
+) -> Result<Ledger, OpenError> {
+    let Some(rows) = rows else { return Ok(Ledger::disabled()) };
+    let directory = match (&config.ledger.directory, &config.store) {
+        (Some(directory), _) => directory.clone(),
+        // As long as the store.
+        (None, Some(valid::Store::Sqlite { path: SqlitePath::Memory })) => {
+            std::env::temp_dir().join(format!("sluicegate-ledger-{}", std::process::id()))
+        }
+        (None, Some(valid::Store::Sqlite { path: SqlitePath::File(path) })) => {
+            let mut name = path.clone().into_os_string();
+            name.push(".ledger");
+            name.into()
+        }
+        (None, _) => LEDGER_DIRECTORY.into(),
+    };
+    let options = sluicegate_ledger::Options {
+        directory: directory.clone(),
+        journal_size: config.ledger.journal_size,
+        retention: config.ledger.retention,
+    };
+    Ledger::open(options, rows, quotas.engine().clone(), io)
+        .map_err(|error| OpenError::Ledger { directory: directory.display().to_string(), error })
+}
+
+/// One database, as its users see it.
+struct Stores {
+    store: Option<Arc<dyn Store>>,
+    counters: Arc<dyn QuotaStore>,
+    rows: Option<Arc<dyn LedgerStore>>,
+}
+
+impl Stores {
+    fn new<S: Store + LedgerStore>(store: S, counters: impl QuotaStore) -> Self {
+        let store = Arc::new(store);
+        Self { store: Some(store.clone()), counters: Arc::new(counters), rows: Some(store) }
+    }
+}
+
+/// The store of records, where one is configured, of counters and of the ledger.
 async fn open_store(config: &Config) -> Result<Stores, OpenError> {
-    let (store, counters): (Arc<dyn Store>, Arc<dyn QuotaStore>) = match &config.store {
-        None => return Ok((None, Arc::new(MemoryQuotas::new()))),
+    Ok(match &config.store {
+        None => Stores { store: None, counters: Arc::new(MemoryQuotas::new()), rows: None },
         Some(valid::Store::Sqlite { path }) => {
             let store = match path {
                 SqlitePath::Memory => SqliteStore::in_memory().await?,
                 SqlitePath::File(path) => SqliteStore::open(path).await?,
             };
-            let counters = Arc::new(store.counters());
-            (Arc::new(store), counters)
+            let counters = store.counters();
+            Stores::new(store, counters)
         }
         Some(valid::Store::Postgres { url, max_connections, replica_url }) => {
             let options = PostgresOptions {
@@ -155,9 +206,8 @@ async fn open_store(config: &Config) -> Result<Stores, OpenError> {
             };
             let store = PostgresStore::connect(&options).await?;
             store.migrate().await?;
-            let counters = Arc::new(store.counters());
-            (Arc::new(store), counters)
+            let counters = store.counters();
+            Stores::new(store, counters)
         }
-    };
-    Ok((Some(store), counters))
+    })
 }

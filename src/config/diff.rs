@@ -13,7 +13,7 @@ use super::valid::{Config, Prices, Secret, Store};
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
 /// started and files opened once; a certificate is read again at every reload.
-const RESTART: [&str; 9] = [
+const RESTART: [&str; 10] = [
     "listeners.proxy.address",
     "listeners.proxy.h2c",
     "listeners.proxy.tls.client_ca",
@@ -23,6 +23,7 @@ const RESTART: [&str; 9] = [
     "store",
     "auth.keys",
     "audit",
+    "ledger",
 ];
 
 /// One key whose effective value differs.

@@ -41,6 +41,11 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             retention: Some(raw::Wait(audit.retention)),
             segment_size: Some(raw::Size(audit.segment_size)),
         }),
+        ledger: config.store.as_ref().map(|_| raw::Ledger {
+            directory: config.ledger.directory.as_deref().map(path),
+            journal_size: Some(raw::Size(config.ledger.journal_size)),
+            retention: config.ledger.retention.map(raw::Wait),
+        }),
         budgets: Some(raw::Budgets {
             unpriced: Some(match config.budgets.unpriced {
                 valid::Unpriced::Refuse => raw::Unpriced::Refuse,
@@ -48,6 +53,10 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             }),
         }),
         quotas: config.quotas.iter().map(Quota::of).collect(),
+        answers: Some(raw::Answers {
+            cost_header: Some(config.answers.cost_header),
+            stream_cost: Some(config.answers.stream_cost),
+        }),
         prices: config.prices.as_ref().map(|prices| raw::Prices {
             file: path(&prices.file),
             format: Some(raw::PriceFormat::LiteLlm),

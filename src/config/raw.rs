@@ -48,11 +48,16 @@ pub struct Config {
     /// The record of who changed what. Default: none is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// The record of what was used and paid. There is one where there is a `store`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
     /// What becomes of requests that count against a budget.
     pub budgets: Option<Budgets>,
     /// Limits for scopes that no record has. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<Quota>,
+    /// What answers tell beside what the provider says.
+    pub answers: Option<Answers>,
     /// Prices from a file, which win over those in the binary. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
@@ -194,7 +199,8 @@ pub struct Cors {
     pub origins: Option<Vec<String>>,
     /// Request headers that a page may set. Default: those of the providers' own clients.
     pub allow_headers: Option<Vec<String>>,
-    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*.
+    /// Answer headers that a page may read. Default: x-request-id, retry-after, x-ratelimit-*,
+    /// x-sluicegate-cost-usd.
     pub expose_headers: Option<Vec<String>>,
     /// How long a browser may remember the answer to a preflight, up to 24h. Default: 10m.
     pub max_age: Option<Wait>,
@@ -394,6 +400,21 @@ pub struct Audit {
     pub segment_size: Option<Size>,
 }
 
+/// The record of what was used and paid: a row for each attempt that reached a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// Where rows wait that the store does not have yet; on a disk of this machine's own. Default: for a
+    /// SQLite file, the file's name with `.ledger` behind it; else data/ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// How much may wait there, 16MiB to 64GiB; beyond it, requests are refused. Default: 256MiB.
+    pub journal_size: Option<Size>,
+    /// How long the store keeps rows, 1d to 3650d; totals by day stay. Default: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Wait>,
+}
+
 /// What becomes of requests that count against a budget.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -410,6 +431,18 @@ pub struct Budgets {
 pub enum Unpriced {
     Refuse,
     Allow,
+}
+
+/// What answers tell beside what the provider says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// Whether a whole answer of a model with a price tells its cost in `x-sluicegate-cost-usd`.
+    /// Default: true.
+    pub cost_header: Option<bool>,
+    /// Whether the usage of a stream tells its cost where the caller does not say in
+    /// `x-sluicegate-include-cost` what it wants. Default: false.
+    pub stream_cost: Option<bool>,
 }
 
 /// Prices from a file.

@@ -216,7 +216,7 @@ colour: red
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
             "c.yaml:12:5: models.gpt-4o.fallback: not available in this version; take it out; it would have no effect",
-            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `auth`, `admin`, `policies`, `audit`, `budgets`, `prices`, `providers`, `models`",
+            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `answers`, `prices`, `providers`, `models`",
         ]
     );
 }
@@ -859,9 +859,11 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
+        ("Ledger", ledger::KEYS),
         ("Budgets", prices::BUDGETS),
         ("Quota", quotas::KEYS),
         ("QuotaCalendar", quotas::CALENDAR),
+        ("Answers", prices::ANSWERS),
         ("Prices", prices::KEYS),
         ("Price", prices::PRICE),
         ("Provider", providers::KEYS),

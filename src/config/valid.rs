@@ -48,10 +48,14 @@ pub struct Config {
     pub policies: Option<Policies>,
     /// The record of who changed what. Without it, none is kept.
     pub audit: Option<Audit>,
+    /// The record of what was used and paid, where there is a store.
+    pub ledger: Ledger,
     /// What becomes of requests that count against a budget.
     pub budgets: Budgets,
     /// Limits for scopes that no record has. No two have the same counter.
     pub quotas: Vec<ConfiguredQuota>,
+    /// What answers tell beside what the provider says.
+    pub answers: Answers,
     /// Prices from a file, which win over the table's.
     pub prices: Option<Prices>,
     /// The providers, by name.
@@ -332,6 +336,17 @@ pub struct Audit {
     pub segment_size: u64,
 }
 
+/// The record of what was used and paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Where rows wait that the store does not have yet. `None`: beside the store's file, or in data/ledger.
+    pub directory: Option<PathBuf>,
+    /// Bytes that may wait there, 16 MiB to 64 GiB.
+    pub journal_size: u64,
+    /// How long the store keeps rows. `None`: for ever.
+    pub retention: Option<Duration>,
+}
+
 /// What becomes of requests that count against a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budgets {
@@ -380,6 +395,15 @@ pub enum Unpriced {
     Refuse,
     /// Use it; it costs nothing.
     Allow,
+}
+
+/// What answers tell beside what the provider says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// Whether a whole answer of a model with a price tells its cost in a header.
+    pub cost_header: bool,
+    /// Whether the usage of a stream tells its cost where the caller does not say.
+    pub stream_cost: bool,
 }
 
 /// Prices from a file.

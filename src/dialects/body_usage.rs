@@ -1,5 +1,7 @@
 //! Finds the usage in an answer that is one JSON document.
 
+use sluicegate_filters::price::ServiceTier;
+
 use super::{Endpoint, scan::JsonScan, tokens};
 use crate::chat::Usage;
 
@@ -27,6 +29,15 @@ impl UsageScanner {
     pub fn finish(&self) -> Option<Usage> {
         let raw = self.scan.found().usage.as_deref()?;
         tokens::of_answer(self.endpoint, raw)
+    }
+
+    /// How fast the provider says that it has served.
+    pub fn tier(&self) -> Option<ServiceTier> {
+        let found = self.scan.found();
+        match self.endpoint {
+            Endpoint::Messages => found.usage.as_deref().and_then(tokens::tier_in_usage),
+            _ => found.tier.as_deref().and_then(tokens::tier),
+        }
     }
 
     /// Whether the body was one JSON object to its closing brace, rather than cut or no JSON.
@@ -108,6 +119,33 @@ mod tests {
             let scanner = scan_whole(endpoint, body);
             assert_eq!(scanner.finish(), Some(usage), "{endpoint:?}");
             assert!(scanner.is_complete(), "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn the_tier_that_was_served() {
+        for (endpoint, body, tier) in [
+            (
+                Endpoint::ChatCompletions,
+                r#"{"service_tier":"priority"}"#,
+                Some(ServiceTier::Priority),
+            ),
+            (
+                Endpoint::Responses,
+                r#"{"a":{"service_tier":"flex"},"service_tier" : "flex"}"#,
+                Some(ServiceTier::Flex),
+            ),
+            (Endpoint::Messages, r#"{"usage":{"service_tier":"batch"}}"#, Some(ServiceTier::Batch)),
+            (
+                Endpoint::Messages,
+                r#"{"service_tier":"batch","usage":{"service_tier":"standard"}}"#,
+                None,
+            ),
+            (Endpoint::ChatCompletions, r#"{"service_tier":"default"}"#, None),
+            (Endpoint::ChatCompletions, r#"{"service_tier":null,"x":"service_tier"}"#, None),
+            (Endpoint::ChatCompletions, r#"{"choices":[{"service_tier":"priority"}]}"#, None),
+        ] {
+            assert_eq!(scan_whole(endpoint, body.as_bytes()).tier(), tier, "{body}");
         }
     }
 

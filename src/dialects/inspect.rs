@@ -10,6 +10,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sluicegate_filters::price::ServiceTier;
 
 use super::{Endpoint, plain::Plain, scan::Found, tokens};
 use crate::chat::{FinishReason, Usage};
@@ -40,6 +41,13 @@ pub(super) struct Facts {
     anthropic: tokens::AnthropicCounts,
     pub(super) model: Option<String>,
     pub(super) content_seen: bool,
+    /// Events that carry generated content, each of at least one token.
+    pub(super) content_events: u64,
+    /// How fast the provider says that it has served.
+    pub(super) tier: Option<ServiceTier>,
+    /// Where in the present event the usage ends that the caller reads as the answer's: the place of its
+    /// closing brace, as an address.
+    usage_end: Option<usize>,
     pub(super) finish_reason: Option<FinishReason>,
     plain: Plain,
 }
@@ -52,6 +60,9 @@ impl Facts {
             anthropic: tokens::AnthropicCounts::default(),
             model: None,
             content_seen: false,
+            content_events: 0,
+            tier: None,
+            usage_end: None,
             finish_reason: None,
             plain: Plain::default(),
         }
@@ -63,6 +74,7 @@ impl Facts {
 
     /// Takes one event: the values of its `event` and `data` fields.
     pub(super) fn take(&mut self, name: &[u8], data: &[u8]) -> Verdict {
+        self.usage_end = None;
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             return if self.is_chat() { Verdict::Terminal } else { Verdict::Pass };
@@ -94,13 +106,31 @@ impl Facts {
         }
     }
 
+    /// Where in `buffer`, which the event taken last is in, more members of its usage fit: before the
+    /// closing brace. `None` where it has no usage, or is not in there in one piece.
+    pub(super) fn usage_end(&self, buffer: &[u8]) -> Option<usize> {
+        let at = self.usage_end?.checked_sub(buffer.as_ptr() as usize)?;
+        (buffer.get(at) == Some(&b'}')).then_some(at)
+    }
+
+    fn note_usage_end(&mut self, raw: Option<&RawValue>) {
+        let raw = raw.map(|raw| raw.get()).filter(|raw| raw.starts_with('{'));
+        self.usage_end = raw.map(|raw| raw.as_ptr() as usize + raw.len() - 1);
+    }
+
+    fn see_content(&mut self) {
+        self.content_seen = true;
+        self.content_events += 1;
+    }
+
     /// Takes an event that was too long to be held.
     pub(super) fn take_found(&mut self, name: &[u8], found: &Found) -> Verdict {
         if name == b"error" || (self.is_chat() && found.error) {
             return Verdict::Error;
         }
+        self.take_tier(found.tier.as_deref());
         if self.is_chat() {
-            self.content_seen = true;
+            self.see_content();
             let usage = found.usage.as_deref();
             self.take_usage(usage);
             return Verdict::Pass;
@@ -126,7 +156,8 @@ impl Facts {
                 self.take_usage(usage);
                 return Verdict::Error;
             }
-            _ => self.content_seen |= is_content(kind),
+            _ if is_content(kind) => self.see_content(),
+            _ => {}
         }
         Verdict::Pass
     }
@@ -137,17 +168,21 @@ impl Facts {
 
     /// A chunk of chat completions, or of the older completions.
     fn take_chunk(&mut self, data: &[u8]) -> Verdict {
-        if self.plain.matches(data) {
+        if let Some(text) = self.plain.text(data) {
+            self.content_events += u64::from(!text.is_empty());
             return Verdict::Pass;
         }
         let words = &*WORDS;
         // The first text is nearly always plain; only what comes before it, or instead, is parsed.
-        self.content_seen = self.content_seen || words.has_value(&words.content, data, is_text);
+        let has_text = words.has_value(&words.content, data, is_text);
+        self.content_seen = self.content_seen || has_text;
         let interesting = !self.content_seen
             || words.has_value(&words.usage, data, |value| value[0] == b'{')
             || words.has_value(&words.error, data, |value| value[0] != b'n')
             || words.has_value(&words.finish_reason, data, |value| value[0] == b'"');
         if !interesting {
+            let other = || words.other.iter().any(|word| words.has_value(word, data, is_text));
+            self.content_events += u64::from(has_text || other());
             self.plain.learn(data);
             return Verdict::Pass;
         }
@@ -162,8 +197,9 @@ impl Facts {
         self.take_model(chunk.model);
         let choices: Option<Vec<Choice<'_>>> =
             chunk.choices.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let mut has_content = has_text;
         for choice in choices.iter().flatten() {
-            self.content_seen |= choice.has_content();
+            has_content |= choice.has_content();
             let reason = choice
                 .finish_reason
                 .and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
@@ -171,6 +207,11 @@ impl Facts {
                 self.finish_reason = Some(FinishReason::from_word(&reason));
             }
         }
+        if has_content {
+            self.see_content();
+        }
+        self.take_tier(chunk.service_tier.map(|raw| raw.get().as_bytes()));
+        self.note_usage_end(chunk.usage);
         let groq = chunk
             .x_groq
             .and_then(|raw| serde_json::from_str::<Groq<'_>>(raw.get()).ok())
@@ -192,7 +233,9 @@ impl Facts {
             b"response.completed" | b"response.incomplete" => Verdict::Terminal,
             b"response.failed" => Verdict::Error,
             _ => {
-                self.content_seen |= is_content(kind);
+                if is_content(kind) {
+                    self.see_content();
+                }
                 return Verdict::Pass;
             }
         };
@@ -203,6 +246,8 @@ impl Facts {
         };
         if let Some(response) = response {
             self.take_model(response.model);
+            self.take_tier(response.service_tier.map(|raw| raw.get().as_bytes()));
+            self.note_usage_end(response.usage);
             self.take_usage(response.usage.map(|raw| raw.get().as_bytes()));
             if verdict == Verdict::Terminal {
                 let word = response
@@ -225,7 +270,9 @@ impl Facts {
             b"message_stop" => return Verdict::Terminal,
             b"message_start" | b"message_delta" => {}
             _ => {
-                self.content_seen |= is_content(kind);
+                if is_content(kind) {
+                    self.see_content();
+                }
                 return Verdict::Pass;
             }
         }
@@ -236,6 +283,7 @@ impl Facts {
         };
         let message = event.message.unwrap_or_default();
         self.take_model(message.model);
+        self.note_usage_end(event.usage);
         for usage in [message.usage, event.usage].into_iter().flatten() {
             self.take_usage(Some(usage.get().as_bytes()));
         }
@@ -251,12 +299,17 @@ impl Facts {
             return;
         };
         let usage = if self.endpoint == Endpoint::Messages {
+            self.tier = tokens::tier_in_usage(raw).or(self.tier);
             self.anthropic.merge(raw);
             self.anthropic.usage()
         } else {
             tokens::openai(self.endpoint, raw)
         };
         self.usage = usage.or(self.usage);
+    }
+
+    fn take_tier(&mut self, raw: Option<&[u8]>) {
+        self.tier = raw.and_then(tokens::tier).or(self.tier);
     }
 
     fn take_model(&mut self, raw: Option<&RawValue>) {
@@ -291,6 +344,8 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
     error: Finder::new(b"\"error\""),
     finish_reason: Finder::new(b"\"finish_reason\""),
     content: Finder::new(b"\"content\""),
+    other: ["\"reasoning_content\"", "\"reasoning\"", "\"arguments\"", "\"text\"", "\"refusal\""]
+        .map(Finder::new),
 });
 
 struct Words {
@@ -298,6 +353,8 @@ struct Words {
     error: Finder<'static>,
     finish_reason: Finder<'static>,
     content: Finder<'static>,
+    /// Where generated content is that is no text for the reader, and the text of older completions.
+    other: [Finder<'static>; 5],
 }
 
 /// Whether a value is a string that is not empty.
@@ -350,6 +407,8 @@ struct Chunk<'a> {
     usage: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
     /// Groq's own place for usage.
     #[serde(borrow)]
     x_groq: Option<&'a RawValue>,
@@ -402,6 +461,8 @@ struct Response<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     incomplete_details: Option<&'a RawValue>,
 }

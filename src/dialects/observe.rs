@@ -15,6 +15,8 @@ use super::{
     oversized::{Oversized, Reached},
     sse::{Splitter, Step},
 };
+use sluicegate_filters::price::ServiceTier;
+
 use crate::chat::{FinishReason, Usage};
 
 /// The longest event that is held back, in bytes. A longer one passes as it comes.
@@ -55,13 +57,17 @@ pub struct Finish {
     pub end: StreamEnd,
 }
 
+/// Writes members that a caller is to find in the usage, such as `"cost_usd":"0.1"`, for a usage that the
+/// provider has told.
+pub type Annotate = Box<dyn Fn(&Usage, ServiceTier) -> String + Send + Sync>;
+
 /// Watches one stream.
 ///
 /// What it forwards and finds depends on the stream's bytes alone, not on how they are cut.
-#[derive(Debug)]
 pub struct StreamObserver {
     facts: Facts,
     remove_usage_chunk: bool,
+    annotate: Option<Annotate>,
     max_held: usize,
     state: Progress,
     events: u64,
@@ -89,6 +95,7 @@ impl StreamObserver {
             max_held,
             facts: Facts::new(endpoint),
             remove_usage_chunk,
+            annotate: None,
             state: Progress::Open,
             events: 0,
             splitter: Splitter::new(max_held),
@@ -97,6 +104,14 @@ impl StreamObserver {
             mid_event: false,
             last_forwarded: true,
         }
+    }
+
+    /// Has members added to each usage that passes, before its closing brace. An event that is too long to
+    /// be held, or whose data is in several lines, stays as it is.
+    #[must_use]
+    pub fn with_annotation(mut self, annotate: Annotate) -> Self {
+        self.annotate = Some(annotate);
+        self
     }
 
     /// Takes the next bytes from upstream; gives what to forward now, never empty.
@@ -131,7 +146,10 @@ impl StreamObserver {
         let held = std::mem::take(&mut self.held);
         if self.state == Progress::Open && self.ends_with_terminal(&held) {
             self.state = Progress::Terminal;
-            return Finish { rest: Some(held.freeze()), end: StreamEnd::Complete };
+            let mut pieces = Pieces::default();
+            pieces.add(0..held.len());
+            self.annotate(&held, 0, &mut pieces);
+            return Finish { rest: pieces.take_from(held.freeze()), end: StreamEnd::Complete };
         }
         let end = match self.state {
             Progress::Open => StreamEnd::Truncated,
@@ -145,6 +163,29 @@ impl StreamObserver {
     /// The usage that the provider told so far.
     pub fn usage(&self) -> Option<Usage> {
         self.facts.usage
+    }
+
+    /// The tokens known so far: what the provider has told, and at least one for each event with content.
+    pub fn so_far(&self) -> Option<Usage> {
+        let told = self.facts.usage;
+        if told.is_none() && self.facts.content_events == 0 {
+            return None;
+        }
+        let told = told.unwrap_or_default();
+        Some(Usage { output: told.output.max(self.facts.content_events), ..told })
+    }
+
+    /// Input and output tokens of [`so_far`](Self::so_far).
+    #[inline]
+    pub fn counts(&self) -> (u64, u64) {
+        let (input, output) =
+            self.facts.usage.as_ref().map_or((0, 0), |usage| (usage.total_input(), usage.output));
+        (input, output.max(self.facts.content_events))
+    }
+
+    /// How fast the provider says that it serves.
+    pub fn tier(&self) -> Option<ServiceTier> {
+        self.facts.tier
     }
 
     /// The model that the provider says it is.
@@ -206,6 +247,7 @@ impl StreamObserver {
                 }
             }
             let rest = &buffer[at..];
+            let mut is_event = false;
             let taken = if self.oversized.is_some() {
                 self.pass(rest)
             } else {
@@ -217,6 +259,7 @@ impl StreamObserver {
                     Step::Event(event) => {
                         let verdict = event.data(rest).map_or(Verdict::Pass, |data| {
                             self.events += 1;
+                            is_event = true;
                             self.facts.take(event.name(rest), &data)
                         });
                         self.judge(verdict, event.end)
@@ -226,10 +269,30 @@ impl StreamObserver {
                 }
             };
             out.add(at..at + taken.forward);
+            if is_event && taken.forward > 0 {
+                self.annotate(rest, at, &mut out);
+            }
             self.last_forwarded = taken.forward > 0;
             at += taken.used;
         }
         (out, at)
+    }
+
+    /// Adds to the usage in the event taken last, which is in `rest`, `at` behind the buffer's start.
+    fn annotate(&self, rest: &[u8], at: usize, out: &mut Pieces) {
+        let Some(annotate) = &self.annotate else { return };
+        let (Some(usage), Some(end)) = (&self.facts.usage, self.facts.usage_end(rest)) else {
+            return;
+        };
+        let mut members = annotate(usage, self.facts.tier.unwrap_or(ServiceTier::Standard));
+        if members.is_empty() {
+            return;
+        }
+        // Only an empty object takes no comma.
+        if rest[..end].trim_ascii_end().last() != Some(&b'{') {
+            members.insert(0, ',');
+        }
+        out.added.push((at + end, members));
     }
 
     fn judge(&mut self, verdict: Verdict, end: usize) -> Taken {
@@ -326,6 +389,8 @@ struct Pieces {
     /// Earlier parts. It allocates only when something was taken out in the middle.
     before: Vec<Range<usize>>,
     last: Range<usize>,
+    /// What is added within them, and before which byte. Ascending.
+    added: Vec<(usize, String)>,
 }
 
 impl Pieces {
@@ -341,10 +406,17 @@ impl Pieces {
     }
 
     fn take_from(self, buffer: Bytes) -> Option<Bytes> {
-        if !self.before.is_empty() {
-            let mut joined = BytesMut::with_capacity(buffer.len());
-            for piece in self.before.into_iter().chain([self.last]) {
-                joined.extend_from_slice(&buffer[piece]);
+        if !self.before.is_empty() || !self.added.is_empty() {
+            let added: usize = self.added.iter().map(|(_, text)| text.len()).sum();
+            let mut joined = BytesMut::with_capacity(buffer.len() + added);
+            let mut added = self.added.iter().peekable();
+            for Range { mut start, end } in self.before.into_iter().chain([self.last]) {
+                while let Some((at, text)) = added.next_if(|(at, _)| *at < end) {
+                    joined.extend_from_slice(&buffer[start..*at]);
+                    joined.extend_from_slice(text.as_bytes());
+                    start = *at;
+                }
+                joined.extend_from_slice(&buffer[start..end]);
             }
             return Some(joined.freeze());
         }

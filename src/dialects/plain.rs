@@ -24,12 +24,14 @@ impl Plain {
 
     /// Whether `data` is the known surroundings around text without quotes. Such text holds no
     /// member's name, so whatever was true of the learned chunk is true of this one.
-    pub(super) fn matches(&self, data: &[u8]) -> bool {
-        self.learned > 0
-            && data
-                .strip_prefix(self.before.as_slice())
-                .and_then(|rest| rest.strip_suffix(self.after.as_slice()))
-                .is_some_and(|text| memchr::memchr(b'"', text).is_none() && !text.ends_with(b"\\"))
+    /// Gives that text.
+    pub(super) fn text<'a>(&self, data: &'a [u8]) -> Option<&'a [u8]> {
+        if self.learned == 0 {
+            return None;
+        }
+        data.strip_prefix(self.before.as_slice())
+            .and_then(|rest| rest.strip_suffix(self.after.as_slice()))
+            .filter(|text| memchr::memchr(b'"', text).is_none() && !text.ends_with(b"\\"))
     }
 
     /// Remembers the surroundings of the text in `data`, a chunk of which nothing is to be noted.
@@ -116,12 +118,12 @@ mod tests {
     fn alike_chunks_are_recognised() {
         let chunk = |text: &str| format!("{{\"delta\":{{\"content\":\"{text}\"}},\"x\":null}}");
         let mut plain = Plain::default();
-        assert!(!plain.matches(chunk("a").as_bytes()));
+        assert!(plain.text(chunk("a").as_bytes()).is_none());
         plain.learn(chunk("a").as_bytes());
-        assert!(plain.matches(chunk("").as_bytes()));
-        assert!(plain.matches(chunk("b\\n").as_bytes()));
-        assert!(!plain.matches(chunk("b\\\"").as_bytes()));
-        assert!(!plain.matches(chunk("b\\").as_bytes()));
-        assert!(!plain.matches(chunk("b").replace("null", "1").as_bytes()));
+        assert!(plain.text(chunk("").as_bytes()).is_some());
+        assert!(plain.text(chunk("b\\n").as_bytes()).is_some());
+        assert!(plain.text(chunk("b\\\"").as_bytes()).is_none());
+        assert!(plain.text(chunk("b\\").as_bytes()).is_none());
+        assert!(plain.text(chunk("b").replace("null", "1").as_bytes()).is_none());
     }
 }

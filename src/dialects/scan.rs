@@ -36,6 +36,8 @@ pub(super) struct Found {
     pub(super) inner_usage: Option<Vec<u8>>,
     /// The raw value of `type` at the root, quotes included.
     pub(super) kind: Option<Vec<u8>>,
+    /// The raw value of `service_tier` at the root or in `response`, quotes included.
+    pub(super) tier: Option<Vec<u8>>,
     /// Whether the root has an `error` other than null.
     pub(super) error: bool,
 }
@@ -57,6 +59,7 @@ enum Place {
 enum Member {
     Usage,
     Kind,
+    Tier,
     Error,
     /// Looked into, not kept.
     Inside,
@@ -185,6 +188,7 @@ impl JsonScan {
         }
         let member = match (self.depth, self.name.unescaped().as_deref()) {
             (_, Some("usage")) => Member::Usage,
+            (_, Some("service_tier")) => Member::Tier,
             (1, Some("type")) => Member::Kind,
             (1, Some("error")) => Member::Error,
             (1, Some("response" | "message")) => Member::Inside,
@@ -211,6 +215,7 @@ impl JsonScan {
             Member::Usage if depth == 1 => self.found.usage = whole,
             Member::Usage => self.found.inner_usage = whole,
             Member::Kind => self.found.kind = whole,
+            Member::Tier => self.found.tier = whole,
             Member::Error => self.found.error = whole.is_none_or(|value| value != b"null"),
             Member::Inside => {}
         }

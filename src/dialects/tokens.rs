@@ -13,6 +13,8 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use sluicegate_filters::price::ServiceTier;
+
 use super::{Dialect, Endpoint};
 use crate::chat::Usage;
 
@@ -26,6 +28,30 @@ pub(super) fn of_answer(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
             counts.usage()
         }
     }
+}
+
+/// Reads a provider's word for how fast it has served. `None`: the standard, or a word that we do not
+/// know.
+///
+/// Sources: `service_tier` of OpenAI's chat completions and responses, and of Anthropic's usage.
+pub(super) fn tier(raw: &[u8]) -> Option<ServiceTier> {
+    match raw.trim_ascii() {
+        b"\"priority\"" => Some(ServiceTier::Priority),
+        b"\"flex\"" => Some(ServiceTier::Flex),
+        b"\"batch\"" => Some(ServiceTier::Batch),
+        _ => None,
+    }
+}
+
+/// The same, of Anthropic's usage.
+pub(super) fn tier_in_usage(raw: &[u8]) -> Option<ServiceTier> {
+    #[derive(Deserialize)]
+    struct Tiered<'a> {
+        #[serde(borrow)]
+        service_tier: Option<&'a RawValue>,
+    }
+    let told: Tiered<'_> = serde_json::from_slice(raw).ok()?;
+    tier(told.service_tier?.get().as_bytes())
 }
 
 /// Reads OpenAI's usage, of chat completions, responses and embeddings alike.

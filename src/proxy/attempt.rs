@@ -4,9 +4,9 @@
 //! and what came out by what was seen of it, or all that was held where nothing came at all. Too much
 //! rather than too little: an estimate is the only way in which a limit can be passed.
 
-use sluicegate_filters::price::ServiceTier;
 use sluicegate_quota::Amounts;
 
+use super::cost;
 use super::ctx::Exchange;
 use super::reply::Reply;
 use crate::chat::Usage;
@@ -33,9 +33,8 @@ pub enum Charge {
 }
 
 impl Used {
-    /// By the present attempt. `None`: no provider has seen it. `began_at` is the request's beginning, in
-    /// seconds since the epoch.
-    pub fn of(exchange: &Exchange, began_at: i64) -> Option<Self> {
+    /// By the present attempt. `None`: no provider has seen it.
+    pub fn of(exchange: &Exchange) -> Option<Self> {
         exchange.times.sent?;
         let free = exchange.upstream_status.is_some_and(|status| status >= 400)
             || exchange.endpoint == Endpoint::CountTokens;
@@ -44,14 +43,10 @@ impl Used {
         } else {
             match exchange.reply.usage() {
                 Some(usage) if exchange.reply.is_whole() => (usage, false),
-                seen => (estimate(exchange, seen.unwrap_or_default()), true),
+                _ => (estimate(exchange, exchange.reply.so_far().unwrap_or_default()), true),
             }
         };
-        let price = exchange.target().price.as_ref();
-        let nano_usd = price.map(|price| match (free, usage == Usage::default()) {
-            (true, _) | (false, true) => 0,
-            _ => price.rates(began_at, ServiceTier::Standard).cost(&usage),
-        });
+        let nano_usd = cost::cost(exchange, &usage);
         Some(Self { usage, estimated, nano_usd })
     }
 
@@ -67,8 +62,8 @@ impl Used {
 }
 
 /// Ends the present attempt, after which there is another. What the provider charges for is settled.
-pub fn end(exchange: &mut Exchange, began_at: i64) -> Charge {
-    let Some(used) = Used::of(exchange, began_at) else { return Charge::None };
+pub fn end(exchange: &mut Exchange) -> Charge {
+    let Some(used) = Used::of(exchange) else { return Charge::None };
     if used.amounts().tokens == 0 {
         return Charge::None;
     }

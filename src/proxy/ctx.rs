@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::admit::Admission;
 use super::held::Held;
+use super::overrun::Overrun;
 use super::reply::Reply;
 use super::watchdog::Deadlines;
 use crate::app::{Gateway, Runtime};
@@ -73,6 +74,10 @@ pub struct Exchange {
     pub admission: Admission,
     /// What the present attempt holds of the limits that the request is under, if it is under any.
     pub holds: Option<Holds>,
+    /// Up to where the present attempt is known not to have outrun what it holds.
+    pub overrun: Overrun,
+    /// When the request began, in seconds since the epoch: the time that its prices are of.
+    pub began_at: i64,
     /// What the attempts that are settled have cost.
     pub spent: Spent,
     /// Which API.
@@ -147,6 +152,8 @@ pub enum End {
     TimedOut,
     /// The client left before the end.
     ClientGone,
+    /// It used more than its limits had left.
+    LimitReached,
     /// The process left before the end.
     Abandoned,
 }
@@ -162,6 +169,7 @@ impl End {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
             Self::ClientGone => "client_gone",
+            Self::LimitReached => "limit_reached",
             Self::Abandoned => "abandoned",
         }
     }

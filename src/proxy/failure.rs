@@ -42,6 +42,8 @@ pub fn while_proxying(
         return error;
     }
     let Some(exchange) = &mut ctx.exchange else { return error };
+    // What had come of an answer was waiting for the rest, and is gone.
+    exchange.bytes_out = 0;
     let expired = exchange.deadlines.expired();
     if *error.esource() == ErrorSource::Upstream {
         // "The connection ended before an answer" is all that Pingora knows. Only where that was at
@@ -51,6 +53,7 @@ pub fn while_proxying(
             RetryType::Decided(retry) => retry,
             RetryType::ReusedOnly => {
                 client_reused
+                    && exchange.times.head.is_none()
                     && exchange.times.sent.is_none_or(|at| at.elapsed() < STALE_WITHIN)
                     && !std::mem::replace(&mut exchange.stale_seen, true)
             }
@@ -79,13 +82,14 @@ pub fn may_retry(ctx: &Ctx, cause: RetryOn) -> bool {
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
     ctx.held.release(session);
     let failure = Failure::of(error, ctx);
-    let whole = ctx.exchange.as_ref().is_some_and(|exchange| exchange.reply.is_whole());
+    let written = session.response_written().map(|head| head.status);
+    let whole = written.is_some()
+        && ctx.exchange.as_ref().is_some_and(|exchange| exchange.reply.is_whole());
     let end = if ctx.refusal.is_some() { End::Refused } else { failure.end };
     ctx.end.get_or_insert(if whole { End::Complete } else { end });
     ctx.detail.get_or_insert_with(|| detail(error));
     // The connection is closed: Pingora does not use one again after an error.
     session.set_keepalive(None);
-    let written = session.response_written().map(|head| head.status);
     let code = match written {
         Some(status) if !status.is_informational() => {
             end_stream(session, ctx, &failure).await;
@@ -115,7 +119,7 @@ fn detail(error: &Error) -> String {
     }
 }
 
-/// Ends a stream under way with an error event. A document under way gets no end at all: the
+/// Ends a stream under way with an error event. A document of which some has left gets no end: the
 /// caller sees it cut, which is the truth.
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, failure: &Failure) {
     let Ctx { exchange: Some(exchange), id_header, .. } = ctx else { return };
@@ -150,7 +154,7 @@ impl Failure {
             (Some(Expiry::Idle), ..) => (
                 End::TimedOut,
                 DenialKind::UpstreamTimeout,
-                "The provider fell silent. The answer above is incomplete.",
+                "The provider fell silent. Any answer above is incomplete.",
             ),
             (Some(Expiry::Total), ..) => (
                 End::TimedOut,

@@ -24,6 +24,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::gather::{Gathered, Taken, Wish};
 use super::watchdog::Watchdog;
 
 /// The real session in its wrapping. See the module's doc.
@@ -31,6 +32,8 @@ struct HeldSession {
     /// `None` only while being dropped.
     inner: Option<Box<ServerSession>>,
     watchdog: Watchdog,
+    /// What waits of an answer.
+    gathered: Gathered,
     shared: Arc<Shared>,
 }
 
@@ -40,6 +43,8 @@ struct Shared {
     session: Mutex<Option<Box<ServerSession>>>,
     /// What the next attempt sends.
     body: Mutex<Bytes>,
+    /// Whether the answer waits for its cost.
+    wish: Mutex<Wish>,
 }
 
 /// The way back from a held session to the real one.
@@ -49,9 +54,14 @@ pub struct Held(Option<Arc<Shared>>);
 impl Held {
     /// Puts a wrapping with `body` around `session`'s downstream side.
     pub fn hold(&mut self, session: &mut Session, body: Bytes, watchdog: Watchdog) {
-        let shared = Arc::new(Shared { session: Mutex::new(None), body: Mutex::new(body) });
+        let shared = Arc::new(Shared {
+            session: Mutex::new(None),
+            body: Mutex::new(body),
+            wish: Mutex::default(),
+        });
         let inner = std::mem::replace(&mut session.downstream_session, nobody());
-        let held = HeldSession { inner: Some(inner), watchdog, shared: shared.clone() };
+        let gathered = Gathered::default();
+        let held = HeldSession { inner: Some(inner), watchdog, gathered, shared: shared.clone() };
         *session.downstream_session = ServerSession::new_custom(Box::new(held));
         self.0 = Some(shared);
     }
@@ -68,7 +78,20 @@ impl Held {
         }
     }
 
-    /// Takes the wrapping off again. Without it a keep-alive connection could not be used again.
+    /// Says what is to become of the answer whose head comes next, or has come.
+    pub fn wish(&self, wish: Wish) {
+        if let Some(shared) = &self.0 {
+            *lock(&shared.wish) = wish;
+        }
+    }
+
+    /// Whether the answer waits.
+    pub fn waits(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| *lock(&shared.wish) == Wish::Wait)
+    }
+
+    /// Takes the wrapping off again. What still waits of an answer is gone, and the client has seen nothing
+    /// of it. Without it a keep-alive connection could not be used again.
     pub fn release(&mut self, session: &mut Session) {
         let Some(shared) = self.0.take() else { return };
         drop(std::mem::replace(&mut session.downstream_session, nobody()));
@@ -170,6 +193,12 @@ impl CustomSession for HeldSession {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let taken = self.gathered.take(tasks, &mut lock(&self.shared.wish));
+        let tasks = match taken {
+            Taken::Write(tasks) => tasks,
+            Taken::Waits => return Ok(false),
+            Taken::Broke(error) => return Err(error),
+        };
         let done = self.inner_mut().response_duplex_vec(tasks).await;
         // A slow reader is not a silent provider.
         self.watchdog.restart_silence();
@@ -213,6 +242,10 @@ impl CustomSession for HeldSession {
     }
 
     async fn finish(&mut self) -> Result<()> {
+        let rest = self.gathered.rest();
+        if !rest.is_empty() {
+            self.inner_mut().response_duplex_vec(rest).await?;
+        }
         self.inner_mut().finish_body().await
     }
 

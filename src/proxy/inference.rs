@@ -14,6 +14,7 @@ use sluicegate_filters::{Denial, DenialKind};
 use super::attempt::{self, Charge};
 use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Spent, Times};
+use super::overrun::Overrun;
 use super::reply::{Content, Reply};
 use super::watchdog::{Deadlines, Watchdog};
 use super::{admit, authorize, failure, respond};
@@ -103,6 +104,8 @@ async fn exchange(
         permit,
         admission,
         holds,
+        overrun: Overrun::default(),
+        began_at: ctx.began_at(),
         spent: Spent::default(),
         endpoint,
         model: model.clone(),
@@ -124,10 +127,9 @@ async fn exchange(
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
-    let began_at = ctx.began_at();
     if let Some(exchange) = &mut ctx.exchange
         && exchange.times.chosen.is_some()
-        && attempt::end(exchange, began_at) == Charge::Settled
+        && attempt::end(exchange) == Charge::Settled
     {
         match admit::again(gateway, &exchange.admission).await {
             Ok(holds) => exchange.holds = holds,

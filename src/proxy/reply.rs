@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
+use sluicegate_filters::price::ServiceTier;
 
 use crate::chat::Usage;
 use crate::dialects::body_usage::UsageScanner;
@@ -145,6 +146,33 @@ impl Reply {
         match self {
             Self::Stream(stream) => stream.observer.usage(),
             Self::Document(scanner) => scanner.finish(),
+            Self::Awaited | Self::Opaque => None,
+        }
+    }
+
+    /// The tokens known so far: what the provider has told, and what was seen of its answer. What a client
+    /// that left early is charged.
+    pub fn so_far(&self) -> Option<Usage> {
+        match self {
+            Self::Stream(stream) => stream.observer.so_far(),
+            Self::Document(_) | Self::Awaited | Self::Opaque => self.usage(),
+        }
+    }
+
+    /// Input and output tokens of a stream so far.
+    #[inline]
+    pub fn counts(&self) -> (u64, u64) {
+        match self {
+            Self::Stream(stream) => stream.observer.counts(),
+            Self::Document(_) | Self::Awaited | Self::Opaque => (0, 0),
+        }
+    }
+
+    /// How fast the provider says that it has served.
+    pub fn tier(&self) -> Option<ServiceTier> {
+        match self {
+            Self::Stream(stream) => stream.observer.tier(),
+            Self::Document(scanner) => scanner.tier(),
             Self::Awaited | Self::Opaque => None,
         }
     }

@@ -20,8 +20,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let duration = now - ctx.started;
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let end = end(ctx, status, error);
-    let began_at = ctx.began_at();
-    let used = ctx.exchange.as_deref_mut().and_then(|exchange| settle_last(exchange, began_at));
+    let used = ctx.exchange.as_deref_mut().and_then(settle_last);
     let usage = used.map(|used| used.usage).filter(|usage| *usage != Usage::default());
     let mut line = Line {
         request_id: ctx.id_str(),
@@ -84,8 +83,8 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
 }
 
 /// Settles the last attempt. Without one that a provider has seen, what is held is free again.
-fn settle_last(exchange: &mut Exchange, began_at: i64) -> Option<Used> {
-    let used = Used::of(exchange, began_at);
+fn settle_last(exchange: &mut Exchange) -> Option<Used> {
+    let used = Used::of(exchange);
     match &used {
         Some(used) => {
             attempt::calibrate(exchange, used);

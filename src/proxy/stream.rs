@@ -10,12 +10,17 @@ use pingora_http::ResponseHeader;
 use sluicegate_filters::DenialKind;
 use sluicegate_filters::screen::headers::named_by_connection;
 
+use super::cost;
 use super::ctx::{Ctx, End, Exchange};
+use super::gather::Wish;
+use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::REQUEST_ID;
+use crate::config::valid::Answers;
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::observe::StreamObserver;
+use crate::quotas::refusal;
 
 /// Makes the provider's head ours: what must not pass is taken out, what every answer carries is
 /// put in, and the way in which the body is watched is chosen.
@@ -46,7 +51,12 @@ pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         response.insert_header(name, value)?;
     }
     let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
-    exchange.reply = watch(response, exchange);
+    let answers = &ctx.runtime.config.answers;
+    exchange.reply = watch(response, exchange, answers);
+    exchange.overrun = Overrun::of(exchange);
+    let waits = matches!(exchange.reply, Reply::Document(_))
+        && cost::is_awaited(exchange, &response.headers, answers);
+    ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
     if matches!(exchange.reply, Reply::Stream(_)) {
         // The length may change: a usage chunk less, an error event more.
         if response.remove_header(&CONTENT_LENGTH).is_some() {
@@ -60,7 +70,7 @@ fn is_framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING
 }
 
-fn watch(response: &ResponseHeader, exchange: &Exchange) -> Reply {
+fn watch(response: &ResponseHeader, exchange: &Exchange, answers: &Answers) -> Reply {
     let plain = response
         .headers
         .get(CONTENT_ENCODING)
@@ -70,7 +80,15 @@ fn watch(response: &ResponseHeader, exchange: &Exchange) -> Reply {
     }
     match Content::of(&response.headers) {
         Content::Events => {
-            let observer = StreamObserver::new(exchange.endpoint, exchange.hide_usage);
+            let annotation = cost::is_included(&exchange.caller.headers, answers)
+                .then(|| cost::annotation(exchange))
+                .flatten();
+            // The usage chunk that we asked for is where the cost is told.
+            let hide_usage = exchange.hide_usage && annotation.is_none();
+            let mut observer = StreamObserver::new(exchange.endpoint, hide_usage);
+            if let Some(annotation) = annotation {
+                observer = observer.with_annotation(annotation);
+            }
             Reply::Stream(Box::new(StreamState::new(observer)))
         }
         Content::Json => Reply::Document(Box::new(UsageScanner::new(exchange.endpoint))),
@@ -80,7 +98,7 @@ fn watch(response: &ResponseHeader, exchange: &Exchange) -> Reply {
 
 /// Watches a piece of the body and says what passes: the piece itself, in nearly every case.
 pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
-    let Ctx { exchange, id_header, end: outcome, .. } = ctx;
+    let Ctx { exchange, id_header, held, end: outcome, .. } = ctx;
     let Some(exchange) = exchange else { return Ok(()) };
     let now = Instant::now();
     if body.is_some() {
@@ -120,6 +138,27 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
         }
         Reply::Awaited | Reply::Opaque => {}
     }
+    if let Reply::Document(scanner) = &exchange.reply
+        && scanner.is_complete()
+        && held.waits()
+    {
+        held.wish(Wish::Leave(cost::told(exchange)));
+    }
+    if exchange.overrun.is_due(exchange.reply.counts())
+        && !end
+        && let Some(quota) = overrun::look(exchange)
+        && let Reply::Stream(stream) = &mut exchange.reply
+        && stream.close()
+    {
+        let (kind, message) = refusal::used_up(&quota);
+        let id = id_header.to_str().unwrap_or_default();
+        let event = stream.observer().error_event(&ending(kind, &message, id));
+        *body = Some(body.take().map_or(event.clone(), |piece| [piece, event].concat().into()));
+        *outcome = Some(End::LimitReached);
+        ctx.denied = Some(kind);
+        ctx.detail = Some(quota.id().to_string());
+        exchange.deadlines.cut();
+    }
     exchange.bytes_out += body.as_ref().map_or(0, |piece| piece.len() as u64);
     exchange.reply.note_first_content(&mut exchange.times.first_content, now);
     Ok(())
@@ -127,7 +166,10 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
 
 /// The error that ends a broken stream.
 pub fn interrupted<'a>(message: &'a str, request_id: &'a str) -> ErrorReply<'a> {
-    let kind = DenialKind::StreamInterrupted;
+    ending(DenialKind::StreamInterrupted, message, request_id)
+}
+
+fn ending<'a>(kind: DenialKind, message: &'a str, request_id: &'a str) -> ErrorReply<'a> {
     ErrorReply {
         status: kind.status().as_u16(),
         code: kind.code(),

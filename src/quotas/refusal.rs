@@ -14,10 +14,7 @@ pub fn denial(refused: &Refused) -> Denial {
         return Denial::new(DenialKind::QuotaUnavailable, message)
             .with_detail(quota.id().to_string());
     }
-    let kind = match quota.unit {
-        Unit::NanoUsd => DenialKind::BudgetExceeded,
-        Unit::Requests | Unit::Tokens | Unit::Parallel => DenialKind::RateLimitExceeded,
-    };
+    let kind = kind(quota.unit);
     let mut message = limit(quota, standing.limit);
     if *amount > standing.limit {
         let asked = units(quota.unit, *amount);
@@ -49,6 +46,20 @@ pub fn denial(refused: &Refused) -> Denial {
             write!(message, " Try again in {seconds} s.").ok();
             denial(message).with_retry_after(seconds)
         }
+    }
+}
+
+/// What ends a stream that has used more than a limit has: the code and the message.
+pub fn used_up(quota: &Quota) -> (DenialKind, String) {
+    let mut message = limit(quota, quota.limit_at(crate::identity::now_ms()));
+    message.push_str(" All of it is used up. The answer above is incomplete.");
+    (kind(quota.unit), message)
+}
+
+fn kind(unit: Unit) -> DenialKind {
+    match unit {
+        Unit::NanoUsd => DenialKind::BudgetExceeded,
+        Unit::Requests | Unit::Tokens | Unit::Parallel => DenialKind::RateLimitExceeded,
     }
 }
 
@@ -145,6 +156,20 @@ mod tests {
             "The team `blue` may use $2.50 in all. $0.000000006 left, and this request may need \
              $0.000000007."
         );
+    }
+
+    #[test]
+    fn a_stream_is_ended_with_the_limit_that_it_has_used_up() {
+        let of_money = refused(Unit::NanoUsd, Window::Lifetime, 2_500_000_000, 7);
+        let (kind, message) = used_up(&of_money.quota);
+        assert_eq!(kind, DenialKind::BudgetExceeded);
+        assert_eq!(
+            message,
+            "The team `blue` may use $2.50 in all. All of it is used up. The answer above is \
+             incomplete."
+        );
+        let of_tokens = refused(Unit::Tokens, Window::Rolling { ms: 60_000 }, 1_000, 600);
+        assert_eq!(used_up(&of_tokens.quota).0, DenialKind::RateLimitExceeded);
     }
 
     #[test]

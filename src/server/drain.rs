@@ -48,6 +48,9 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
     if !counted.await {
         tracing::error!("the quota store was not told all; leases end by themselves");
     }
+    if !gateway.ledger.close(deadline.saturating_duration_since(Instant::now())).await {
+        tracing::error!("rows of the ledger wait in its journal for the next process");
+    }
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(50));

@@ -12,9 +12,12 @@
 //! Every write leaves a [`Change`] in the same transaction, numbered in the order of commits, so a
 //! reader that has seen number `n` has seen everything before it.
 
-pub mod postgres;
 pub mod records;
+#[macro_use]
 mod sql;
+
+// They use a macro of the module above.
+pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;

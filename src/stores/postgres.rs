@@ -25,9 +25,10 @@ use super::sql::{
     Cell, Database, Migration, Source, Statement, Transaction, end, migrate, version, wanted,
 };
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, script: include_str!("migrations/postgres/0001_records.sql") },
     Migration { version: 2, script: include_str!("migrations/postgres/0002_quota.sql") },
+    Migration { version: 3, script: include_str!("migrations/postgres/0003_ledger.sql") },
 ];
 
 /// Connections to a replica for lists, at most.
@@ -196,7 +197,16 @@ impl Database for PostgresStore {
         Ok(Box::new(self.primary.begin(Purpose::Write).await?))
     }
 
+    async fn append(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        Ok(Box::new(self.primary.begin(Purpose::Append).await?))
+    }
+
     fn wakeups(&self) -> &watch::Sender<()> {
         &self.wakeups
     }
 }
+
+ledger_store!(
+    PostgresStore,
+    "EXISTS (SELECT 1 FROM jsonb_array_elements_text(l.tags) AS t (tag) WHERE t.tag = "
+);

@@ -30,9 +30,10 @@ const READERS: u32 = 4;
 /// How long to wait for another process's write, or for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, script: include_str!("migrations/sqlite/0001_records.sql") },
     Migration { version: 2, script: include_str!("migrations/sqlite/0002_quota.sql") },
+    Migration { version: 3, script: include_str!("migrations/sqlite/0003_ledger.sql") },
 ];
 
 /// A store in one file. Cheap to share behind an `Arc`.
@@ -134,10 +135,16 @@ impl Database for SqliteStore {
         Ok(Box::new(SqliteTransaction(transaction)))
     }
 
+    async fn append(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        Database::write(self).await
+    }
+
     fn wakeups(&self) -> &watch::Sender<()> {
         &self.wakeups
     }
 }
+
+ledger_store!(SqliteStore, "EXISTS (SELECT 1 FROM json_each(l.tags) WHERE value = ");
 
 struct SqliteTransaction(sqlx::Transaction<'static, Sqlite>);
 
@@ -175,7 +182,7 @@ fn query(statement: Statement) -> Query<'static, Sqlite, SqliteArguments> {
         Bind::Int(number) => query.bind(number),
         Bind::Bytes(bytes) => query.bind(bytes),
         Bind::Flag(flag) => query.bind(flag),
-        Bind::Id(id) => query.bind(id.to_string()),
+        Bind::Id(id) => query.bind(id.map(|id| id.to_string())),
         Bind::Json(value) => query.bind(value.to_string()),
     })
 }

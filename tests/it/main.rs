@@ -9,6 +9,7 @@ mod bodies;
 mod budgets;
 mod cli;
 mod cors;
+mod cost;
 mod framing;
 mod h2;
 mod identity;

@@ -22,7 +22,7 @@ use crate::denial::{Denial, DenialKind};
 use crate::pipeline::Denied;
 
 /// Request headers that pages may send unless configured otherwise: what the SDKs send.
-pub const DEFAULT_ALLOW_HEADERS: [&str; 9] = [
+pub const DEFAULT_ALLOW_HEADERS: [&str; 10] = [
     "authorization",
     "content-type",
     "x-api-key",
@@ -32,10 +32,11 @@ pub const DEFAULT_ALLOW_HEADERS: [&str; 9] = [
     "openai-beta",
     "idempotency-key",
     "traceparent",
+    "x-sluicegate-include-cost",
 ];
 
 /// Response headers that pages may read unless configured otherwise.
-pub const DEFAULT_EXPOSE_HEADERS: [&str; 8] = [
+pub const DEFAULT_EXPOSE_HEADERS: [&str; 9] = [
     "x-request-id",
     "retry-after",
     "x-ratelimit-limit-requests",
@@ -44,6 +45,7 @@ pub const DEFAULT_EXPOSE_HEADERS: [&str; 8] = [
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-tokens",
     "x-ratelimit-reset-tokens",
+    "x-sluicegate-cost-usd",
 ];
 
 /// Names of one preflight that are looked at. More would make comparing them expensive.

@@ -116,6 +116,8 @@ pub enum Fault {
         /// Whole events before it.
         after_events: u32,
     },
+    /// All tokens are generated, whatever output limit the request has.
+    IgnoreLimit,
     /// A `content-length` is announced, half of it is sent, and the connection is closed.
     CloseMidBody,
     /// One event whose data is not JSON, then the rest of the stream as if nothing had happened.

@@ -152,6 +152,7 @@ impl FaultParts {
             "truncate" => Fault::Truncate { after_events },
             "truncate-mid-event" => Fault::TruncateMidEvent { after_events },
             "reset" => Fault::Reset { after_events },
+            "ignore-limit" => Fault::IgnoreLimit,
             "close-mid-body" => Fault::CloseMidBody,
             "malformed-sse" => Fault::MalformedSse { after_events },
             "error-event" => Fault::ErrorEvent { after_events },

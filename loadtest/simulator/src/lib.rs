@@ -69,6 +69,7 @@
 //! | `truncate` | `after=1` | a clean end without the final event |
 //! | `truncate-mid-event` | `after=1` | a clean end within an event |
 //! | `reset` | `after=1` | the connection is reset |
+//! | `ignore-limit` | | all `tokens`, whatever output limit the request has |
 //! | `close-mid-body` | | half of the announced `content-length`, then closed |
 //! | `malformed-sse` | `after=1` | an event whose data is not JSON |
 //! | `error-event` | `after=1` | the dialect's error event, then a clean end |

@@ -326,7 +326,8 @@ fn tokens(
     }
     if !matches!(endpoint, Endpoint::Embeddings | Endpoint::CountTokens) {
         let each = u64::from(behaviour.tokens);
-        let limit = call.max_tokens.unwrap_or(u64::MAX);
+        let asked = call.max_tokens.filter(|_| behaviour.fault != Some(Fault::IgnoreLimit));
+        let limit = asked.unwrap_or(u64::MAX);
         limited = limit < each;
         tokens.content = each.min(limit) * u64::from(call.choices);
     }

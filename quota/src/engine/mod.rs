@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-pub use self::holds::Holds;
+pub use self::holds::{Extended, Holds};
 use crate::slice::{Crossing, Now, Short, Slice, Standing, Terms};
 use crate::store::{Look, MAX_BATCH, QuotaStore, QuotaStoreError, State};
 
@@ -221,6 +221,12 @@ impl Engine {
     /// This instance's part of a counter, where it has one.
     pub fn known(&self, counter: &str) -> Option<Arc<Slice>> {
         self.shared.slices.read().get(counter).cloned()
+    }
+
+    /// Whether the store was told of all that the exchange `seq` with a counter tells.
+    pub fn has_told(&self, counter: &str, seq: u64) -> bool {
+        // One that is gone had nothing left to tell.
+        self.known(counter).is_none_or(|slice| slice.has_told(seq))
     }
 
     /// Holds what a request needs on all of `slices`, or nothing.

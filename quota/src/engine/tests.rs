@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use sluicegate_filters::admit::{OnStoreLoss, Scope, ScopeKind, Window};
+use sluicegate_filters::admit::{OnOverrun, OnStoreLoss, Scope, ScopeKind, Window};
 
 use super::*;
 use crate::memory::MemoryQuotas;
@@ -263,4 +263,117 @@ async fn what_limits_do_is_counted_by_unit_and_scope() {
     let crossed = crossed.await.unwrap();
     assert_eq!((crossed.len(), crossed[0].used, crossed[0].quota.soft), (1, 70, Some(60)));
     assert_eq!(counts.soft_exceeded.load(Ordering::Relaxed), 1);
+}
+
+/// Extends until the limit has decided.
+async fn extended(holds: &mut Holds, all: &Amounts) -> Extended {
+    loop {
+        match holds.extend(all) {
+            Extended::Asked => tokio::task::yield_now().await,
+            decided => return decided,
+        }
+    }
+}
+
+fn tokens(tokens: u64) -> Amounts {
+    Amounts { tokens, nano_usd: tokens * 10, ..Amounts::default() }
+}
+
+#[tokio::test]
+async fn a_request_under_way_may_hold_more_up_to_the_limit_and_is_settled_exactly() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engine = engine(&store, "a");
+    for unit in [Unit::Tokens, Unit::NanoUsd] {
+        let limit = if unit == Unit::Tokens { 100 } else { 1_000 };
+        let mut quota = quota("extended", unit, limit);
+        quota.on_overrun = OnOverrun::Cut;
+        let slices = [engine.slice(&quota)];
+        let mut holds = engine.hold(&slices, &tokens(10)).await.unwrap();
+        assert_eq!(extended(&mut holds, &tokens(7)).await, Extended::Yes, "less is held already");
+        for all in [11, 40, 90, 100] {
+            assert_eq!(extended(&mut holds, &tokens(all)).await, Extended::Yes, "{all} {unit:?}");
+        }
+        let Extended::No(full) = extended(&mut holds, &tokens(101)).await else {
+            panic!("the limit was passed");
+        };
+        assert_eq!((full.unit, full.on_overrun), (unit, OnOverrun::Cut));
+        assert!(engine.hold(&slices, &tokens(1)).await.is_err(), "all of it is held");
+        holds.settle(&tokens(57));
+        assert!(engine.close(Duration::from_secs(10)).await);
+        let state = &engine.look(std::slice::from_ref(&quota)).await.unwrap()[0];
+        assert_eq!(state.used, limit / 100 * 57);
+        assert_eq!(slices[0].overrun(), 0);
+        // What was given back can be held again.
+        let holds = engine.hold(&slices, &tokens(43)).await.unwrap();
+        holds.settle(&Amounts::default());
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_full_keeps_no_other_from_being_extended() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engine = engine(&store, "a");
+    let (full, mut wide) = (quota("full", Unit::Tokens, 10), quota("wide", Unit::Tokens, 50));
+    wide.on_overrun = OnOverrun::Cut;
+    let slices = [engine.slice(&full), engine.slice(&wide)];
+    let mut holds = engine.hold(&slices, &tokens(10)).await.unwrap();
+    let refused = |extended| match extended {
+        Extended::No(quota) => quota.scope.id.clone(),
+        other => panic!("{other:?}"),
+    };
+    // The wide limit may still be waited for when the full one has decided.
+    loop {
+        assert_eq!(refused(extended(&mut holds, &tokens(50)).await), "full");
+        if slices[1].standing(engine.now()).remaining == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    // Both are full: the one that cuts is told.
+    loop {
+        match refused(extended(&mut holds, &tokens(51)).await).as_str() {
+            "wide" => break,
+            "full" => tokio::task::yield_now().await,
+            other => panic!("{other}"),
+        }
+    }
+    holds.settle(&tokens(45));
+    assert_eq!((slices[0].overrun(), slices[1].overrun()), (35, 0));
+    assert!(engine.close(Duration::from_secs(10)).await);
+    let states = engine.look(&[full, wide]).await.unwrap();
+    assert_eq!((states[0].used, states[1].used), (45, 45));
+}
+
+#[tokio::test]
+async fn a_dropped_hold_is_charged_with_what_was_added() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engine = engine(&store, "a");
+    let quota = quota("dropped", Unit::NanoUsd, 1_000);
+    let mut holds = engine.hold(&[engine.slice(&quota)], &tokens(10)).await.unwrap();
+    assert_eq!(extended(&mut holds, &tokens(60)).await, Extended::Yes);
+    let may_charge: i64 = holds.to_be_charged().iter().map(|charged| charged.amount).sum();
+    assert_eq!(may_charge, 600);
+    drop(holds);
+    assert!(engine.close(Duration::from_secs(10)).await);
+    assert_eq!(engine.look(std::slice::from_ref(&quota)).await.unwrap()[0].used, 600);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_cuts_nobody_off() {
+    let fails = Arc::new(Fails { store: MemoryQuotas::new(), mode: AtomicU64::new(0) });
+    let store: Arc<dyn QuotaStore> = fails.clone();
+    let engine = engine(&store, "a");
+    let mut quota = quota("away", Unit::NanoUsd, 1_000);
+    quota.on_overrun = OnOverrun::Cut;
+    let slices = [engine.slice(&quota)];
+    let mut holds = engine.hold(&slices, &tokens(10)).await.unwrap();
+    fails.mode.store(1, Ordering::SeqCst);
+    while !engine.store_is_away() {
+        assert_eq!(holds.extend(&tokens(100)), Extended::Asked);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(holds.extend(&tokens(100)), Extended::Asked);
+    fails.mode.store(0, Ordering::SeqCst);
+    assert_eq!(extended(&mut holds, &tokens(100)).await, Extended::Yes, "it is back");
+    holds.settle(&tokens(100));
 }

@@ -12,6 +12,7 @@ use super::valid::{Config, Environment};
 pub(super) mod access;
 pub(super) mod cors;
 pub(super) mod jwt;
+pub(super) mod ledger;
 pub(super) mod limits;
 pub(super) mod listeners;
 pub(super) mod models;
@@ -36,8 +37,10 @@ pub(super) const KEYS: Keys = Keys {
         "admin",
         "policies",
         "audit",
+        "ledger",
         "budgets",
         "quotas",
+        "answers",
         "prices",
         "providers",
         "models",
@@ -81,6 +84,8 @@ pub(super) const KEYS: Keys = Keys {
         ("cedar", "policies"),
         ("audit_log", "audit"),
         ("audit_logs", "audit"),
+        ("journal", "ledger"),
+        ("spend_logs", "ledger"),
         ("budget", "budgets"),
         ("quota", "quotas"),
         ("rate_limits", "quotas"),
@@ -116,7 +121,9 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let (auth, admin) = access::access(&mut reader, &root, &fields);
     let policies = policies::policies(&mut reader, fields.get("policies"));
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
+    let ledger = ledger::ledger(&mut reader, fields.get("ledger").as_ref());
     let budgets = prices::budgets(&mut reader, fields.get("budgets").as_ref());
+    let answers = prices::answers(&mut reader, fields.get("answers").as_ref());
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
@@ -137,8 +144,10 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         admin,
         policies,
         audit,
+        ledger,
         budgets,
         quotas,
+        answers,
         prices,
         providers: providers.valid,
         models,

@@ -1,4 +1,4 @@
-//! `budgets`, `prices` and `models.<name>.price`: what requests cost.
+//! `budgets`, `answers`, `prices` and `models.<name>.price`: what requests cost.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,11 +13,17 @@ use sluicegate_filters::price::{ManualPrice, PriceFile};
 use super::{required, section, value};
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
-use crate::config::valid::{Budgets, Prices, Unpriced};
+use crate::config::valid::{Answers, Budgets, Prices, Unpriced};
 
 pub(in crate::config) const BUDGETS: Keys = Keys {
     known: &["unpriced"],
     renamed: &[("unpriced_models", "unpriced"), ("no_price", "unpriced")],
+    later: &[],
+};
+
+pub(in crate::config) const ANSWERS: Keys = Keys {
+    known: &["cost_header", "stream_cost"],
+    renamed: &[("cost", "cost_header"), ("include_cost", "stream_cost")],
     later: &[],
 };
 
@@ -63,6 +69,16 @@ pub(super) fn budgets(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Budge
     let unpriced =
         value(reader, fields.as_ref(), "unpriced", |reader, at| reader.choice(at, &UNPRICED));
     Budgets { unpriced: unpriced.unwrap_or(Unpriced::Refuse) }
+}
+
+/// Reads `answers`.
+pub(super) fn answers(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Answers {
+    let fields = section(reader, at, &ANSWERS);
+    let mut flag = |key| value(reader, fields.as_ref(), key, |reader, at| reader.boolean(at));
+    Answers {
+        cost_header: flag("cost_header").unwrap_or(true),
+        stream_cost: flag("stream_cost").unwrap_or(false),
+    }
 }
 
 /// Reads `prices`, and the file that it names.

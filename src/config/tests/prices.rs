@@ -1,4 +1,4 @@
-//! `budgets`, `prices` and `models.<name>.price`.
+//! `budgets`, `answers`, `prices` and `models.<name>.price`.
 
 use std::fs;
 
@@ -17,6 +17,20 @@ fn what_is_not_said_is_refused() {
     refused(
         "budgets: { unpriced: ignore }",
         "c.yaml:1:22: budgets.unpriced: unknown value `ignore`; it can be `refuse`, `allow`",
+    );
+}
+
+#[test]
+fn a_header_tells_the_cost_and_a_stream_only_where_it_is_asked() {
+    let config = loaded("auth: { anonymous: true }\n").config;
+    assert!(config.answers.cost_header && !config.answers.stream_cost);
+    let text = "auth: { anonymous: true }\nanswers: { cost_header: false, stream_cost: true }\n";
+    let first = loaded(text);
+    assert!(!first.config.answers.cost_header && first.config.answers.stream_cost);
+    assert_eq!(loaded(&dump(&first.config)).hash, first.hash);
+    refused(
+        "answers: { cost_header: maybe }",
+        "c.yaml:1:25: answers.cost_header: expected true or false, found `maybe`; write true or false",
     );
 }
 

@@ -24,6 +24,7 @@ struct Outcome {
     usage: Option<Usage>,
     model: Option<String>,
     events: u64,
+    counts: (u64, u64),
     content: bool,
     finish_reason: Option<FinishReason>,
     mid_event: bool,
@@ -51,6 +52,7 @@ fn observe(mut observer: StreamObserver, stream: &[u8], sizes: &[usize]) -> Outc
         usage: observer.usage(),
         model: observer.model().map(str::to_owned),
         events: observer.events(),
+        counts: observer.counts(),
         content: observer.first_content_seen(),
         finish_reason: observer.finish_reason(),
         mid_event: observer.mid_event(),
@@ -108,6 +110,7 @@ fn facts_of_each_dialects_stream() {
                 usage: Some(usage),
                 model: Some(model.to_owned()),
                 events,
+                counts: (usage.total_input(), usage.output),
                 content: true,
                 finish_reason: Some(reason),
                 mid_event: false,
@@ -144,6 +147,96 @@ fn only_the_usage_chunk_is_taken_out() {
             }
         }
     }
+}
+
+/// Adds the counts that it was asked about.
+fn annotated(observer: StreamObserver) -> StreamObserver {
+    observer.with_annotation(Box::new(|usage, tier| {
+        format!("\"added\":\"{} {} {}\"", usage.total_input(), usage.output, tier.name())
+    }))
+}
+
+#[test]
+fn members_are_added_to_the_usage_and_all_else_stays() {
+    for (endpoint, stream) in FIXTURES {
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = String::from_utf8_lossy(stream).replace('\n', end);
+            let plain = whole(endpoint, stream.as_bytes());
+            let usage = plain.usage.unwrap();
+            let added =
+                format!(",\"added\":\"{} {} standard\"}}", usage.total_input(), usage.output);
+            for size in [1, 7, 700, usize::MAX] {
+                let observer = annotated(StreamObserver::new(endpoint, false));
+                let outcome = observe(observer, stream.as_bytes(), &[size]);
+                let text = text(&outcome);
+                assert_eq!(text.matches("added").count(), 1, "{endpoint:?}: {text}");
+                assert_eq!(text.replace(&added, "}"), stream, "{endpoint:?} {size}");
+                let last = text.split(end).find(|line| line.contains("added")).unwrap();
+                let data = last.strip_prefix("data: ").unwrap();
+                serde_json::from_str::<serde_json::Value>(data).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn members_are_added_where_their_object_is_empty_or_oddly_written() {
+    let told = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
+    for (usage, expected) in [
+        ("{ }", "{ \"added\":\"3 4 standard\"}"),
+        ("{}", "{\"added\":\"3 4 standard\"}"),
+        ("{\"x\":{} }", "{\"x\":{} ,\"added\":\"3 4 standard\"}"),
+        ("null", "null"),
+    ] {
+        let stream =
+            format!("{told}data: {{\"choices\":[],\"usage\" : {usage} }}\n\ndata: [DONE]\n\n");
+        let observer = annotated(StreamObserver::new(Endpoint::ChatCompletions, false));
+        let text = text(&observe(observer, stream.as_bytes(), &[usize::MAX]));
+        assert!(text.contains(&format!("\"usage\" : {expected} }}")), "{text}");
+    }
+    // In several lines it is left alone.
+    let stream =
+        "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":3}}\n\ndata: [DONE]\n\n";
+    let observer = annotated(StreamObserver::new(Endpoint::ChatCompletions, false));
+    let outcome = observe(observer, stream.as_bytes(), &[usize::MAX]);
+    assert_eq!((text(&outcome).as_str(), outcome.counts), (stream, (3, 0)));
+}
+
+#[test]
+fn a_last_event_without_its_blank_line_has_members_added_too() {
+    let stream = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":\
+                  {\"service_tier\":\"flex\",\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\n";
+    let observer = annotated(StreamObserver::new(Endpoint::Responses, false));
+    let outcome = observe(observer, stream.as_bytes(), &[usize::MAX]);
+    assert_eq!(outcome.end, StreamEnd::Complete);
+    assert!(text(&outcome).contains(",\"added\":\"3 4 flex\"}}}"), "{}", text(&outcome));
+}
+
+#[test]
+fn each_event_with_content_is_a_token_at_least() {
+    let text =
+        |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{text}}}}}]}}\n\n");
+    let stream: String =
+        ["\"a\"", "\"b\"", "\"c\"", "\"\"", "null", "\"d\"", "\"\""].map(text).concat();
+    let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let tool = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":\"{\"}}]}}]}\n\n";
+    let stop = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let observer = StreamObserver::new(Endpoint::ChatCompletions, false);
+    let stream = format!("{role}{stream}{tool}{stop}");
+    assert_eq!(observe(observer, stream.as_bytes(), &[usize::MAX]).counts, (0, 5));
+
+    let delta =
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{}}\n\n";
+    let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":\
+                 {\"usage\":{\"input_tokens\":9,\"output_tokens\":1,\"service_tier\":\"priority\"}}}\n\n";
+    let mut observer = StreamObserver::new(Endpoint::Messages, false);
+    assert_eq!(observer.so_far(), None);
+    observer.push(Bytes::from(start));
+    assert_eq!((observer.counts(), observer.tier()), ((9, 1), Some(ServiceTier::Priority)));
+    observer.push(Bytes::from(delta.repeat(3)));
+    let so_far = observer.so_far().unwrap();
+    assert_eq!((so_far.input, so_far.output), (9, 3));
+    assert_eq!(observer.usage().unwrap().output, 1, "what is told stays what is told");
 }
 
 #[test]
@@ -434,16 +527,20 @@ proptest! {
     fn any_chunking_gives_the_same_outcome(
         endpoint in endpoints(),
         remove: bool,
+        add: bool,
         // Small limits, so that many events are too long; a byte order mark still fits.
         limit in prop_oneof![Just(MAX_HELD), 3_usize..90],
         stream in streams(),
         sizes in proptest::collection::vec(1_usize..40, 1..6),
     ) {
-        let observer = || StreamObserver::with_limit(endpoint, remove, limit);
+        let observer = || {
+            let observer = StreamObserver::with_limit(endpoint, remove, limit);
+            if add { annotated(observer) } else { observer }
+        };
         let whole = observe(observer(), &stream, &[usize::MAX]);
         prop_assert_eq!(&whole, &observe(observer(), &stream, &sizes));
         prop_assert_eq!(&whole, &observe(observer(), &stream, &[1]));
-        if !remove {
+        if !remove && !add {
             prop_assert!(stream.starts_with(&whole.forwarded));
         }
     }

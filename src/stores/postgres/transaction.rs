@@ -20,6 +20,8 @@ use super::server::Place;
 pub(super) enum Purpose {
     Read,
     Write,
+    /// Rows that nobody follows, in an order of their own: no lock, and nobody is told.
+    Append,
     Migrate,
 }
 
@@ -48,6 +50,12 @@ impl Purpose {
                  SELECT pg_advisory_xact_lock(8317151707346069364); \
                  NOTIFY sluicegate_changes"
             }
+            Self::Append => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                 SET LOCAL search_path = sluicegate, pg_temp; \
+                 SET LOCAL statement_timeout = 5000; \
+                 SET LOCAL idle_in_transaction_session_timeout = 10000"
+            }
             Self::Migrate => {
                 "BEGIN ISOLATION LEVEL READ COMMITTED; \
                  SET LOCAL search_path = sluicegate, pg_temp; \
@@ -62,7 +70,7 @@ impl Purpose {
     /// this is for a server that does not answer at all.
     const fn patience(self) -> Duration {
         match self {
-            Self::Read | Self::Write => Duration::from_secs(7),
+            Self::Read | Self::Write | Self::Append => Duration::from_secs(7),
             Self::Migrate => Duration::from_secs(60 * 60),
         }
     }

@@ -7,6 +7,8 @@
 
 mod feed;
 mod keys;
+#[macro_use]
+pub(super) mod ledger;
 mod organizations;
 mod owner;
 mod row;
@@ -38,6 +40,9 @@ pub(super) trait Database: Send + Sync + 'static {
 
     /// A transaction that no other writer runs beside.
     async fn write(&self) -> Result<Box<dyn Transaction>, StoreError>;
+
+    /// A transaction that only adds to the ledger: nobody follows it, so that others may write beside it.
+    async fn append(&self) -> Result<Box<dyn Transaction>, StoreError>;
 
     /// Is told of this process's writes, and of others' where the database can.
     fn wakeups(&self) -> &watch::Sender<()>;

@@ -88,6 +88,16 @@ impl Reader {
         }
     }
 
+    pub fn opt_id(&mut self, column: &'static str) -> Result<Option<Uuid>, StoreError> {
+        match self.cells.as_slice().first() {
+            Some(Cell::Null) => {
+                self.cells.next();
+                Ok(None)
+            }
+            _ => self.id(column).map(Some),
+        }
+    }
+
     pub fn hash(&mut self, column: &'static str) -> Result<KeyHash, StoreError> {
         self.opt_hash(column)?.ok_or_else(|| self.broken(column))
     }

@@ -21,7 +21,7 @@ pub(in crate::stores) enum Bind {
     Int(Option<i64>),
     Bytes(Option<Vec<u8>>),
     Flag(bool),
-    Id(Uuid),
+    Id(Option<Uuid>),
     Json(serde_json::Value),
 }
 
@@ -115,6 +115,12 @@ impl From<bool> for Bind {
 
 impl From<Uuid> for Bind {
     fn from(id: Uuid) -> Self {
+        Self::Id(Some(id))
+    }
+}
+
+impl From<Option<Uuid>> for Bind {
+    fn from(id: Option<Uuid>) -> Self {
         Self::Id(id)
     }
 }

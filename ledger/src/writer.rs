@@ -1,0 +1,110 @@
+//! From the journal to the store, behind the requests' back.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::entry::Inner;
+use crate::journal::record::Record;
+use crate::row::Row;
+use crate::store::{LedgerError, MAX_ROWS};
+
+/// How often the journal is read.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is brought to the disk, and segments that nobody needs are freed.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often rows that are too old are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// Between tries while the store is away, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
+/// Works until the ledger is gone.
+pub(crate) async fn run(ledger: Weak<Inner>) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retry = FIRST_RETRY;
+    let (mut synced_at, mut forgot_at) = (Instant::now(), Instant::now());
+    loop {
+        let Some(inner) = ledger.upgrade() else { return };
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = inner.wake.notified() => {}
+        }
+        match write(&inner).await {
+            Ok(()) => retry = FIRST_RETRY,
+            Err(error) => {
+                inner.counts.failures.fetch_add(1, Ordering::Relaxed);
+                if !inner.store_away.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "rows of the ledger wait in the journal");
+                }
+                sleep(retry).await;
+                retry = (retry * 2).min(LAST_RETRY);
+            }
+        }
+        inner.journal.free(|counter, seq| inner.engine.has_told(counter, seq));
+        if synced_at.elapsed() >= SYNC_EVERY {
+            synced_at = Instant::now();
+            sync(&inner).await;
+        }
+        if let Some(retention) = inner.options.retention
+            && forgot_at.elapsed() >= FORGET_EVERY
+        {
+            forgot_at = Instant::now();
+            forget(&inner, retention).await;
+        }
+    }
+}
+
+/// Writes all that has ended.
+async fn write(inner: &Inner) -> Result<(), LedgerError> {
+    while let Some(read) = inner.journal.read() {
+        let rows: Vec<Row<'static>> = read
+            .records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Ended { row, .. } => Some(row.clone()),
+                Record::Begun { .. } | Record::Cancelled { .. } => None,
+            })
+            .collect();
+        for rows in rows.chunks(MAX_ROWS) {
+            let added = inner.store.append(rows).await?;
+            inner.counts.written.fetch_add(added, Ordering::Relaxed);
+            let repeated = (rows.len() as u64).saturating_sub(added);
+            inner.counts.repeated.fetch_add(repeated, Ordering::Relaxed);
+            if inner.store_away.swap(false, Ordering::Relaxed) {
+                tracing::info!("rows of the ledger are written again");
+            }
+        }
+        inner.journal.dealt_with(&read);
+    }
+    Ok(())
+}
+
+/// What was in the journal before survives a power cut from now on.
+async fn sync(inner: &Arc<Inner>) {
+    let files = inner.journal.files();
+    let synced =
+        tokio::task::spawn_blocking(move || files.iter().try_for_each(|file| file.sync_data()));
+    if let Ok(Err(error)) = synced.await {
+        tracing::warn!(%error, "the ledger's journal was not brought to the disk");
+    }
+}
+
+async fn forget(inner: &Inner, retention: Duration) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let before = since.saturating_sub(retention).as_millis();
+    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    loop {
+        match inner.store.forget(before).await {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "old rows of the ledger were not deleted");
+                return;
+            }
+        }
+    }
+}
