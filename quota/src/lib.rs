@@ -23,5 +23,5 @@ pub mod store;
 
 pub use engine::{Amounts, Engine, Extended, Holds, Options, Refused};
 pub use memory::MemoryQuotas;
-pub use slice::{Charged, Slice, Standing};
+pub use slice::{Charged, Crossing, Reason, Refusal, Slice, Standing};
 pub use store::{Answer, Charge, Exchange, Look, QuotaStore, QuotaStoreError, Reply, State};

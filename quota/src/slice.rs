@@ -63,6 +63,9 @@ struct State {
     seq: u64,
     /// When the lease is over, by our own clock.
     deadline: i64,
+    /// When the raise is over under which the store was last asked, by the store's clock. What is free
+    /// then may be of the raise, so that the lease is over with it.
+    raised_until: Option<i64>,
     /// When the last exchange was answered.
     answered_at: i64,
     /// When that exchange was first sent.
@@ -86,11 +89,14 @@ struct State {
     refused: u64,
     /// Units used beyond what had been held.
     overrun: u64,
+    /// The bucket in which the soft limit was last reached.
+    warned: Option<i64>,
 }
 
 struct Sent {
     exchange: Exchange,
     at: i64,
+    raised_until: Option<i64>,
 }
 
 #[derive(Clone, Copy)]
@@ -109,6 +115,39 @@ pub struct Refusal {
     pub amount: u64,
     /// What was left.
     pub remaining: u64,
+    pub reason: Reason,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The limit does not leave as much now.
+    LimitReached,
+    /// It asked for more than the whole limit.
+    NeverFits,
+    /// The store is away, and what was leased is spent or over.
+    StoreAway,
+}
+
+/// A soft limit that was reached, told once in each window.
+#[derive(Clone, Debug)]
+pub struct Crossing {
+    pub quota: Arc<Quota>,
+    /// What is used now.
+    pub used: u64,
+    /// The store's time, in milliseconds since the epoch.
+    pub at: i64,
+}
+
+impl Reason {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LimitReached => "limit_reached",
+            Self::NeverFits => "never_fits",
+            Self::StoreAway => "store_away",
+        }
+    }
 }
 
 /// What one request has of a slice.
@@ -235,14 +274,14 @@ impl Slice {
     ) -> Result<(Part, bool), Short> {
         let state = &mut *self.state.lock();
         state.wanted_at = now.local;
-        if amount > state.quota.limit {
+        if amount > state.quota.limit_at(now.store) {
             return Err(Short::Full { fits_at: None });
         }
         let on_loss = state.quota.on_store_loss;
         if store_away && on_loss == OnStoreLoss::Closed {
             return Err(Short::Away);
         }
-        let good = now.local < state.deadline;
+        let good = !state.lease_is_over(now);
         let leased = good && state.free >= amount;
         if !leased {
             match state.dry {
@@ -289,7 +328,7 @@ impl Slice {
         if held == Err(Short::Ask) && asked_at.is_some() {
             let state = self.state.lock();
             let told_since = asked_at.is_some_and(|at| state.told_at >= at);
-            if told_since && state.remaining() < amount {
+            if told_since && state.remaining(now) < amount {
                 return Err(Short::Full { fits_at: None });
             }
         }
@@ -343,18 +382,23 @@ impl Slice {
     /// Whether the store has to be asked for `amount`.
     pub(crate) fn lacks(&self, amount: u64, now: Now) -> bool {
         let state = self.state.lock();
-        now.local >= state.deadline || state.free < amount
+        state.lease_is_over(now) || state.free < amount
     }
 
     /// Remembers a refusal.
-    pub(crate) fn refused(&self, amount: u64, now: Now) {
+    pub(crate) fn refused(&self, amount: u64, store_away: bool, now: Now) {
         let state = &mut *self.state.lock();
+        let reason = match store_away {
+            true => Reason::StoreAway,
+            false if amount > state.quota.limit_at(now.store) => Reason::NeverFits,
+            false => Reason::LimitReached,
+        };
         state.refused += 1;
         if state.refusals.len() == REFUSALS {
             state.refusals.pop_front();
         }
-        let remaining = state.remaining();
-        state.refusals.push_back(Refusal { at: now.store, amount, remaining });
+        let remaining = state.remaining(now);
+        state.refusals.push_back(Refusal { at: now.store, amount, remaining, reason });
     }
 
     /// The exchange that is due, if one is; it is then under way until [`answer`](Self::answer). With
@@ -373,7 +417,7 @@ impl Slice {
         if tick {
             state.demand_before = std::mem::take(&mut state.demand);
         }
-        let over = now.local >= state.deadline;
+        let over = state.lease_is_over(now);
         let idle = now.local - state.wanted_at >= IDLE_MS;
         let stored = state.free + state.held > 0;
         let due = !state.waiting.is_empty()
@@ -382,6 +426,7 @@ impl Slice {
             || (tick && idle && state.free > 0)
             || (tick && state.free > 0 && now.local - state.answered_at >= SILENT_MS)
             || (tick && stored && now.local - state.answered_at >= terms.ttl_ms / 3)
+            || (tick && state.free > 0 && state.raise_is_over(now))
             || (!idle && state.dry.is_none() && state.free < state.demand_before / 2);
         if !due {
             return None;
@@ -401,7 +446,7 @@ impl Slice {
             instance: instance.clone(),
             seq: state.seq,
             span: state.span(now.store),
-            limit: state.quota.limit.min(MAX_AMOUNT),
+            limit: state.quota.limit_at(now.store).min(MAX_AMOUNT),
             charges: state.take_pending(),
             left,
             held: state.held,
@@ -411,13 +456,20 @@ impl Slice {
             on_lost_lease: state.quota.on_lost_lease,
             mark: 0,
         };
-        state.sent = Some(Sent { exchange: exchange.clone(), at: now.local });
+        let raised_until = state.quota.raised_until(now.store);
+        state.sent = Some(Sent { exchange: exchange.clone(), at: now.local, raised_until });
         Some(exchange)
     }
 
-    /// The exchange that is under way, to be sent again.
-    pub(crate) fn again(&self) -> Option<Exchange> {
-        self.state.lock().sent.as_ref().map(|sent| sent.exchange.clone())
+    /// The exchange that is under way, to be sent again. A raise that has ended since is not asked for
+    /// again.
+    pub(crate) fn again(&self, now: Now) -> Option<Exchange> {
+        let state = &mut *self.state.lock();
+        let sent = state.sent.as_mut()?;
+        if sent.raised_until.is_some_and(|until| until <= now.store) {
+            sent.exchange.limit = state.quota.limit_at(now.store).min(MAX_AMOUNT);
+        }
+        Some(sent.exchange.clone())
     }
 
     /// The store's period is another one: the same exchange, with that one.
@@ -429,20 +481,29 @@ impl Slice {
         Some(sent.exchange.clone())
     }
 
-    /// Takes the answer to the exchange with the number `seq`. Returns whether an exchange is due at once.
-    pub(crate) fn answer(&self, seq: u64, answer: Answer, terms: Terms, now: Now) -> bool {
-        let again = {
+    /// Takes the answer to the exchange with the number `seq`. Returns whether an exchange is due at once,
+    /// and the soft limit, if it is reached for the first time in this window.
+    pub(crate) fn answer(
+        &self,
+        seq: u64,
+        answer: Answer,
+        terms: Terms,
+        now: Now,
+    ) -> (bool, Option<Crossing>) {
+        let told = {
             let state = &mut *self.state.lock();
+            let mut crossing = None;
             match state.sent.take() {
                 Some(sent) if sent.exchange.seq == seq => {
+                    crossing = state.soft_limit_reached(&sent.exchange, &answer);
                     state.take_answer(sent, answer, terms, now);
                 }
                 other => state.sent = other,
             }
-            !state.waiting.is_empty() || state.give_back
+            (!state.waiting.is_empty() || state.give_back, crossing)
         };
         self.answered.notify_waiters();
-        again
+        told
     }
 
     /// The store could not be asked.
@@ -451,10 +512,13 @@ impl Slice {
         self.answered.notify_waiters();
     }
 
-    /// Whether anything would be lost with it.
-    pub(crate) fn is_idle(&self) -> bool {
+    /// Whether anything would be lost with it, the present window's warning included.
+    pub(crate) fn is_idle(&self, now: Now) -> bool {
         let state = self.state.lock();
-        state.sent.is_none()
+        let warned = matches!((state.warned, state.span), (Some(bucket), Span::Period { start, end })
+            if bucket == start && now.store < end);
+        !warned
+            && state.sent.is_none()
             && state.free + state.held + state.unleased == 0
             && state.pending.is_empty()
             && state.waiting.is_empty()
@@ -481,7 +545,7 @@ impl Slice {
     /// What is left.
     pub fn standing(&self, now: Now) -> Standing {
         let state = &mut *self.state.lock();
-        let (limit, remaining) = (state.quota.limit, state.remaining());
+        let (limit, remaining) = (state.quota.limit_at(now.store), state.remaining(now));
         let resets_in_ms = match state.span(now.store) {
             Span::Always => None,
             Span::Rolling { ms, .. } => Some(if remaining < limit { ms } else { 0 }),
@@ -520,6 +584,7 @@ impl State {
             sent: None,
             seq: 0,
             deadline: i64::MIN,
+            raised_until: None,
             answered_at: i64::MIN / 2,
             told_at: i64::MIN / 2,
             last: Answer::default(),
@@ -533,6 +598,7 @@ impl State {
             refusals: VecDeque::new(),
             refused: 0,
             overrun: 0,
+            warned: None,
         }
     }
 
@@ -544,6 +610,32 @@ impl State {
             self.span = self.quota.window.span(store_now);
         }
         self.span
+    }
+
+    fn lease_is_over(&self, now: Now) -> bool {
+        now.local >= self.deadline || self.raise_is_over(now)
+    }
+
+    /// Whether what is free may be of a raise that has ended.
+    fn raise_is_over(&self, now: Now) -> bool {
+        self.raised_until.is_some_and(|until| until <= now.store)
+    }
+
+    /// The soft limit, where an answer is the first of its window to say that it is reached. Only what is
+    /// used counts, by whomever: what is leased may be given back.
+    fn soft_limit_reached(&mut self, sent: &Exchange, answer: &Answer) -> Option<Crossing> {
+        let soft = self.quota.soft?;
+        // A rolling window begins at no time: it is told again after use has been lower.
+        let bucket = match sent.span {
+            Span::Period { start, .. } => start,
+            Span::Always | Span::Rolling { .. } => 0,
+        };
+        if answer.used < soft {
+            self.warned = None;
+            return None;
+        }
+        let first = self.warned.replace(bucket) != Some(bucket);
+        first.then(|| Crossing { quota: self.quota.clone(), used: answer.used, at: answer.now })
     }
 
     /// When everything that is used now is forgotten.
@@ -639,6 +731,7 @@ impl State {
         self.log.push_back((seq, charges));
         self.free += answer.granted;
         self.deadline = sent.at.saturating_add(terms.ttl_ms);
+        self.raised_until = sent.raised_until;
         self.told_at = sent.at;
         self.answered_at = now.local;
         if answer.granted < need {
@@ -658,8 +751,8 @@ impl State {
     }
 
     /// What is left: in the store and of our lease. What others lease is not.
-    fn remaining(&self) -> u64 {
-        let limit = self.quota.limit;
+    fn remaining(&self, now: Now) -> u64 {
+        let limit = self.quota.limit_at(now.store);
         let elsewhere = self.last.used.saturating_add(self.last.leased);
         limit.saturating_sub(elsewhere).saturating_add(self.free).min(limit)
     }

@@ -80,6 +80,8 @@ pub enum Permission {
     SeePolicies,
     SeeAudit,
     SeeConfig,
+    /// See limits, and what is left of them.
+    SeeQuotas,
     ReloadConfig,
     /// Store hashes that were made elsewhere.
     ImportKeys,
@@ -110,7 +112,8 @@ impl Actor {
             Standing::Limited(reach) => {
                 let own =
                     matches!((scope, &self.key), (Scope::Key(key), Some(own)) if key.id == own.id);
-                own && permission == Permission::SeeKeys || reach.may(permission, scope, &self.id)
+                let sees = matches!(permission, Permission::SeeKeys | Permission::SeeQuotas);
+                own && sees || reach.may(permission, scope, &self.id)
             }
         }
     }
@@ -129,6 +132,9 @@ impl Actor {
             Permission::SeeTeams => !reach.member_of.is_empty(),
             Permission::ManageMembers => !reach.administers.is_empty(),
             Permission::SeeUsers => reach.user.is_some(),
+            Permission::SeeQuotas => {
+                self.key.is_some() || reach.user.is_some() || !reach.administers.is_empty()
+            }
             _ => false,
         }
     }
@@ -172,14 +178,17 @@ impl Actor {
 impl Reach {
     fn may(&self, permission: Permission, scope: Scope<'_>, id: &str) -> bool {
         use Permission::{
-            ManageKeys, ManageMembers, RotateKeys, SeeKeys, SeeModels, SeeTeams, SeeUsers,
+            ManageKeys, ManageMembers, RotateKeys, SeeKeys, SeeModels, SeeQuotas, SeeTeams,
+            SeeUsers,
         };
         match (permission, scope) {
             (SeeModels, _) => true,
             // A list shows only what is within reach.
             (SeeKeys, Scope::All) => self.user.is_some() || !self.administers.is_empty(),
             (SeeTeams, Scope::All) => !self.member_of.is_empty(),
-            (SeeKeys, Scope::Key(key)) => self.owns(key) || self.administers_team(&key.team),
+            (SeeKeys | SeeQuotas, Scope::Key(key)) => {
+                self.owns(key) || self.administers_team(&key.team)
+            }
             (RotateKeys, Scope::Key(key)) => {
                 self.makes_keys && self.owns(key) && key.team.is_none()
                     || self.administers_team(&key.team)
@@ -194,8 +203,8 @@ impl Reach {
                 self.makes_keys && self.bound_to.is_none() && user == self.user.as_deref()
             }
             (SeeTeams, Scope::Team(team)) => self.member_of.iter().any(|own| own == team),
-            (ManageMembers, Scope::Team(team)) => self.administers(team),
-            (SeeUsers, Scope::User(user)) => self.user.as_deref() == Some(user),
+            (ManageMembers | SeeQuotas, Scope::Team(team)) => self.administers(team),
+            (SeeUsers | SeeQuotas, Scope::User(user)) => self.user.as_deref() == Some(user),
             _ => false,
         }
     }
@@ -227,6 +236,7 @@ impl Permission {
             | Self::SeeProviders
             | Self::SeePolicies
             | Self::SeeAudit
+            | Self::SeeQuotas
             | Self::SeeConfig => true,
             Self::ManageKeys
             | Self::RotateKeys
@@ -405,6 +415,7 @@ mod tests {
                     ManageUsers,
                     SeeModels,
                     SeeConfig,
+                    SeeQuotas,
                     ReloadConfig,
                     ImportKeys,
                 ] {

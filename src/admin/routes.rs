@@ -11,11 +11,11 @@ use http::Method;
 use super::actor::Permission::{
     ManageKeys, ManageMembers, ManageOrganizations, ManageTeams, ManageUsers, ReloadConfig,
     RotateKeys, SeeAudit, SeeConfig, SeeKeys, SeeModels, SeeOrganizations, SeePolicies,
-    SeeProviders, SeeTeams, SeeUsers,
+    SeeProviders, SeeQuotas, SeeTeams, SeeUsers,
 };
 use super::endpoint::{Endpoint, own};
 use super::own::{
-    List, audit, catalogue, config, keys, members, organizations, policies, teams, users,
+    List, audit, catalogue, config, keys, members, organizations, policies, quotas, teams, users,
 };
 use super::services::Services;
 use super::{guard, openapi};
@@ -95,6 +95,11 @@ fn ours() -> Vec<Endpoint> {
             .act("organizations.update").takes::<organizations::OrganizationBody>().gives::<organizations::OrganizationView>().versioned(),
         own(DELETE, "/admin/v1/organizations/{id}", ManageOrganizations, "Delete an organization to which nothing belongs.", organizations::delete)
             .act("organizations.delete").empty().versioned(),
+
+        own(GET, "/admin/v1/quotas", SeeQuotas, "The limits of the configuration.", quotas::list)
+            .query(&super::own::PAGE).gives::<List<quotas::ConfiguredQuotaView>>(),
+        own(GET, "/admin/v1/quotas/{scope}", SeeQuotas, "The limits of a scope, such as `key:<id>`, `team:blue` or `gateway`, and what is left of them.", quotas::show)
+            .gives::<quotas::ScopeView>(),
 
         own(GET, "/admin/v1/models", SeeModels, "The models that you may call.", catalogue::models)
             .gives::<List<catalogue::ModelView>>(),

@@ -19,6 +19,7 @@ use crate::dialects::{Dialect, models};
 use crate::identity::jwks::KeySets;
 use crate::identity::tokens::Tokens;
 use crate::providers::resolve::Resolvers;
+use crate::quotas::configured::Configured;
 use crate::routing::Routes;
 
 /// One generation of the configuration, ready to serve. A request keeps the one it began with.
@@ -33,6 +34,8 @@ pub struct Runtime {
     pub pipeline: Pipeline,
     /// Whose tokens are trusted, if anybody's.
     pub tokens: Option<Arc<Tokens>>,
+    /// The limits that the configuration sets.
+    pub quotas: Configured,
     /// Which model goes where.
     pub routes: Routes,
     /// The answers of `GET /v1/models`, by dialect.
@@ -101,7 +104,8 @@ impl Runtime {
             openai: models::list(Dialect::OpenAi, &infos),
             anthropic: models::list(Dialect::Anthropic, &infos),
         };
-        Ok(Self { generation, hash, config, pipeline, tokens, routes, model_lists })
+        let quotas = Configured::new(&config.quotas);
+        Ok(Self { generation, hash, config, pipeline, tokens, quotas, routes, model_lists })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{self, Identity, now_ms};
-use crate::quotas::Quotas;
+use crate::quotas::{Quotas, warnings};
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::{Store, StoreError};
@@ -90,6 +90,7 @@ impl Services {
             None => counters,
         };
         let quotas = open_quotas(counters, config.quota_store.lease_ttl, io);
+        io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
         let ledger = open_ledger(config, rows, &quotas, io)?;
         Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas, ledger })
     }

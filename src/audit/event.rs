@@ -91,6 +91,8 @@ pub enum Kind {
     CredentialRefusal,
     /// A configuration was put in force, or refused.
     ConfigReload,
+    /// A soft limit was reached, the first time in its window.
+    SoftLimit,
 }
 
 /// What came of it.

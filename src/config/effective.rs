@@ -8,6 +8,7 @@ use sluicegate_filters::identify::jwt::{Algorithm, ClaimMap, ClaimPath, Issuer};
 use sluicegate_filters::price::{ManualPrice, manual};
 
 use super::raw;
+use super::raw_quotas::Quota;
 use super::valid;
 
 /// `config` as a file that would load to it, where its secrets are references.
@@ -52,6 +53,7 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
                 valid::Unpriced::Allow => raw::Unpriced::Allow,
             }),
         }),
+        quotas: config.quotas.iter().map(Quota::of).collect(),
         answers: Some(raw::Answers {
             cost_header: Some(config.answers.cost_header),
             stream_cost: Some(config.answers.stream_cost),

@@ -33,6 +33,7 @@ mod overrides;
 mod postgres;
 mod problem;
 pub mod raw;
+pub mod raw_quotas;
 mod reader;
 mod redis;
 mod report;

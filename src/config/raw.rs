@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::models::RETRY_ON;
+use super::raw_quotas::Quota;
 use super::units;
 use super::valid;
 
@@ -54,6 +55,9 @@ pub struct Config {
     pub ledger: Option<Ledger>,
     /// What becomes of requests that count against a budget.
     pub budgets: Option<Budgets>,
+    /// Limits for scopes that no record has. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<Quota>,
     /// What answers tell beside what the provider says.
     pub answers: Option<Answers>,
     /// Prices from a file, which win over those in the binary. Default: none.

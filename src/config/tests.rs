@@ -15,6 +15,7 @@ use crate::dialects::Dialect;
 mod jwt;
 mod prices;
 mod quota_store;
+mod quotas;
 mod stores;
 
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
@@ -832,8 +833,8 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, jwt, limits, listeners, models, policies, prices, providers, quota_store,
-        stores,
+        access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers,
+        quota_store, quotas, stores,
     };
     vec![
         ("", check::KEYS),
@@ -861,8 +862,10 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
-        ("Ledger", super::check::ledger::KEYS),
+        ("Ledger", ledger::KEYS),
         ("Budgets", prices::BUDGETS),
+        ("Quota", quotas::KEYS),
+        ("QuotaCalendar", quotas::CALENDAR),
         ("Answers", prices::ANSWERS),
         ("Prices", prices::KEYS),
         ("Price", prices::PRICE),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
+use sluicegate_filters::admit::{OnLostLease, OnOverrun, OnStoreLoss, ScopeKind, Unit, Window};
 use sluicegate_filters::identify::jwt::Issuer;
 use sluicegate_filters::price::{ManualPrice, PriceFile};
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// What becomes of requests that count against a budget.
     pub budgets: Budgets,
+    /// Limits for scopes that no record has. No two have the same counter.
+    pub quotas: Vec<ConfiguredQuota>,
     /// What answers tell beside what the provider says.
     pub answers: Answers,
     /// Prices from a file, which win over the table's.
@@ -402,6 +405,40 @@ pub struct Ledger {
 pub struct Budgets {
     /// What a caller with a budget of money may do with a model that has no price.
     pub unpriced: Unpriced,
+}
+
+/// A limit for a scope that no record has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredQuota {
+    /// Whom it is for.
+    pub scope: ScopeKind,
+    /// Which one. `None`: each one separately, or the gateway, which is one.
+    pub id: Option<String>,
+    /// Only their requests for this model.
+    pub model: Option<String>,
+    /// What is counted.
+    pub unit: Unit,
+    /// How many units may be used in the window.
+    pub limit: u64,
+    /// When it begins anew.
+    pub window: Window,
+    /// From how many units on there are warnings.
+    pub soft: Option<u64>,
+    /// What becomes of requests while the counters are away.
+    pub on_store_loss: OnStoreLoss,
+    /// What becomes of units leased to an instance that is gone.
+    pub on_lost_lease: OnLostLease,
+    /// What becomes of a stream that uses more than it holds.
+    pub on_overrun: OnOverrun,
+}
+
+impl ConfiguredQuota {
+    /// Whether both are counted by the same counters.
+    pub fn shares_counter(&self, other: &Self) -> bool {
+        (self.scope, self.unit) == (other.scope, other.unit)
+            && (&self.id, &self.model) == (&other.id, &other.model)
+            && self.window == other.window
+    }
 }
 
 /// What a caller with a budget of money may do with a model that has no price.

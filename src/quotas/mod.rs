@@ -3,13 +3,17 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`configured`] | the limits that the configuration sets |
 //! | [`estimate`] | the most that a request may use |
 //! | [`refusal`] | what a caller is told who has used their limit up |
 //! | [`standing`] | what is left, as headers on every answer |
+//! | [`warnings`] | soft limits that are reached, written down once in a window |
 
+pub mod configured;
 pub mod estimate;
 pub mod refusal;
 pub mod standing;
+pub mod warnings;
 
 use std::sync::Arc;
 

@@ -15,8 +15,8 @@ pub fn denial(refused: &Refused) -> Denial {
             .with_detail(quota.id().to_string());
     }
     let kind = kind(quota.unit);
-    let mut message = limit(quota);
-    if *amount > quota.limit {
+    let mut message = limit(quota, standing.limit);
+    if *amount > standing.limit {
         let asked = units(quota.unit, *amount);
         write!(message, " This request may need {asked}, which never fits: ask for less output.")
             .ok();
@@ -51,7 +51,7 @@ pub fn denial(refused: &Refused) -> Denial {
 
 /// What ends a stream that has used more than a limit has: the code and the message.
 pub fn used_up(quota: &Quota) -> (DenialKind, String) {
-    let mut message = limit(quota);
+    let mut message = limit(quota, quota.limit_at(crate::identity::now_ms()));
     message.push_str(" All of it is used up. The answer above is incomplete.");
     (kind(quota.unit), message)
 }
@@ -63,8 +63,8 @@ fn kind(unit: Unit) -> DenialKind {
     }
 }
 
-/// The limit in words.
-fn limit(quota: &Quota) -> String {
+/// The limit that is in force, in words.
+fn limit(quota: &Quota, limit: u64) -> String {
     let whose = match quota.scope.kind {
         ScopeKind::Key => "This key".to_owned(),
         ScopeKind::Gateway => "This gateway".to_owned(),
@@ -76,7 +76,7 @@ fn limit(quota: &Quota) -> String {
     };
     let model = quota.scope.model.as_ref();
     let of = model.map_or(String::new(), |model| format!(" of the model `{model}`"));
-    let what = units(quota.unit, quota.limit);
+    let what = units(quota.unit, limit);
     let window = match &quota.window {
         Window::Lifetime if quota.unit == Unit::Parallel => " at once".to_owned(),
         Window::Lifetime => " in all".to_owned(),

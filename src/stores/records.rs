@@ -1,9 +1,11 @@
 //! What is stored. Times are milliseconds since the epoch; money is nano-USD.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sluicegate_filters::admit::{OnLostLease, OnOverrun, OnStoreLoss};
 use uuid::Uuid;
 
 /// What is kept of a key instead of the key.
@@ -205,11 +207,82 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_duration: Option<String>,
     /// Requests a minute, by model.
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub model_rpm: std::collections::BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_rpm: BTreeMap<String, u64>,
     /// Tokens a minute, by model.
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub model_tpm: std::collections::BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_tpm: BTreeMap<String, u64>,
+    /// The time zone whose days, weeks and months budgets follow. Absent: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_time_zone: Option<String>,
+    /// Budgets beside `budget`, each with a window of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// Budgets by model.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_budgets: BTreeMap<String, Budget>,
+    /// A raise of `budget` for a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_raise: Option<BudgetRaise>,
+    /// Limits in windows of any sort.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowLimit>,
+    /// What becomes of requests while the store of the counters is away. Absent: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_store_loss: Option<OnStoreLoss>,
+    /// What becomes of units that were leased to an instance that is gone. Absent: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_lost_lease: Option<OnLostLease>,
+    /// What becomes of a stream that uses more than it holds. Absent: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_overrun: Option<OnOverrun>,
+}
+
+/// A budget with a window of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Nano-USD.
+    pub limit: u64,
+    /// As [`Limits::budget_duration`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+}
+
+/// A raise of a budget. Its two parts may come one after the other; it counts when both are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetRaise {
+    /// Nano-USD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<u64>,
+    /// When it ends, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+}
+
+/// A limit in a window of any sort.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowLimit {
+    pub unit: LimitUnit,
+    /// Requests, tokens or nano-USD.
+    pub limit: u64,
+    /// As [`Window::from_words`](sluicegate_filters::admit::Window::from_words) reads it.
+    pub window: String,
+    /// From what on there are warnings, in the same unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft: Option<u64>,
+}
+
+/// What a limit in a window counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitUnit {
+    Requests,
+    Tokens,
+    /// Stored in nano-USD.
+    Usd,
 }
 
 /// A key with what is stored of whom it belongs to.

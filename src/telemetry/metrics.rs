@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::access_metrics::AccessMetrics;
+use super::quota_metrics::QuotaMetrics;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 use crate::proxy::ctx::End;
@@ -79,6 +80,8 @@ pub struct Metrics {
     pub log_dropped: IntCounter,
     /// Who is let in.
     pub access: AccessMetrics,
+    /// What limits do.
+    pub quotas: QuotaMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -261,6 +264,7 @@ impl Metrics {
                 dropped
             },
             access: AccessMetrics::new(&registry)?,
+            quotas: QuotaMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

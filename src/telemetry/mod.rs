@@ -3,3 +3,4 @@
 pub mod access_log;
 pub mod access_metrics;
 pub mod metrics;
+pub mod quota_metrics;

@@ -10,5 +10,5 @@
 pub mod quota;
 pub mod window;
 
-pub use quota::{OnLostLease, OnOverrun, OnStoreLoss, Quota, Scope, ScopeKind, Unit};
+pub use quota::{OnLostLease, OnOverrun, OnStoreLoss, Quota, Raise, Scope, ScopeKind, Unit};
 pub use window::{Period, Span, Window, Zone};

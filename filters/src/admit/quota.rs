@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::window::Window;
@@ -13,13 +14,24 @@ pub struct Quota {
     pub scope: Scope,
     pub unit: Unit,
     pub window: Window,
-    /// How many units may be used in the window.
+    /// How many units may be used in the window, without the raise.
     pub limit: u64,
+    /// By how much the limit is raised for a time.
+    pub raise: Option<Raise>,
     /// From how many units on there are warnings.
     pub soft: Option<u64>,
     pub on_store_loss: OnStoreLoss,
     pub on_lost_lease: OnLostLease,
     pub on_overrun: OnOverrun,
+}
+
+/// A limit's raise for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raise {
+    /// Units.
+    pub by: u64,
+    /// When it ends, in milliseconds since the epoch, by the clock of the store of the counters.
+    pub until_ms: i64,
 }
 
 /// What is counted.
@@ -61,7 +73,8 @@ pub enum ScopeKind {
 }
 
 /// What becomes of requests while the store of the counters is away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnStoreLoss {
     /// What is leased is spent, then requests are refused.
     #[default]
@@ -73,7 +86,8 @@ pub enum OnStoreLoss {
 }
 
 /// What becomes of units that were leased to an instance that is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnLostLease {
     /// They count as used until the instance, or whoever reads its journal, says what they were.
     #[default]
@@ -83,7 +97,8 @@ pub enum OnLostLease {
 }
 
 /// What becomes of a stream that uses more than was held for it, where the limit has no more to give.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnOverrun {
     /// It goes on to its end, and what it used above its hold is counted.
     #[default]
@@ -100,11 +115,28 @@ impl Quota {
             unit,
             window,
             limit,
+            raise: None,
             soft: None,
             on_store_loss: OnStoreLoss::default(),
             on_lost_lease: OnLostLease::default(),
             on_overrun: OnOverrun::default(),
         }
+    }
+
+    /// How many units may be used in the window that holds `now_ms`, by the store's clock.
+    pub fn limit_at(&self, now_ms: i64) -> u64 {
+        let raise = self.raise.filter(|raise| now_ms < raise.until_ms);
+        self.limit.saturating_add(raise.map_or(0, |raise| raise.by))
+    }
+
+    /// When the raise ends that is in force at `now_ms`.
+    pub fn raised_until(&self, now_ms: i64) -> Option<i64> {
+        self.raise.filter(|raise| now_ms < raise.until_ms).map(|raise| raise.until_ms)
+    }
+
+    /// Whether both are counted by the same counter.
+    pub fn shares_counter(&self, other: &Self) -> bool {
+        self.unit == other.unit && self.scope == other.scope && self.window == other.window
     }
 
     /// By what its counter is known. It does not tell the limit, so that a changed limit goes on with
@@ -208,6 +240,46 @@ impl ScopeKind {
     }
 }
 
+impl OnStoreLoss {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lease, Self::Closed, Self::Open];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl OnLostLease {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Charge, Self::Release];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::Release => "release",
+        }
+    }
+}
+
+impl OnOverrun {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Finish, Self::Cut];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finish => "finish",
+            Self::Cut => "cut",
+        }
+    }
+}
+
 /// The longest name that is kept as it is.
 const LONGEST: usize = 200;
 
@@ -252,6 +324,18 @@ mod tests {
         assert_eq!(parsed, Some((Unit::Tokens, Window::Rolling { ms: 60_000 })));
         quota.limit = 8;
         assert_eq!(&*quota.id(), id);
+    }
+
+    #[test]
+    fn a_raise_ends_at_its_time_and_not_a_moment_later() {
+        let plain = quota("t", None);
+        let mut quota = plain.clone();
+        quota.raise = Some(Raise { by: 3, until_ms: 100 });
+        assert_eq!((quota.limit_at(99), quota.limit_at(100)), (10, 7));
+        assert_eq!((quota.raised_until(99), quota.raised_until(100)), (Some(100), None));
+        assert_eq!(quota.id(), plain.id(), "what was used still counts");
+        quota.limit = u64::MAX;
+        assert_eq!(quota.limit_at(0), u64::MAX);
     }
 
     proptest! {

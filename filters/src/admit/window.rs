@@ -68,6 +68,39 @@ impl Window {
     }
 }
 
+/// The longest window of a number of units of time, in milliseconds: ten years.
+const LONGEST_MS: i64 = 10 * 366 * 86_400_000;
+
+impl Window {
+    /// The window that a person writes: `1m`, `12h` or `30d` for one that rolls; `hour`, `day`, `week`,
+    /// `month` or `year` for the calendar's in `zone`; `lifetime`; or a counter's own word, such as
+    /// `day-Europe/Berlin`. `None`: no such window, or one of over ten years.
+    pub fn from_words(words: &str, zone: &Zone) -> Option<Self> {
+        if let Some(period) = Period::from_name(words) {
+            return Some(Self::Calendar { period, zone: zone.clone() });
+        }
+        let digits = words.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            let window: Self = words.parse().ok()?;
+            return match window {
+                Self::Rolling { ms } | Self::Fixed { ms } if ms > LONGEST_MS => None,
+                window => Some(window),
+            };
+        }
+        let (number, unit) = words.split_at(digits);
+        let unit: i64 = match unit {
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 7 * 86_400_000,
+            _ => return None,
+        };
+        let ms = number.parse::<i64>().ok()?.checked_mul(unit)?;
+        (1..=LONGEST_MS).contains(&ms).then_some(Self::Rolling { ms })
+    }
+}
+
 /// The word by which counters know the window: it never changes for the same window.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,8 +127,8 @@ impl FromStr for Window {
             "rolling" => Ok(Self::Rolling { ms: ms().ok_or(())? }),
             "fixed" => Ok(Self::Fixed { ms: ms().ok_or(())? }),
             _ => {
-                let period = Period::ALL.into_iter().find(|period| period.name() == kind);
-                Ok(Self::Calendar { period: period.ok_or(())?, zone: Zone::named(rest).ok_or(())? })
+                let period = Period::from_name(kind).ok_or(())?;
+                Ok(Self::Calendar { period, zone: Zone::named(rest).ok_or(())? })
             }
         }
     }
@@ -114,6 +147,11 @@ impl Period {
             Self::Month => "month",
             Self::Year => "year",
         }
+    }
+
+    /// The period of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|period| period.name() == name)
     }
 
     fn containing(self, now_ms: i64, zone: &TimeZone) -> Span {
@@ -260,6 +298,29 @@ mod tests {
             assert_eq!(window.to_string().parse(), Ok(window));
         }
         assert_eq!(calendar(Period::Day, "europe/berlin").to_string(), "day-Europe/Berlin");
+    }
+
+    #[test]
+    fn windows_are_read_as_people_write_them() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        for (words, window) in [
+            ("1m", "rolling-60000ms"),
+            ("90s", "rolling-90000ms"),
+            ("2w", "rolling-1209600000ms"),
+            ("month", "month-Europe/Berlin"),
+            ("day-Asia/Kolkata", "day-Asia/Kolkata"),
+            ("fixed-5000ms", "fixed-5000ms"),
+            ("lifetime", "lifetime"),
+        ] {
+            let read = Window::from_words(words, &berlin).map(|window| window.to_string());
+            assert_eq!(read.as_deref(), Some(window), "{words}");
+        }
+        for words in
+            ["", "0m", "1", "m", "1mo", "1y", "day-", "day-Mars/Olympus", "3661d", "-1m", "1.5h"]
+        {
+            assert_eq!(Window::from_words(words, &berlin), None, "{words}");
+        }
+        assert_eq!(Window::from_words(&format!("rolling-{}ms", i64::MAX), &berlin), None);
     }
 
     proptest! {

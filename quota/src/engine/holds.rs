@@ -175,7 +175,9 @@ impl Holds {
         for held in std::mem::take(&mut self.parts) {
             // What the request was admitted with has been told already, and what was added has not.
             charged.extend(held.more.iter().filter_map(|part| held.slice.charged_by(part)));
-            let shares = held.shares(used(&held));
+            let used = used(&held);
+            self.shared.counts.overrun(held.slice.unit(), used.saturating_sub(held.amount()));
+            let shares = held.shares(used);
             charged.extend(shares.filter_map(|(part, used)| held.slice.settle(part, used, now)));
         }
         charged

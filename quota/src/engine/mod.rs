@@ -14,23 +14,26 @@ pub mod holds;
 mod pump;
 pub mod recover;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
-use sluicegate_filters::admit::{Quota, Unit};
+use sluicegate_filters::admit::{Quota, ScopeKind, Unit};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 pub use self::holds::{Extended, Holds};
-use crate::slice::{Now, Short, Slice, Standing, Terms};
-use crate::store::{Look, QuotaStore, QuotaStoreError, State};
+use crate::slice::{Crossing, Now, Short, Slice, Standing, Terms};
+use crate::store::{Look, MAX_BATCH, QuotaStore, QuotaStoreError, State};
 
 /// How long a request waits for the store, at most.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Soft limits reached that nobody has asked for yet, at most: beyond it the oldest are only counted.
+const CROSSINGS: usize = 1_024;
 
 /// How an engine works.
 #[derive(Clone, Debug)]
@@ -113,6 +116,35 @@ pub struct Counts {
     pub failures: AtomicU64,
     /// Requests that had to wait for the store.
     pub waits: AtomicU64,
+    /// Soft limits that were reached, once in each window.
+    pub soft_exceeded: AtomicU64,
+    /// Requests that a limit has refused, by unit and by kind of scope, in the order of their `ALL`.
+    refusals: [[AtomicU64; ScopeKind::ALL.len()]; Unit::ALL.len()],
+    /// Units used beyond what had been held, in the order of [`Unit::ALL`].
+    overrun: [AtomicU64; Unit::ALL.len()],
+}
+
+impl Counts {
+    /// Requests that limits on this unit for this kind of scope have refused.
+    pub fn refusals(&self, unit: Unit, kind: ScopeKind) -> u64 {
+        self.refusals[unit as usize][kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Units of this sort used beyond what had been held.
+    pub fn overrun_units(&self, unit: Unit) -> u64 {
+        self.overrun[unit as usize].load(Ordering::Relaxed)
+    }
+
+    fn refused(&self, quota: &Quota) {
+        let counter = &self.refusals[quota.unit as usize][quota.scope.kind as usize];
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn overrun(&self, unit: Unit, units: u64) {
+        if units > 0 {
+            self.overrun[unit as usize].fetch_add(units, Ordering::Relaxed);
+        }
+    }
 }
 
 /// This instance's part of all counters.
@@ -136,6 +168,8 @@ pub(crate) struct Shared {
     unanswered: Mutex<Vec<Arc<Slice>>>,
     wake: Arc<Notify>,
     pub(crate) counts: Counts,
+    /// Soft limits that were reached and nobody has been told of.
+    crossings: Mutex<VecDeque<Crossing>>,
 }
 
 impl Engine {
@@ -165,6 +199,7 @@ impl Engine {
             unanswered: Mutex::default(),
             wake: Arc::default(),
             counts: Counts::default(),
+            crossings: Mutex::default(),
         });
         io.spawn(pump::run(Arc::downgrade(&shared)));
         Arc::new(Self { shared })
@@ -312,8 +347,9 @@ impl Engine {
             Short::Full { fits_at } => (false, fits_at),
             Short::Ask | Short::Away => (true, None),
         };
+        slice.refused(amount, store_away, now);
         if !store_away {
-            slice.refused(amount, now);
+            self.shared.counts.refused(&quota);
         }
         let fits_in_ms = fits_at.map(|at| (at - now.store).max(1));
         Refused { quota, amount, standing, store_away, fits_in_ms }
@@ -329,7 +365,11 @@ impl Engine {
             .iter()
             .map(|quota| Look { counter: quota.id(), span: quota.window.span(now.store) })
             .collect();
-        self.shared.store.look(&looks).await
+        let mut states = Vec::with_capacity(looks.len());
+        for part in looks.chunks(MAX_BATCH) {
+            states.extend(self.shared.store.look(part).await?);
+        }
+        Ok(states)
     }
 
     /// The time, by both clocks.
@@ -345,6 +385,12 @@ impl Engine {
     /// What there was to do.
     pub fn counts(&self) -> &Counts {
         &self.shared.counts
+    }
+
+    /// Soft limits that were reached since this was last asked, each once in its window. They are known
+    /// a tick after the use that reached them.
+    pub fn take_crossings(&self) -> Vec<Crossing> {
+        self.shared.crossings.lock().drain(..).collect()
     }
 
     /// The name of this instance.
@@ -372,6 +418,18 @@ impl Shared {
 
     pub(crate) fn terms(&self) -> Terms {
         Terms { ttl_ms: i64::try_from(self.options.lease_ttl.as_millis()).unwrap_or(i64::MAX) }
+    }
+
+    /// Keeps soft limits that were reached until somebody asks.
+    pub(crate) fn note(&self, reached: Vec<Crossing>) {
+        if reached.is_empty() {
+            return;
+        }
+        self.counts.soft_exceeded.fetch_add(reached.len() as u64, Ordering::Relaxed);
+        let mut crossings = self.crossings.lock();
+        crossings.extend(reached);
+        let beyond = crossings.len().saturating_sub(CROSSINGS);
+        crossings.drain(..beyond);
     }
 
     /// Has exchanges of `slices` sent at once.

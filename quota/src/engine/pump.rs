@@ -114,7 +114,8 @@ async fn try_again(shared: &Arc<Shared>) -> bool {
     let batch: Vec<Due> = {
         let mut unanswered = shared.unanswered.lock();
         let from = unanswered.len().saturating_sub(MAX_BATCH);
-        let again = |slice: Arc<Slice>| slice.again().map(|exchange| (slice, exchange));
+        let now = shared.now();
+        let again = |slice: Arc<Slice>| slice.again(now).map(|exchange| (slice, exchange));
         unanswered.drain(from..).filter_map(again).collect()
     };
     if batch.is_empty() {
@@ -155,13 +156,16 @@ async fn send(shared: Arc<Shared>, mut batch: Vec<Due>) -> bool {
 fn take(shared: &Arc<Shared>, batch: Vec<Due>, replies: Vec<Reply>, sent_at: i64) -> Vec<Due> {
     let mut again = Vec::new();
     let mut urgent = Vec::new();
+    let mut crossings = Vec::new();
     for ((slice, exchange), reply) in batch.into_iter().zip(replies) {
         match reply {
             Reply::Done(answer) => {
                 // When it was sent, the store's clock had not come so far: ours is never behind it.
                 shared.offset.store(answer.now - sent_at, Ordering::Relaxed);
                 let now = shared.now();
-                if slice.answer(exchange.seq, answer, shared.terms(), now) {
+                let (due, crossing) = slice.answer(exchange.seq, answer, shared.terms(), now);
+                crossings.extend(crossing);
+                if due {
                     urgent.push(slice);
                 }
             }
@@ -174,6 +178,7 @@ fn take(shared: &Arc<Shared>, batch: Vec<Due>, replies: Vec<Reply>, sent_at: i64
     if !urgent.is_empty() {
         shared.urge(urgent);
     }
+    shared.note(crossings);
     again
 }
 
@@ -192,7 +197,8 @@ fn fail(shared: &Arc<Shared>, batch: Vec<Due>, error: &QuotaStoreError) -> bool 
 
 /// Forgets slices that hold nothing and that nobody has kept.
 fn sweep(shared: &Shared) {
-    let unused = |slice: &Arc<Slice>| Arc::strong_count(slice) == 1 && slice.is_idle();
+    let now = shared.now();
+    let unused = |slice: &Arc<Slice>| Arc::strong_count(slice) == 1 && slice.is_idle(now);
     if shared.slices.read().values().any(unused) {
         shared.slices.write().retain(|_, slice| !unused(slice));
     }

@@ -7,6 +7,7 @@ use sluicegate_filters::admit::{OnOverrun, OnStoreLoss, Scope, ScopeKind, Window
 
 use super::*;
 use crate::memory::MemoryQuotas;
+use crate::slice::Reason;
 use crate::store::{Exchange, Reply};
 
 fn engine(store: &Arc<dyn QuotaStore>, name: &str) -> Arc<Engine> {
@@ -230,6 +231,38 @@ async fn what_a_killed_instance_did_not_tell_is_charged_once() {
         assert_eq!(state.used, 3 * 70 + 100, "three that ended, and the one under way");
         assert!(state.leases.iter().all(|lease| lease.leased == 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_limits_do_is_counted_by_unit_and_scope() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engine = engine(&store, "a");
+    let mut budget = quota("k", Unit::NanoUsd, 100);
+    budget.soft = Some(60);
+    let slices = [engine.slice(&budget)];
+    // One use of 70 where 50 were held: over the soft limit, and 20 over the hold.
+    engine.hold(&slices, &one(5)).await.unwrap().settle(&one(7));
+    let refused = engine.hold(&slices, &one(4)).await.unwrap_err();
+    assert!(!refused.store_away);
+    let never = engine.hold(&slices, &one(11)).await.unwrap_err();
+    assert_eq!(never.amount, 110);
+    let counts = engine.counts();
+    assert_eq!(counts.refusals(Unit::NanoUsd, ScopeKind::Key), 2);
+    assert_eq!(counts.refusals(Unit::NanoUsd, ScopeKind::Team), 0);
+    assert_eq!(counts.overrun_units(Unit::NanoUsd), 20);
+    let reasons: Vec<_> = slices[0].refusals().0.iter().map(|refusal| refusal.reason).collect();
+    assert_eq!(reasons, [Reason::LimitReached, Reason::NeverFits]);
+    let crossed = timeout(Duration::from_secs(10), async {
+        loop {
+            match engine.take_crossings() {
+                none if none.is_empty() => tokio::task::yield_now().await,
+                some => return some,
+            }
+        }
+    });
+    let crossed = crossed.await.unwrap();
+    assert_eq!((crossed.len(), crossed[0].used, crossed[0].quota.soft), (1, 70, Some(60)));
+    assert_eq!(counts.soft_exceeded.load(Ordering::Relaxed), 1);
 }
 
 /// Extends until the limit has decided.

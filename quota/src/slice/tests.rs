@@ -1,7 +1,7 @@
 //! Several instances with slices of one counter, in any order of events, against what really happened.
 
 use proptest::prelude::*;
-use sluicegate_filters::admit::{OnLostLease, Scope, ScopeKind, Window};
+use sluicegate_filters::admit::{OnLostLease, Raise, Scope, ScopeKind, Window};
 
 use super::*;
 use crate::counter::Counter;
@@ -47,6 +47,11 @@ enum Event {
     },
     Limit {
         limit: u64,
+    },
+    /// The limit is raised for a time.
+    Raise {
+        by: u64,
+        ms: i64,
     },
 }
 
@@ -153,7 +158,8 @@ impl World {
                 }
             }
             Event::Again { instance, lost } => {
-                if let Some(exchange) = self.instances[instance].slice.again() {
+                let now = self.now_of(instance);
+                if let Some(exchange) = self.instances[instance].slice.again(now) {
                     self.sends(instance, exchange, lost);
                 }
             }
@@ -171,13 +177,22 @@ impl World {
                 }
             }
             Event::Wait { ms } => self.now += ms,
+            Event::Raise { by, ms } => self.raise(by, ms),
             Event::Limit { limit } => {
                 self.quota.limit = limit;
-                self.highest = self.highest.max(limit);
+                self.highest = self.highest.max(self.quota.limit_at(self.now));
                 for it in &self.instances {
                     it.slice.set_quota(&self.quota);
                 }
             }
+        }
+    }
+
+    fn raise(&mut self, by: u64, ms: i64) {
+        self.quota.raise = Some(Raise { by, until_ms: self.now + ms });
+        self.highest = self.highest.max(self.quota.limit_at(self.now));
+        for it in &self.instances {
+            it.slice.set_quota(&self.quota);
         }
     }
 
@@ -266,6 +281,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(instance, lost)| Event::Again { instance, lost }),
         3 => prop_oneof![0_i64..20, 0_i64..400, 0_i64..3_000].prop_map(|ms| Event::Wait { ms }),
         1 => (20_u64..120).prop_map(|limit| Event::Limit { limit }),
+        1 => (1_u64..60, 1_i64..900).prop_map(|(by, ms)| Event::Raise { by, ms }),
     ]
 }
 
@@ -352,4 +368,85 @@ fn a_refusal_says_when_it_fits_and_then_it_does() {
     world.happens(&Event::Hold { instance: 1, amount: 1 });
     world.happens(&Event::Exchange { instance: 1, tick: false, lost: false });
     assert!(world.instances[1].slice.hold(1, world.now_of(1), false).is_ok());
+}
+
+#[test]
+fn what_a_raise_gave_is_gone_when_it_ends() {
+    let mut world = World::new(Window::Lifetime, Unit::Tokens, 10, OnLostLease::Charge);
+    world.raise(90, 1_000);
+    let terms = Terms { ttl_ms: 60_000 };
+    let exchange = |world: &mut World| {
+        let now = world.now_of(0);
+        let it = &world.instances[0];
+        let exchange = it.slice.exchange(&it.name, terms, now, false).expect("due");
+        let Reply::Done(answer) = world.counter.exchange(&exchange, world.now) else { panic!() };
+        it.slice.answer(exchange.seq, answer, terms, now);
+        exchange.limit
+    };
+    let hold = |world: &World, amount| {
+        world.instances[0].slice.hold(amount, world.now_of(0), false).map(|(part, _)| part)
+    };
+    world.instances[0].slice.wait_for(60);
+    assert_eq!(exchange(&mut world), 100);
+    let part = hold(&world, 4).unwrap();
+    world.instances[0].slice.settle(&part, 4, world.now_of(0));
+    // Most of the lease is free, and lasts for a minute; the raise does not.
+    assert!(world.instances[0].slice.state.lock().free > 10);
+    world.now += 1_000;
+    assert_eq!(hold(&world, 11), Err(Short::Full { fits_at: None }), "more than the limit");
+    assert_eq!(hold(&world, 7), Err(Short::Ask), "nothing of the raise is spent after it");
+    assert_eq!(world.instances[0].slice.standing(world.now_of(0)).limit, 10);
+    world.instances[0].slice.wait_for(7);
+    assert_eq!(exchange(&mut world), 10);
+    assert!(matches!(hold(&world, 7), Err(Short::Full { .. })), "4 are used");
+    world.instances[0].slice.state.lock().dry = None;
+    world.instances[0].slice.wait_for(6);
+    exchange(&mut world);
+    assert!(hold(&world, 6).is_ok());
+}
+
+#[test]
+fn an_exchange_that_is_repeated_after_the_raise_asks_for_nothing_of_it() {
+    let mut world = World::new(Window::Lifetime, Unit::Tokens, 10, OnLostLease::Charge);
+    world.raise(90, 1_000);
+    let it = &world.instances[0];
+    it.slice.wait_for(60);
+    let first = it.slice.exchange(&it.name, TERMS, world.now_of(0), false).unwrap();
+    assert_eq!((first.limit, it.slice.again(world.now_of(0)).unwrap().limit), (100, 100));
+    world.now += 1_000;
+    let again = world.instances[0].slice.again(world.now_of(0)).unwrap();
+    assert_eq!((again.seq, again.limit), (first.seq, 10));
+}
+
+#[test]
+fn a_soft_limit_is_told_once_in_its_window() {
+    let window = Window::Fixed { ms: 1_000_000 };
+    let mut quota = Quota::new(Scope::new(ScopeKind::Key, "k"), Unit::NanoUsd, window, 100);
+    quota.soft = Some(50);
+    let slice = Slice::new(&quota);
+    let span = |start| Span::Period { start, end: start + 1_000_000 };
+    let answers = |used, now: i64| {
+        let exchange = Exchange {
+            counter: slice.counter().clone(),
+            instance: "i".into(),
+            seq: 1,
+            span: span(now - now.rem_euclid(1_000_000)),
+            limit: 100,
+            charges: Vec::new(),
+            left: 0,
+            held: 0,
+            need: 0,
+            want: 0,
+            ttl_ms: 1,
+            on_lost_lease: OnLostLease::Charge,
+            mark: 0,
+        };
+        let answer = Answer { used, now, ..Answer::default() };
+        slice.state.lock().soft_limit_reached(&exchange, &answer).map(|crossing| crossing.used)
+    };
+    assert_eq!(answers(49, 5), None);
+    assert_eq!(answers(50, 6), Some(50));
+    assert_eq!(answers(70, 7), None, "it has been told");
+    assert_eq!(answers(51, 1_000_000), Some(51), "another window");
+    assert_eq!(answers(60, 1_000_001), None);
 }

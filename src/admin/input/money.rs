@@ -124,7 +124,10 @@ impl<'de> Deserialize<'de> for LaxUsd {
 }
 
 /// The JSON text of a value.
-fn verbatim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+///
+/// # Errors
+/// Only where the reader of bodies fails.
+pub fn verbatim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     struct Text;
     impl Visitor<'_> for Text {
         type Value = String;

@@ -7,6 +7,7 @@ use super::super::error::ApiError;
 use super::super::input::money::LaxUsd;
 use super::super::input::patch::Field;
 use super::super::input::time::Span;
+use super::budgets::BudgetFields;
 use crate::stores::records::Limits;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::{Map, Value};
@@ -94,6 +95,22 @@ macro_rules! fields {
             #[serde(default)]
             #[schema(value_type = Option<std::collections::BTreeMap<String, u64>>)]
             model_tpm_limit: $crate::admin::input::patch::Field<super::fields::Counts>,
+            /// Budgets by model: `budget_limit` or `max_budget`, `time_period` or `budget_duration`.
+            #[serde(default)]
+            #[schema(value_type = Option<std::collections::BTreeMap<String, super::budgets::ModelBudget>>)]
+            model_max_budget: $crate::admin::input::patch::Field<super::budgets::ModelBudgets>,
+            /// More budgets, each with a window of its own.
+            #[serde(default)]
+            #[schema(value_type = Option<Vec<super::budgets::BudgetLimit>>)]
+            budget_limits: $crate::admin::input::patch::Field<Vec<super::budgets::BudgetLimit>>,
+            /// How much more than `max_budget` may be spent until `temp_budget_expiry`.
+            #[serde(default)]
+            #[schema(value_type = Option<LaxUsd>)]
+            temp_budget_increase: $crate::admin::input::patch::Field<$crate::admin::input::money::LaxUsd>,
+            /// A time in ISO 8601; without a zone, UTC.
+            #[serde(default)]
+            #[schema(value_type = Option<String>)]
+            temp_budget_expiry: $crate::admin::input::patch::Field<String>,
             #[serde(default)]
             #[schema(value_type = Option<Object>)]
             metadata: $crate::admin::input::patch::Field<serde_json::Map<String, serde_json::Value>>,
@@ -125,6 +142,12 @@ macro_rules! fields {
                     rpm_limit: &self.rpm_limit,
                     model_rpm_limit: &self.model_rpm_limit,
                     model_tpm_limit: &self.model_tpm_limit,
+                    budgets: super::budgets::BudgetFields {
+                        model_max_budget: &self.model_max_budget,
+                        budget_limits: &self.budget_limits,
+                        temp_budget_increase: &self.temp_budget_increase,
+                        temp_budget_expiry: &self.temp_budget_expiry,
+                    },
                 };
                 fields.apply(limits)
             }
@@ -146,6 +169,7 @@ pub struct LimitFields<'a> {
     pub rpm_limit: &'a Field<Count>,
     pub model_rpm_limit: &'a Field<Counts>,
     pub model_tpm_limit: &'a Field<Counts>,
+    pub budgets: BudgetFields<'a>,
 }
 
 impl LimitFields<'_> {
@@ -163,18 +187,19 @@ impl LimitFields<'_> {
         match self.budget_duration {
             Field::Absent => {}
             Field::Null => limits.budget_duration = None,
-            Field::Value(text) => limits.budget_duration = window(text)?,
+            Field::Value(text) => limits.budget_duration = window("budget_duration", text)?,
         }
         let counts = |field: &Field<Counts>| {
             field.clone().map(|map| map.into_iter().map(|(name, count)| (name, count.0)).collect())
         };
         counts(self.model_rpm_limit).set(&mut limits.model_rpm);
         counts(self.model_tpm_limit).set(&mut limits.model_tpm);
-        Ok(())
+        self.budgets.apply(limits)
     }
 }
 
-fn money(field: &Field<LaxUsd>, before: Option<u64>) -> Option<u64> {
+/// An amount, given what it was.
+pub fn money(field: &Field<LaxUsd>, before: Option<u64>) -> Option<u64> {
     match field {
         Field::Absent => before,
         Field::Null => None,
@@ -183,7 +208,10 @@ fn money(field: &Field<LaxUsd>, before: Option<u64>) -> Option<u64> {
 }
 
 /// A budget's window. LiteLLM's UI has words for three of them.
-fn window(text: &str) -> Result<Option<String>, ApiError> {
+///
+/// # Errors
+/// 422, which names `field`.
+pub fn window(field: &str, text: &str) -> Result<Option<String>, ApiError> {
     let text = match text {
         "" => return Ok(None),
         "hourly" => "1h",
@@ -195,7 +223,7 @@ fn window(text: &str) -> Result<Option<String>, ApiError> {
     match Span::parse(text) {
         Some(span) => Ok(Some(span.as_str().to_owned())),
         None => Err(ApiError::invalid(
-            "budget_duration",
+            field,
             "must be a span of time such as 24h, 30d or 1mo, up to ten years",
         )),
     }
@@ -307,10 +335,10 @@ mod tests {
 
     #[test]
     fn windows_and_ends_are_read_in_words_too() {
-        assert_eq!(window("monthly").unwrap().as_deref(), Some("1mo"));
-        assert_eq!(window("30d").unwrap().as_deref(), Some("30d"));
-        assert_eq!(window("").unwrap(), None);
-        assert!(window("sometimes").is_err());
+        assert_eq!(window("w", "monthly").unwrap().as_deref(), Some("1mo"));
+        assert_eq!(window("w", "30d").unwrap().as_deref(), Some("30d"));
+        assert_eq!(window("w", "").unwrap(), None);
+        assert!(window("w", "sometimes").is_err());
         assert_eq!(end("30s", 1000).unwrap(), Some(31_000));
         assert_eq!(end("-1", 1000).unwrap(), None);
         assert!(end("soon", 0).is_err());

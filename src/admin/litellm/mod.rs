@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`routes`] | the table |
 //! | [`fields`] | what its requests have in common |
+//! | [`budgets`] | budgets by model, in more windows, raised for a time |
 //! | [`rows`] | what its answers have in common |
 //! | [`key`], [`team`], [`user`], [`organization`], [`model`] | one resource each |
 //!
 //! Fields that mean nothing here are ignored, as LiteLLM ignores those that it does not know; the header
 //! `x-sluicegate-ignored-fields` names them.
 
+pub mod budgets;
 pub mod fields;
 pub mod key;
 pub mod model;
@@ -41,11 +43,24 @@ pub fn in_its_words(mut error: ApiError, path: &str) -> ApiError {
         "grace" => "grace_period".to_owned(),
         "limits.parallel" => "max_parallel_requests".to_owned(),
         "limits.budget" => "max_budget".to_owned(),
+        "limits.budget_raise" | "limits.budget_raise.by" => "temp_budget_increase".to_owned(),
         "id" | "alias" => {
             let kind = path.split('/').nth(1).unwrap_or("key");
             format!("{kind}_{ours}")
         }
         other => match other.strip_prefix("limits.") {
+            Some(limit) if limit.starts_with("budgets") => limit
+                .replacen("budgets", "budget_limits", 1)
+                .replace("].limit", "].max_budget")
+                .replace("].duration", "].budget_duration"),
+            Some(limit) if limit.starts_with("model_budgets") => {
+                let theirs = limit.replacen("model_budgets", "model_max_budget", 1);
+                let ends = [(".limit", ".budget_limit"), (".duration", ".time_period")];
+                let end = ends
+                    .iter()
+                    .find_map(|(ours, name)| Some(format!("{}{name}", theirs.strip_suffix(ours)?)));
+                end.unwrap_or(theirs)
+            }
             // `limits.rpm` is `rpm_limit`, `limits.model_rpm.gpt-4` is `model_rpm_limit.gpt-4`.
             Some(limit) if limit.contains("rpm") || limit.contains("tpm") => {
                 let (name, model) = limit.split_once('.').unwrap_or((limit, ""));
@@ -73,6 +88,9 @@ mod tests {
             ("/key/generate", "limits.budget", "max_budget"),
             ("/key/generate", "limits.soft_budget", "soft_budget"),
             ("/key/generate", "limits.budget_duration", "budget_duration"),
+            ("/key/generate", "limits.budgets[1].limit", "budget_limits[1].max_budget"),
+            ("/key/generate", "limits.model_budgets.a.duration", "model_max_budget.a.time_period"),
+            ("/key/generate", "limits.budget_raise.by", "temp_budget_increase"),
             ("/key/generate", "alias", "key_alias"),
             ("/team/new", "alias", "team_alias"),
             ("/team/new", "id", "team_id"),

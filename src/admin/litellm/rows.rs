@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::input::money::Usd;
 use super::super::input::time::Moment;
+use super::budgets;
 use super::fields::KEPT;
 use crate::stores::records::{Key, Limits, MemberRole, Organization, Team, User};
 
@@ -30,7 +31,6 @@ pub fn key(key: &Key) -> Map<String, Value> {
         "blocked": key.blocked,
         "allowed_routes": key.routes,
         "model_spend": {},
-        "model_max_budget": {},
         "created_at": Moment(key.created_at).python(),
         "updated_at": Moment(key.updated_at).python(),
         "created_by": key.created_by,
@@ -88,7 +88,6 @@ pub fn user(user: &User, teams: &[String]) -> Map<String, Value> {
         "blocked": user.blocked,
         "spend": 0.0,
         "model_spend": {},
-        "model_max_budget": {},
         "sso_user_id": null,
         "created_at": Moment(user.created_at).python(),
         "updated_at": Moment(user.updated_at).python(),
@@ -112,7 +111,8 @@ pub fn organization(organization: &Organization) -> Map<String, Value> {
 }
 
 fn limits(limits: &Limits) -> Map<String, Value> {
-    object(json!({
+    let mut row = budgets::row(limits);
+    row.extend(object(json!({
         "max_budget": limits.budget.map(money),
         "soft_budget": limits.soft_budget.map(money),
         "budget_duration": limits.budget_duration,
@@ -122,7 +122,8 @@ fn limits(limits: &Limits) -> Map<String, Value> {
         "rpm_limit": limits.rpm,
         "model_rpm_limit": limits.model_rpm,
         "model_tpm_limit": limits.model_tpm,
-    }))
+    })));
+    row
 }
 
 /// LiteLLM keeps tags and the limits of models in the metadata, and its clients look for them there.
@@ -144,7 +145,7 @@ fn metadata(metadata: &Map<String, Value>, tags: &[String], limits: &Limits) -> 
 
 /// A number of USD. Its digits are those of the amount: a double holds fifteen, and is written with no
 /// more than it takes to read the same double again.
-fn money(nano: u64) -> Value {
+pub fn money(nano: u64) -> Value {
     let amount: f64 = Usd(nano).to_string().parse().unwrap_or_default();
     json!(amount)
 }

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod members;
 pub mod organizations;
 pub mod policies;
+pub mod quotas;
 pub mod teams;
 pub mod users;
 

@@ -40,7 +40,11 @@ fn within(owner: &str, models: &[String], limits: &Limits, key: &Key) -> Result<
         ("limits.parallel", key.limits.parallel, limits.parallel),
         ("limits.budget", key.limits.budget, limits.budget),
     ];
-    for (field, wanted, bound) in pairs {
+    let raise = key.limits.budget_raise.and_then(|raise| raise.by);
+    let raised = raise.and_then(|by| Some(key.limits.budget?.saturating_add(by)));
+    for (field, wanted, bound) in
+        pairs.into_iter().chain([("limits.budget_raise", raised, limits.budget)])
+    {
         if let (Some(wanted), Some(bound)) = (wanted, bound)
             && wanted > bound
         {
@@ -115,7 +119,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::stores::records::KeyHash;
+    use crate::stores::records::{BudgetRaise, KeyHash};
 
     fn names(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|&text| text.to_owned()).collect()
@@ -178,6 +182,9 @@ mod tests {
         assert!(check(Limits { rpm: Some(10), tpm: Some(1 << 40), ..none() }).is_ok());
         assert_eq!(check(Limits { rpm: Some(11), ..none() }), Err("limits.rpm".to_owned()));
         assert_eq!(check(Limits { budget: Some(101), ..none() }), Err("limits.budget".to_owned()));
+        let raise = Some(BudgetRaise { by: Some(60), until: None });
+        let raised = Limits { budget: Some(50), budget_raise: raise, ..none() };
+        assert_eq!(check(raised), Err("limits.budget_raise".to_owned()));
         let model = Limits { model_rpm: [("m".to_owned(), 6)].into(), ..none() };
         assert_eq!(check(model), Err("limits.model_rpm.m".to_owned()));
     }

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use sluicegate_filters::admit::{Window, Zone};
+
 use super::super::error::ApiError;
 use super::super::input::time::Span;
 use crate::stores::records::{Key, Limits, Organization, Team, User};
@@ -13,6 +15,8 @@ const MAX_NAME: usize = 256;
 const MAX_MODELS: usize = 1000;
 /// Entries of a list of routes or tags.
 const MAX_ENTRIES: usize = 100;
+/// Budgets or windows of one record: each is a counter more for every request.
+const MAX_WINDOWS: usize = 20;
 /// Bytes of metadata, as JSON.
 const MAX_METADATA: usize = 64 * 1024;
 
@@ -146,12 +150,15 @@ fn limits(limits: &Limits) -> Result<(), ApiError> {
             name(&format!("a name in {field}"), model)?;
         }
     }
-    if let Some(span) = &limits.budget_duration
-        && Span::parse(span).is_none()
+    duration("limits.budget_duration", limits.budget_duration.as_deref())?;
+    if let Some(zone) = &limits.budget_time_zone
+        && Zone::named(zone).is_none()
     {
-        let reason = "must be a span of time such as 24h, 30d or 1mo, up to ten years";
-        return Err(ApiError::invalid("limits.budget_duration", reason));
+        let reason = "must be a time zone's name such as Europe/Berlin";
+        return Err(ApiError::invalid("limits.budget_time_zone", reason));
     }
+    budgets(limits)?;
+    windows(limits)?;
     if let (Some(soft), Some(hard)) = (limits.soft_budget, limits.budget)
         && soft > hard
     {
@@ -161,11 +168,71 @@ fn limits(limits: &Limits) -> Result<(), ApiError> {
     Ok(())
 }
 
+fn duration(field: &str, text: Option<&str>) -> Result<(), ApiError> {
+    if text.is_some_and(|text| Span::parse(text).is_none()) {
+        let reason = "must be a span of time such as 24h, 30d or 1mo, up to ten years";
+        return Err(ApiError::invalid(field, reason));
+    }
+    Ok(())
+}
+
+fn amount(field: &str, number: u64) -> Result<(), ApiError> {
+    if number > i64::MAX.unsigned_abs() {
+        return Err(ApiError::invalid(field, "is too large a number"));
+    }
+    Ok(())
+}
+
+fn budgets(limits: &Limits) -> Result<(), ApiError> {
+    if limits.budgets.len() > MAX_WINDOWS {
+        let reason = format!("must not have over {MAX_WINDOWS} entries");
+        return Err(ApiError::invalid("limits.budgets", reason));
+    }
+    if limits.model_budgets.len() > MAX_MODELS {
+        let reason = format!("must not have over {MAX_MODELS} entries");
+        return Err(ApiError::invalid("limits.model_budgets", reason));
+    }
+    for model in limits.model_budgets.keys() {
+        name("a name in limits.model_budgets", model)?;
+    }
+    let listed = limits.budgets.iter().enumerate();
+    let listed = listed.map(|(index, budget)| (format!("limits.budgets[{index}]"), budget));
+    let by_model = limits.model_budgets.iter();
+    let by_model =
+        by_model.map(|(model, budget)| (format!("limits.model_budgets.{model}"), budget));
+    for (at, budget) in listed.chain(by_model) {
+        amount(&format!("{at}.limit"), budget.limit)?;
+        duration(&format!("{at}.duration"), budget.duration.as_deref())?;
+    }
+    amount("limits.budget_raise.by", limits.budget_raise.and_then(|raise| raise.by).unwrap_or(0))
+}
+
+fn windows(limits: &Limits) -> Result<(), ApiError> {
+    if limits.windows.len() > MAX_WINDOWS {
+        let reason = format!("must not have over {MAX_WINDOWS} entries");
+        return Err(ApiError::invalid("limits.windows", reason));
+    }
+    for (index, limit) in limits.windows.iter().enumerate() {
+        let at = |field: &str| format!("limits.windows[{index}].{field}");
+        amount(&at("limit"), limit.limit)?;
+        if limit.soft.is_some_and(|soft| soft > limit.limit) {
+            return Err(ApiError::invalid(at("soft"), "must not be over its limit"));
+        }
+        if Window::from_words(&limit.window, &Zone::utc()).is_none() {
+            let reason = "must be a window such as 1m, 12h, 30d, day, month, month-Europe/Berlin or \
+                          lifetime, up to ten years";
+            return Err(ApiError::invalid(at("window"), reason));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stores::records::{Budget, LimitUnit, WindowLimit};
 
     #[test]
     fn names_are_short_visible_and_there() {
@@ -209,5 +276,26 @@ mod tests {
         assert_eq!(at(span), "limits.budget_duration");
         let model = Limits { model_rpm: [("m".to_owned(), u64::MAX)].into(), ..Limits::default() };
         assert_eq!(at(model), "limits.model_rpm.m");
+        let zone = Limits { budget_time_zone: Some("Mars".to_owned()), ..Limits::default() };
+        assert_eq!(at(zone), "limits.budget_time_zone");
+        let budget = |duration: &str| Budget { limit: 1, duration: Some(duration.to_owned()) };
+        let second = vec![budget("1d"), budget("daily")];
+        let budgets = Limits { budgets: second, ..Limits::default() };
+        assert_eq!(at(budgets), "limits.budgets[1].duration");
+        let by_model = [("m".to_owned(), budget("x"))].into();
+        let by_model = Limits { model_budgets: by_model, ..Limits::default() };
+        assert_eq!(at(by_model), "limits.model_budgets.m.duration");
+        let window = |window: &str, soft| WindowLimit {
+            unit: LimitUnit::Tokens,
+            limit: 5,
+            window: window.to_owned(),
+            soft,
+        };
+        let of = |window| Limits { windows: vec![window], ..Limits::default() };
+        assert_eq!(at(of(window("often", None))), "limits.windows[0].window");
+        assert_eq!(at(of(window("1d", Some(6)))), "limits.windows[0].soft");
+        assert!(super::limits(&of(window("day-Europe/Berlin", Some(5)))).is_ok());
+        let many = Limits { windows: vec![window("1d", None); 21], ..Limits::default() };
+        assert_eq!(at(many), "limits.windows");
     }
 }

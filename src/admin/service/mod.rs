@@ -20,6 +20,7 @@ pub mod check;
 pub mod keys;
 pub mod organizations;
 pub mod pages;
+pub mod quotas;
 pub mod record;
 pub mod secret;
 pub mod teams;

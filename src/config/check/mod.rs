@@ -20,6 +20,7 @@ pub(super) mod policies;
 pub(super) mod prices;
 pub(super) mod providers;
 pub(super) mod quota_store;
+pub(super) mod quotas;
 pub(super) mod stores;
 
 /// The keys of the file.
@@ -40,6 +41,7 @@ pub(super) const KEYS: Keys = Keys {
         "audit",
         "ledger",
         "budgets",
+        "quotas",
         "answers",
         "prices",
         "providers",
@@ -87,6 +89,8 @@ pub(super) const KEYS: Keys = Keys {
         ("journal", "ledger"),
         ("spend_logs", "ledger"),
         ("budget", "budgets"),
+        ("quota", "quotas"),
+        ("rate_limits", "quotas"),
         ("pricing", "prices"),
         ("price", "prices"),
         ("vault", "secrets"),
@@ -126,6 +130,10 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
+    // All names, so that a mistake in a model is not a mistake in its quota, too.
+    let named = fields.get("models").map(|at| reader.map(&at));
+    let named: Vec<&str> = named.iter().flat_map(Fields::named).map(|(name, _)| name).collect();
+    let quotas = quotas::quotas(&mut reader, fields.get("quotas").as_ref(), &providers, &named);
     Config {
         environment,
         listeners,
@@ -142,6 +150,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         audit,
         ledger,
         budgets,
+        quotas,
         answers,
         prices,
         providers: providers.valid,
