@@ -834,7 +834,8 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, jwt, limits, listeners, models, policies, prices, providers, quotas, stores,
+        access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers, quotas,
+        stores,
     };
     vec![
         ("", check::KEYS),

@@ -29,7 +29,6 @@ enum Names {
 
 /// A model's budget, by either of the names that LiteLLM has had for its fields.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct ModelBudget {
     /// What may be spent.
     #[schema(value_type = Option<LaxUsd>)]
@@ -45,7 +44,6 @@ pub struct ModelBudget {
 
 /// A budget with a window of its own.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct BudgetLimit {
     /// `1d`, `30d`. Absent: it never begins anew.
     budget_duration: Option<String>,
