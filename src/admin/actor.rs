@@ -80,6 +80,8 @@ pub enum Permission {
     SeePolicies,
     SeeAudit,
     SeeConfig,
+    /// See what was used and paid.
+    SeeUsage,
     /// See limits, and what is left of them.
     SeeQuotas,
     ReloadConfig,
@@ -132,6 +134,7 @@ impl Actor {
             Permission::SeeTeams => !reach.member_of.is_empty(),
             Permission::ManageMembers => !reach.administers.is_empty(),
             Permission::SeeUsers => reach.user.is_some(),
+            Permission::SeeUsage => !reach.administers.is_empty(),
             Permission::SeeQuotas => {
                 self.key.is_some() || reach.user.is_some() || !reach.administers.is_empty()
             }
@@ -179,12 +182,13 @@ impl Reach {
     fn may(&self, permission: Permission, scope: Scope<'_>, id: &str) -> bool {
         use Permission::{
             ManageKeys, ManageMembers, RotateKeys, SeeKeys, SeeModels, SeeQuotas, SeeTeams,
-            SeeUsers,
+            SeeUsage, SeeUsers,
         };
         match (permission, scope) {
             (SeeModels, _) => true,
             // A list shows only what is within reach.
             (SeeKeys, Scope::All) => self.user.is_some() || !self.administers.is_empty(),
+            (SeeUsage, Scope::All) => !self.administers.is_empty(),
             (SeeTeams, Scope::All) => !self.member_of.is_empty(),
             (SeeKeys | SeeQuotas, Scope::Key(key)) => {
                 self.owns(key) || self.administers_team(&key.team)
@@ -237,6 +241,7 @@ impl Permission {
             | Self::SeePolicies
             | Self::SeeAudit
             | Self::SeeQuotas
+            | Self::SeeUsage
             | Self::SeeConfig => true,
             Self::ManageKeys
             | Self::RotateKeys

@@ -11,11 +11,12 @@ use http::Method;
 use super::actor::Permission::{
     ManageKeys, ManageMembers, ManageOrganizations, ManageTeams, ManageUsers, ReloadConfig,
     RotateKeys, SeeAudit, SeeConfig, SeeKeys, SeeModels, SeeOrganizations, SeePolicies,
-    SeeProviders, SeeQuotas, SeeTeams, SeeUsers,
+    SeeProviders, SeeQuotas, SeeTeams, SeeUsage, SeeUsers,
 };
 use super::endpoint::{Endpoint, own};
 use super::own::{
-    List, audit, catalogue, config, keys, members, organizations, policies, quotas, teams, users,
+    List, audit, catalogue, config, keys, members, organizations, policies, quotas, teams, usage,
+    users,
 };
 use super::services::Services;
 use super::{guard, openapi};
@@ -100,6 +101,11 @@ fn ours() -> Vec<Endpoint> {
             .query(&super::own::PAGE).gives::<List<quotas::ConfiguredQuotaView>>(),
         own(GET, "/admin/v1/quotas/{scope}", SeeQuotas, "The limits of a scope, such as `key:<id>`, `team:blue` or `gateway`, and what is left of them.", quotas::show)
             .gives::<quotas::ScopeView>(),
+
+        own(GET, "/admin/v1/usage", SeeUsage, "What was used and paid, in totals.", usage::totals)
+            .query(usage::TOTALS).gives::<usage::UsagePage>(),
+        own(GET, "/admin/v1/usage/rows", SeeUsage, "What was used and paid, attempt by attempt.", usage::rows)
+            .query(usage::ROWS).gives::<usage::RowsPage>(),
 
         own(GET, "/admin/v1/models", SeeModels, "The models that you may call.", catalogue::models)
             .gives::<List<catalogue::ModelView>>(),

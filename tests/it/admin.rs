@@ -11,5 +11,7 @@ mod lists;
 mod litellm;
 mod matrix;
 mod owners;
+mod quotas;
 mod rights;
 mod strangers;
+mod usage;

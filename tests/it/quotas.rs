@@ -100,3 +100,117 @@ async fn a_teams_limit_on_parallel_requests_is_over_all_its_keys() {
     drop(streams);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn every_kind_of_limit_that_can_be_set_is_counted() {
+    let provider = provider().await;
+    let gateway = Gateway::start(&config(provider.address()));
+    for (limits, expected) in [
+        (
+            json!({"windows": [{"unit": "requests", "limit": 1, "window": "1h"}]}),
+            "1 request every 1 h",
+        ),
+        (
+            json!({"windows": [{"unit": "requests", "limit": 1, "window": "day"}]}),
+            "1 request a day",
+        ),
+        (
+            json!({"windows": [{"unit": "requests", "limit": 1, "window": "lifetime"}]}),
+            "1 request in all",
+        ),
+    ] {
+        let body = json!({"limits": limits});
+        let made = gateway.admin("POST", "/admin/v1/keys", &body).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let key = made.json()["key"].as_str().unwrap().to_owned();
+        assert_eq!(gateway.chat(&key, &short(false)).await.status, 200);
+        let refused = gateway.chat(&key, &short(false)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
+        assert!(refused.text().contains(expected), "{}", refused.text());
+    }
+    gateway
+        .until_metric(
+            "sluicegate_quota_refusals_total",
+            "scope_kind=\"key\",unit=\"requests\"",
+            3.0,
+        )
+        .await;
+    assert_eq!(gateway.metric("sluicegate_quota_store_up", "").await, 1.0);
+    assert!(gateway.metric("sluicegate_quota_exchanges_total", "").await >= 3.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_raise_lets_more_pass_and_ends_in_time() {
+    let provider = provider().await;
+    let mut config = config(provider.address());
+    config = config.with_models(
+        "  sim-1: { targets: [{ provider: sim, model: sim-1 }], price: { input: \"10\", output: \"20\" } }\n",
+    );
+    let gateway = Gateway::start(&config);
+    // Far less than any request may need, so that only the raise lets one pass.
+    let past = json!({"max_budget": 0.000001, "temp_budget_increase": 1, "temp_budget_expiry": "2020-01-01"});
+    let key = gateway.key(&past).await;
+    assert_eq!(gateway.chat(&key, &short(false)).await.status, 402, "its time is over");
+    let future = json!({"max_budget": 0.000001, "temp_budget_increase": 1, "temp_budget_expiry": "2100-01-01"});
+    let key = gateway.key(&future).await;
+    assert_eq!(gateway.chat(&key, &short(false)).await.status, 200);
+    // One that ends while the key is remembered, which nothing but the clock says.
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let soon_over = json!({
+        "max_budget": 0.000001, "temp_budget_increase": 1, "temp_budget_expiry": until.to_string(),
+    });
+    let key = gateway.key(&soon_over).await;
+    soon("the raise to end", async {
+        while gateway.chat(&key, &short(false)).await.status != 402 {}
+    })
+    .await;
+    // The store's clock decides, of which the gateway's notion may be a round trip ahead.
+    let now = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
+    assert!(now >= until, "it ended early");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_soft_limit_is_written_down_once() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(provider.address());
+    config.head +=
+        &format!("audit: {{ directory: {} }}\n", directory.path().join("audit").display());
+    let gateway = Gateway::start(&config);
+    let window = json!({"unit": "requests", "limit": 100, "soft": 2, "window": "year"});
+    let body = json!({"limits": {"windows": [window]}});
+    let made = gateway.admin("POST", "/admin/v1/keys", &body).await;
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    for _ in 0..4 {
+        assert_eq!(gateway.chat(&key, &short(false)).await.status, 200);
+    }
+    gateway.until_metric("sluicegate_quota_soft_exceeded_total", "", 1.0).await;
+    let lines = async || {
+        let log = gateway.admin("GET", "/admin/v1/audit?limit=500", &json!(null)).await.json();
+        let lines = log["items"].as_array().unwrap().clone();
+        lines.into_iter().filter(|line| line["kind"] == "soft_limit").collect::<Vec<_>>()
+    };
+    soon("the line", async { while lines().await.is_empty() {} }).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.chat(&key, &short(false)).await.status, 200);
+    }
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let counter = format!("key:{id}|requests|year-UTC");
+    // All seven are told, and there is still the one line.
+    soon("all to be told", async {
+        loop {
+            let path = format!("/admin/v1/quotas/key:{id}");
+            let view = gateway.admin("GET", &path, &json!(null)).await.json();
+            if view["quotas"][0]["settled"] == 7 {
+                return;
+            }
+        }
+    })
+    .await;
+    let lines = lines().await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].to_string().contains(&counter), "{}", lines[0]);
+    gateway.stop().await;
+}

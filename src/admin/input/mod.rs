@@ -6,9 +6,11 @@
 //! | [`hidden`] | secrets in them |
 //! | [`query`] | query strings |
 //! | [`patch`] | merge patches (RFC 7396), and fields of which absence differs from `null` |
+//! | [`csv`] | comma-separated values, for spreadsheets |
 //! | [`money`] | amounts |
 //! | [`time`] | moments and spans |
 
+pub mod csv;
 pub mod hidden;
 pub mod json;
 pub mod money;

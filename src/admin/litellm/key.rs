@@ -17,7 +17,7 @@ use super::super::service::keys::{self, Made};
 use super::super::service::record::create as make;
 use super::super::service::secret::Secret;
 use super::fields::{end, fields, keep};
-use super::{rows, told};
+use super::{rows, spend, told};
 use crate::stores::records::{Key, User};
 use crate::stores::{KeyFilter, Page};
 
@@ -112,9 +112,9 @@ pub async fn info(mut call: Call) -> Answer {
         Some(named) => keys::find(&call.services, &call.actor, &named).await?,
         None => keys::own(&call.actor)?.clone(),
     };
-    let mut row = rows::key(&key);
+    let mut row = spend::keys(&call.services, std::slice::from_ref(&key)).await?.pop();
     // Never the text, with which one may have asked.
-    let token = row.remove("token");
+    let token = row.as_mut().and_then(Value::as_object_mut).and_then(|row| row.remove("token"));
     told(ignored, json!({"key": token, "info": row}))
 }
 
@@ -140,11 +140,11 @@ pub async fn list(mut call: Call) -> Answer {
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
     let asked = Page::at(u64::from(page - 1) * u64::from(size), size);
     let paged = keys::list(&call.services, &call.actor, filter, &asked).await?;
-    let items: Vec<Value> = paged
-        .items
-        .iter()
-        .map(|key| if whole { Value::Object(rows::key(key)) } else { json!(key.hash.to_hex()) })
-        .collect();
+    let items = if whole {
+        spend::keys(&call.services, &paged.items).await?
+    } else {
+        paged.items.iter().map(|key| json!(key.hash.to_hex())).collect()
+    };
     let body = json!({
         "keys": items,
         "total_count": paged.total,

@@ -6,7 +6,7 @@
 //! | [`fields`] | what its requests have in common |
 //! | [`budgets`] | budgets by model, in more windows, raised for a time |
 //! | [`rows`] | what its answers have in common |
-//! | [`key`], [`team`], [`user`], [`organization`], [`model`] | one resource each |
+//! | [`key`], [`team`], [`user`], [`organization`], [`model`], [`spend`] | one resource each |
 //!
 //! Fields that mean nothing here are ignored, as LiteLLM ignores those that it does not know; the header
 //! `x-sluicegate-ignored-fields` names them.
@@ -18,6 +18,7 @@ pub mod model;
 pub mod organization;
 pub mod routes;
 pub mod rows;
+pub mod spend;
 pub mod team;
 pub mod user;
 

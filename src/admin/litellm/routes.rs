@@ -4,10 +4,10 @@ use http::Method;
 
 use super::super::actor::Permission::{
     ManageKeys, ManageMembers, ManageOrganizations, ManageTeams, ManageUsers, RotateKeys, SeeKeys,
-    SeeModels, SeeOrganizations, SeeTeams, SeeUsers,
+    SeeModels, SeeOrganizations, SeeTeams, SeeUsage, SeeUsers,
 };
 use super::super::endpoint::{Endpoint, litellm};
-use super::{key, model, organization, team, user};
+use super::{key, model, organization, spend, team, user};
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
@@ -64,6 +64,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         litellm(GET, "/organization/info", SeeOrganizations, "An organization and its teams.", organization::info)
             .query(organization::INFO),
         litellm(GET, "/organization/list", SeeOrganizations, "All organizations.", organization::list),
+
+        litellm(GET, "/spend/logs", SeeUsage, "What was spent, by day or attempt by attempt.", spend::logs)
+            .query(spend::LOGS),
+        litellm(GET, "/global/spend/report", SeeUsage, "What was spent, by team, end user or key.", spend::report)
+            .query(spend::REPORT),
 
         litellm(GET, "/model/info", SeeModels, "The models that you may call.", model::info),
         litellm(GET, "/v1/model/info", SeeModels, "The models that you may call.", model::info),

@@ -1,5 +1,5 @@
 //! What LiteLLM's answers have in common: a row of its tables for each of our records. Field names are those
-//! of its documented answers. What is spent is not known yet, and said to be nothing.
+//! of its documented answers. What is spent is not in them: [`spend`](super::spend) adds it where it is told.
 
 use serde_json::{Map, Value, json};
 

@@ -11,7 +11,7 @@ use super::super::input::money::LaxUsd;
 use super::super::service::record::{create as make, delete as remove, get, update as change};
 use super::super::service::{keys, teams};
 use super::fields::fields;
-use super::{rows, told};
+use super::{rows, spend, told};
 use crate::stores::records::{Member, MemberRole, Team, User};
 use crate::stores::{KeyFilter, Page, TeamFilter, UserFilter};
 
@@ -120,14 +120,14 @@ pub async fn info(mut call: Call) -> Answer {
     let filter = KeyFilter { team: Some(id.clone()), ..KeyFilter::default() };
     let page = Page::at(0, PART);
     let keys = match keys::list(&call.services, &call.actor, filter, &page).await {
-        Ok(paged) => paged.items.iter().map(rows::key).collect(),
+        Ok(paged) => spend::keys(&call.services, &paged.items).await?,
         // A member sees the team, and of its keys their own.
         Err(error) if error.status == http::StatusCode::FORBIDDEN => Vec::new(),
         Err(error) => return Err(error),
     };
     let body = json!({
         "team_id": id,
-        "team_info": rows::team(&team),
+        "team_info": spend::team(&call.services, &team).await?,
         "keys": keys,
         "team_memberships": [],
     });

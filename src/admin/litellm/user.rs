@@ -14,7 +14,7 @@ use super::super::service::secret::Secret;
 use super::super::service::{keys, teams, users};
 use super::fields::fields;
 use super::key::KeyFields;
-use super::{rows, told};
+use super::{rows, spend, told};
 use crate::stores::records::{Member, MemberRole, Team, User};
 use crate::stores::{KeyFilter, Page, TeamFilter, UserFilter};
 
@@ -119,8 +119,8 @@ pub async fn info(mut call: Call) -> Answer {
     let ids: Vec<String> = teams.iter().map(|team| team.id.clone()).collect();
     let body = json!({
         "user_id": id,
-        "user_info": rows::user(&user, &ids),
-        "keys": keys.iter().map(rows::key).collect::<Vec<_>>(),
+        "user_info": spend::user(services, &user, &ids).await?,
+        "keys": spend::keys(services, &keys).await?,
         "teams": teams.iter().map(rows::team).collect::<Vec<_>>(),
     });
     told(ignored, body)

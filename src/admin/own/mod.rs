@@ -11,6 +11,7 @@ pub mod organizations;
 pub mod policies;
 pub mod quotas;
 pub mod teams;
+pub mod usage;
 pub mod users;
 
 use std::borrow::Cow;

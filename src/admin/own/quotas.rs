@@ -144,10 +144,17 @@ pub enum QuotaAmount {
 }
 
 /// Money, told twice.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct MoneyView {
     pub usd: Usd,
     pub nano_usd: u64,
+}
+
+impl MoneyView {
+    /// Of so many billionths.
+    pub fn of(nano_usd: u64) -> Self {
+        Self { usd: Usd(nano_usd), nano_usd }
+    }
 }
 
 impl QuotaAmount {
@@ -163,9 +170,7 @@ impl Serialize for QuotaAmount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match *self {
             Self::Count(number) => serializer.serialize_u64(number),
-            Self::Money(nano_usd) => {
-                MoneyView { usd: Usd(nano_usd), nano_usd }.serialize(serializer)
-            }
+            Self::Money(nano_usd) => MoneyView::of(nano_usd).serialize(serializer),
         }
     }
 }

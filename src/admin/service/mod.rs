@@ -24,6 +24,7 @@ pub mod quotas;
 pub mod record;
 pub mod secret;
 pub mod teams;
+pub mod usage;
 pub mod users;
 
 use super::error::ApiError;

@@ -79,6 +79,10 @@ fn table() -> Vec<Row> {
         row("GET", "/admin/v1/organizations/{id}", "", none(), LOOKERS),
         row("PATCH", "/admin/v1/organizations/{id}", "", json!({"alias": "x"}), masters(200)),
         row("DELETE", "/admin/v1/organizations/{id}", "", none(), masters(204)),
+        row("GET", "/admin/v1/quotas", "", none(), [401, 403, 403, 403, 200, 200]),
+        row("GET", "/admin/v1/quotas/{scope}", "", none(), [401, 404, 404, 200, 200, 200]),
+        row("GET", "/admin/v1/usage", "", none(), LISTS),
+        row("GET", "/admin/v1/usage/rows", "", none(), LISTS),
         row("GET", "/admin/v1/models", "", none(), HOLDERS),
         row("GET", "/admin/v1/providers", "", none(), LOOKERS),
         row("GET", "/admin/v1/policies", "", none(), LOOKERS),
@@ -114,6 +118,8 @@ fn table() -> Vec<Row> {
         row("POST", "/organization/new", "", json!({"organization_alias": "new"}), masters(200)),
         row("GET", "/organization/info", "?organization_id=$org", none(), LOOKERS),
         row("GET", "/organization/list", "", none(), LOOKERS),
+        row("GET", "/spend/logs", "", none(), LISTS),
+        row("GET", "/global/spend/report", "?start_date=2026-01-01&end_date=2026-01-31", none(), LISTS),
         row("GET", "/model/info", "", none(), HOLDERS),
         row("GET", "/v1/model/info", "", none(), HOLDERS),
     ]
@@ -179,6 +185,7 @@ impl World {
             _ => "$org",
         };
         let route = row.route.replace("{id}", id).replace("{key}", "$hash");
+        let route = route.replace("{scope}", "team:$team");
         self.filled(&(route.replace("{user}", "$user") + row.query))
     }
 }

@@ -199,6 +199,7 @@ fn any_limits() -> impl Strategy<Value = Limits> {
                     budget_duration,
                     model_rpm,
                     model_tpm,
+                    ..Limits::default()
                 }
             },
         )

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use sluicegate::stores::Page;
 use sluicegate::stores::records::{
-    Key, KeyHash, Limits, Member, MemberRole, Organization, Team, User, UserRole,
+    Budget, BudgetRaise, Key, KeyHash, LimitUnit, Limits, Member, MemberRole, Organization, Team,
+    User, UserRole, WindowLimit,
 };
+use sluicegate_filters::admit::{OnLostLease, OnOverrun, OnStoreLoss};
 use uuid::Uuid;
 
 pub const ALL: Page = Page::at(0, 1000);
@@ -117,5 +119,18 @@ pub fn limits() -> Limits {
         budget_duration: Some("30d".to_owned()),
         model_rpm: BTreeMap::from([("gpt-4o".to_owned(), 10)]),
         model_tpm: BTreeMap::new(),
+        budget_time_zone: Some("Europe/Berlin".to_owned()),
+        budgets: vec![Budget { limit: 7, duration: Some("1d".to_owned()) }],
+        model_budgets: BTreeMap::from([("gpt-4o".to_owned(), Budget { limit: 8, duration: None })]),
+        budget_raise: Some(BudgetRaise { by: Some(9), until: Some(4_102_444_800_000) }),
+        windows: vec![WindowLimit {
+            unit: LimitUnit::Tokens,
+            limit: 10,
+            window: "day".to_owned(),
+            soft: Some(9),
+        }],
+        on_store_loss: Some(OnStoreLoss::Closed),
+        on_lost_lease: Some(OnLostLease::Release),
+        on_overrun: Some(OnOverrun::Cut),
     }
 }
