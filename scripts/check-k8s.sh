@@ -61,7 +61,7 @@ say "image and development stack"
 "$tools/bin/python" scripts/image_context.py
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yaml
 
-# The gateway itself has the last word on its configurations, where it has been built.
+# The gateway itself has the last word, where it has been built.
 gateway=${SLUICEGATE:-}
 for built in target/debug/sluicegate target/release/sluicegate; do
     [ -n "$gateway" ] || [ ! -x "$built" ] || gateway=$built
@@ -69,6 +69,7 @@ done
 if [ -n "$gateway" ]; then
     say "configurations, by $gateway check"
     scripts/check-configs.sh "$gateway" k8s/base/sluicegate.yaml k8s/overlays/*/sluicegate.yaml deploy/sluicegate/sluicegate.yaml
+    "$tools/bin/python" scripts/check_reload.py "$gateway"
 else
     say "configurations: not checked, as the gateway is not built"
 fi

@@ -11,12 +11,26 @@ state() {
     find -L "$@" -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum
 }
 
+# By name, from /proc: not every busybox has pkill.
+hang_up() {
+    told=1
+    for process in /proc/[0-9]*; do
+        name=
+        read -r name 2>/dev/null <"$process/comm" || continue
+        if [ "$name" = sluicegate ] && kill -HUP "${process#/proc/}" 2>/dev/null; then
+            told=0
+        fi
+    done
+    return $told
+}
+
 stop() {
     exit 0
 }
 trap stop TERM INT
 
 before=$(state "$@")
+echo "watching $*"
 while :; do
     # In the background, so that the signal to stop is heard at once.
     sleep "$every" &
@@ -24,7 +38,7 @@ while :; do
     now=$(state "$@")
     [ "$now" = "$before" ] && continue
     # What can't be told now is told at the next look: the process may not be there yet.
-    if pkill -HUP -x sluicegate; then
+    if hang_up; then
         before=$now
         echo "changed: reload asked for"
     else
