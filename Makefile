@@ -38,7 +38,7 @@ lint-k8s: $(K8S_TOOLS)/.installed ## Manifests, image and development stack, by 
 	scripts/check-k8s.sh
 
 .PHONY: ci
-ci: lint lint-k8s test ## What CI runs
+ci: lint test lint-k8s ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
