@@ -93,6 +93,10 @@ class Manifests:
             f"terminationGracePeriodSeconds: {grace} < {sleep} preStop + {drain} shutdown.timeout + {SPARE}",
         )
 
+        # The scanner looks at the rest of what pods may, but not at this.
+        profile = pod["securityContext"].get("appArmorProfile", {}).get("type")
+        self.expect(profile == "RuntimeDefault" or "no-apparmor" in self.path, "no AppArmor profile")
+
         # Selectors select.
         self.expect(spec["selector"]["matchLabels"].items() <= labels.items(), "the Deployment selects no pod")
         ports = {port["name"] for port in gateway["ports"]}
