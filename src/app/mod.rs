@@ -253,6 +253,7 @@ impl Gateway {
         self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
         self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.quotas.observe(self.quotas.engine());
+        self.metrics.ledger.observe(&self.ledger);
         self.metrics.render()
     }
 }

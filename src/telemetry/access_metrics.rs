@@ -95,6 +95,6 @@ impl AccessMetrics {
 }
 
 /// Brings a metric up to a count that is kept elsewhere.
-fn follow(metric: &IntCounter, count: u64) {
+pub(super) fn follow(metric: &IntCounter, count: u64) {
     metric.inc_by(count - metric.get().min(count));
 }

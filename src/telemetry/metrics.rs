@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::access_metrics::AccessMetrics;
+use super::ledger_metrics::LedgerMetrics;
 use super::quota_metrics::QuotaMetrics;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
@@ -82,6 +83,8 @@ pub struct Metrics {
     pub access: AccessMetrics,
     /// What limits do.
     pub quotas: QuotaMetrics,
+    /// What was used and paid.
+    pub ledger: LedgerMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -265,6 +268,7 @@ impl Metrics {
             },
             access: AccessMetrics::new(&registry)?,
             quotas: QuotaMetrics::new(&registry)?,
+            ledger: LedgerMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

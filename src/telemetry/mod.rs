@@ -2,5 +2,6 @@
 
 pub mod access_log;
 pub mod access_metrics;
+pub mod ledger_metrics;
 pub mod metrics;
 pub mod quota_metrics;

@@ -6,6 +6,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sluicegate_filters::admit::{ScopeKind, Unit};
 use sluicegate_quota::Engine;
 
+use super::access_metrics::follow;
+
 /// The engine counts by itself; these follow it whenever they are shown.
 pub struct QuotaMetrics {
     refusals: Vec<(Unit, ScopeKind, IntCounter)>,
@@ -86,9 +88,4 @@ impl QuotaMetrics {
         }
         self.store_up.set(i64::from(!engine.store_is_away()));
     }
-}
-
-/// Brings a metric up to a count that is kept elsewhere.
-fn follow(metric: &IntCounter, count: u64) {
-    metric.inc_by(count - metric.get().min(count));
 }

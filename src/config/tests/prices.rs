@@ -75,11 +75,11 @@ fn prices_that_are_none() {
         ),
         (
             "{ input: \"1\", output: \"1\", request: \"1001\" }",
-            "49: models.m.price.request: amount `1001` is too large; it can be 0 to 1000 USD",
+            "48: models.m.price.request: amount `1001` is too large; it can be 0 to 1000 USD",
         ),
         (
             "{ input: \"1\", output: \"1\", cache_read: \"1\" }",
-            "38: models.m.price.cache_read: unknown key; it is called `cached_input` here",
+            "39: models.m.price.cache_read: unknown key; it is called `cached_input` here",
         ),
         ("free", "12: models.m.price: expected a mapping, found `free`"),
     ] {
