@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Mutex, RwLock};
 use sluicegate_filters::admit::{Quota, ScopeKind, Unit};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 pub use self::holds::{Extended, Holds};
@@ -167,6 +167,8 @@ pub(crate) struct Shared {
     /// Slices whose exchange has not been answered.
     unanswered: Mutex<Vec<Arc<Slice>>>,
     wake: Arc<Notify>,
+    /// Calls of the store at once, behind the requests' back.
+    calls: Arc<Semaphore>,
     pub(crate) counts: Counts,
     /// Soft limits that were reached and nobody has been told of.
     crossings: Mutex<VecDeque<Crossing>>,
@@ -198,6 +200,7 @@ impl Engine {
             urgent: Mutex::default(),
             unanswered: Mutex::default(),
             wake: Arc::default(),
+            calls: Arc::new(Semaphore::new(pump::CALLS)),
             counts: Counts::default(),
             crossings: Mutex::default(),
         });

@@ -16,6 +16,9 @@ use crate::store::{Exchange, MAX_BATCH, QuotaStoreError, Reply};
 
 /// How long a call of the store may take.
 const CALL: Duration = Duration::from_secs(3);
+/// Calls at once. What becomes due while all are under way goes together with the next: the busier the
+/// store, the larger the batches.
+pub const CALLS: usize = 4;
 /// Between tries while the store is away, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
@@ -31,6 +34,7 @@ pub async fn run(shared: Weak<Shared>) {
     let mut number = 0_u32;
     let mut retry = FIRST_RETRY;
     let mut retry_at = Instant::now();
+    let mut tick_is_due = false;
     loop {
         let ticked = tokio::select! {
             () = wake.notified() => false,
@@ -50,6 +54,10 @@ pub async fn run(shared: Weak<Shared>) {
             turn_away(&shared);
             continue;
         }
+        tick_is_due |= ticked;
+        // Whoever ends a call wakes us.
+        let Ok(first) = shared.calls.clone().try_acquire_owned() else { continue };
+        let ticked = std::mem::take(&mut tick_is_due);
         let slices = if ticked {
             number = number.wrapping_add(1);
             if number.is_multiple_of(SWEEP) {
@@ -60,8 +68,21 @@ pub async fn run(shared: Weak<Shared>) {
         } else {
             std::mem::take(&mut *shared.urgent.lock())
         };
+        let mut place = Some(first);
         for batch in due(&shared, slices, ticked).chunks(MAX_BATCH) {
-            tokio::spawn(send(shared.clone(), batch.to_vec()));
+            let place = match place.take() {
+                Some(place) => place,
+                None => match shared.calls.clone().acquire_owned().await {
+                    Ok(place) => place,
+                    Err(_) => return,
+                },
+            };
+            let (shared, batch) = (shared.clone(), batch.to_vec());
+            tokio::spawn(async move {
+                send(shared.clone(), batch).await;
+                drop(place);
+                shared.wake.notify_one();
+            });
         }
     }
 }

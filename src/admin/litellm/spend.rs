@@ -1,5 +1,6 @@
 //! `/spend/...`, `/global/spend/...`, and `spend` in LiteLLM's rows.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
@@ -127,9 +128,9 @@ async fn tokens(
     let mut tokens = HashMap::new();
     let store = services.store()?;
     for id in ids {
-        if !tokens.contains_key(&id) {
+        if let Entry::Vacant(place) = tokens.entry(id) {
             let key = store.key(id).await?;
-            tokens.insert(id, key.map_or_else(|| id.to_string(), |key| key.hash.to_hex()));
+            place.insert(key.map_or_else(|| id.to_string(), |key| key.hash.to_hex()));
         }
     }
     Ok(tokens)
