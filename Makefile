@@ -78,7 +78,7 @@ build-tools:
 
 .PHONY: test-tools
 test-tools: build-tools $(VENV)/.installed
-	@scripts/need.sh postgres pgbouncer
+	@scripts/need.sh postgres pgbouncer redis-server
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3

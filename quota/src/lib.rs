@@ -7,6 +7,7 @@
 //! | [`memory`] | counters in this process |
 //! | [`sqlite`] | counters in a SQLite database |
 //! | [`postgres`] | counters in a PostgreSQL database |
+//! | [`redis`](mod@redis) | counters in Redis |
 //! | [`slice`] | what an instance has leased of one counter |
 //! | [`engine`] | holds for requests over many counters, and the exchanges behind them |
 
@@ -15,6 +16,7 @@ pub mod counter;
 pub mod engine;
 pub mod memory;
 pub mod postgres;
+pub mod redis;
 pub mod slice;
 pub mod sqlite;
 pub mod store;

@@ -650,6 +650,8 @@ impl State {
         let over = used.saturating_sub(part.amount);
         let back = part.amount.saturating_sub(used);
         self.overrun = self.overrun.saturating_add(over);
+        // What was used too much is not there for others any more.
+        self.free = self.free.saturating_sub(over);
         if back > 0 {
             // What did not fit may fit now.
             self.dry = None;

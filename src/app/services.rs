@@ -3,10 +3,11 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sluicegate_filters::identify::virtual_key::KeyHasher;
 use sluicegate_ledger::{Ledger, LedgerStore};
-use sluicegate_quota::{Engine, MemoryQuotas, QuotaStore};
+use sluicegate_quota::redis::{RedisOptions, RedisQuotas, RedisServers};
+use sluicegate_quota::{Engine, MemoryQuotas, QuotaStore, QuotaStoreError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -48,6 +49,12 @@ pub enum OpenError {
     /// The store of keys.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// Where limits are counted.
+    #[error("quota_store: {0}")]
+    Quotas(#[from] QuotaStoreError),
+    /// The file of its certificate authorities.
+    #[error("quota_store.redis.ca: {0}")]
+    Authorities(std::io::Error),
     /// The audit log.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
@@ -78,7 +85,11 @@ impl Services {
         };
         let identity = Identity::new(store.clone(), options, io.clone());
         let audit = audit.unwrap_or_else(AuditLog::disabled);
-        let quotas = open_quotas(counters, io);
+        let counters = match &config.quota_store.redis {
+            Some(redis) => Arc::new(open_redis(redis, io)?),
+            None => counters,
+        };
+        let quotas = open_quotas(counters, config.quota_store.lease_ttl, io);
         io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
         let ledger = open_ledger(config, rows, &quotas, io)?;
         Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas, ledger })
@@ -116,14 +127,42 @@ fn open_audit(config: &valid::Audit) -> Result<Arc<AuditLog>, AuditError> {
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 const UNTOUCHED_MS: i64 = 60 * 60 * 1_000;
 
-fn open_quotas(store: Arc<dyn QuotaStore>, io: &Handle) -> Quotas {
+fn open_quotas(store: Arc<dyn QuotaStore>, lease_ttl: Duration, io: &Handle) -> Quotas {
     io.spawn(forget(Arc::downgrade(&store)));
     let options = sluicegate_quota::Options {
         instance: Uuid::now_v7().to_string().into(),
-        lease_ttl: Duration::from_secs(30),
+        lease_ttl,
         tick: TICK,
     };
     Quotas::new(Engine::start(store, options, io))
+}
+
+/// Nothing is connected to: a Redis that is away does not keep the process from starting.
+fn open_redis(redis: &valid::Redis, io: &Handle) -> Result<RedisQuotas, OpenError> {
+    let url = |url: &valid::RedisUrl| SecretString::from(url.expose());
+    let value = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.value.clone());
+    let servers = match &redis.servers {
+        valid::RedisServers::One(server) => RedisServers::One(url(server)),
+        valid::RedisServers::Cluster(nodes) => {
+            RedisServers::Cluster(nodes.iter().map(url).collect())
+        }
+        valid::RedisServers::Sentinel { nodes, master, username, password } => {
+            RedisServers::Sentinel {
+                nodes: nodes.iter().map(url).collect(),
+                master: master.clone(),
+                username: value(username),
+                password: value(password),
+            }
+        }
+    };
+    let authorities = redis.ca.as_ref().map(std::fs::read).transpose();
+    let options = RedisOptions {
+        servers,
+        prefix: redis.prefix.clone(),
+        authorities: authorities.map_err(OpenError::Authorities)?,
+        wait_replicas: redis.wait_replicas,
+    };
+    Ok(RedisQuotas::new(&options, io)?)
 }
 
 /// Forgets counters that hold nothing, for as long as there is the store.

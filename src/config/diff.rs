@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::effective;
 use super::report::join;
-use super::valid::{Config, Prices, Secret, Store};
+use super::valid::{Config, Prices, Redis, RedisServers, RedisUrl, Secret, Store};
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
 /// started and files opened once; a certificate is read again at every reload.
@@ -21,6 +21,7 @@ const RESTART: [&str; 10] = [
     "listeners.metrics.address",
     "workers.threads",
     "store",
+    "quota_store",
     "auth.keys",
     "audit",
     "ledger",
@@ -134,6 +135,9 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
             add("store.postgres.replica_url".to_owned(), url);
         }
     }
+    for (path, secret) in config.quota_store.redis.iter().flat_map(redis_secrets) {
+        add(format!("quota_store.redis.{path}"), secret);
+    }
     let keys = &config.auth.keys;
     for (key, pepper) in [("pepper", &keys.pepper), ("previous_pepper", &keys.previous_pepper)] {
         // Without a store they are not in the effective configuration either.
@@ -150,6 +154,32 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         for (name, value) in &provider.headers {
             add(join(&headers, name.as_str()), value);
         }
+    }
+    secrets
+}
+
+/// Those of `quota_store.redis`, with their paths in it.
+fn redis_secrets(redis: &Redis) -> Vec<(String, &Secret)> {
+    let listed = |key: &str, urls: &'_ [RedisUrl]| -> Vec<String> {
+        (0..urls.len()).map(|index| format!("{key}[{index}]")).collect()
+    };
+    let (paths, urls) = match &redis.servers {
+        RedisServers::One(url) => (vec!["url".to_owned()], std::slice::from_ref(url)),
+        RedisServers::Cluster(nodes) => (listed("cluster", nodes), &nodes[..]),
+        RedisServers::Sentinel { nodes, .. } => (listed("sentinel.nodes", nodes), &nodes[..]),
+    };
+    let mut secrets: Vec<_> = paths
+        .into_iter()
+        .zip(urls)
+        .filter_map(|(path, url)| match url {
+            RedisUrl::Written(_) => None,
+            RedisUrl::Secret(secret) => Some((path, secret)),
+        })
+        .collect();
+    if let RedisServers::Sentinel { username, password, .. } = &redis.servers {
+        let login = [("sentinel.username", username), ("sentinel.password", password)];
+        let login = login.into_iter().filter_map(|(path, secret)| Some((path, secret.as_ref()?)));
+        secrets.extend(login.map(|(path, secret)| (path.to_owned(), secret)));
     }
     secrets
 }

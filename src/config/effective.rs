@@ -28,6 +28,7 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             allow: Some(names(&config.request_headers.allow)),
         }),
         store: config.store.as_ref().map(store),
+        quota_store: Some(quota_store(&config.quota_store)),
         auth: Some(raw::Auth {
             anonymous: Some(config.auth.anonymous),
             // Without a store they have no effect, and loading them again would complain of that.
@@ -182,6 +183,39 @@ fn store(store: &valid::Store) -> raw::Store {
             };
             raw::Store { sqlite: None, postgres: Some(postgres) }
         }
+    }
+}
+
+fn quota_store(store: &valid::QuotaStore) -> raw::QuotaStore {
+    let redis = store.redis.as_ref().map(redis);
+    raw::QuotaStore { redis, lease_ttl: Some(raw::Wait(store.lease_ttl)) }
+}
+
+fn redis(redis: &valid::Redis) -> raw::Redis {
+    let url = |url: &valid::RedisUrl| match url {
+        valid::RedisUrl::Written(url) => url.clone(),
+        valid::RedisUrl::Secret(secret) => secret.reference.to_string(),
+    };
+    let (mut one, mut cluster, mut sentinel) = (None, None, None);
+    match &redis.servers {
+        valid::RedisServers::One(server) => one = Some(url(server)),
+        valid::RedisServers::Cluster(nodes) => cluster = Some(nodes.iter().map(url).collect()),
+        valid::RedisServers::Sentinel { nodes, master, username, password } => {
+            sentinel = Some(raw::Sentinel {
+                nodes: nodes.iter().map(url).collect(),
+                master: master.clone(),
+                username: reference(username.as_ref()),
+                password: reference(password.as_ref()),
+            });
+        }
+    }
+    raw::Redis {
+        url: one,
+        cluster,
+        sentinel,
+        prefix: Some(redis.prefix.clone()),
+        ca: redis.ca.as_deref().map(path),
+        wait_replicas: Some(redis.wait_replicas),
     }
 }
 

@@ -35,6 +35,7 @@ mod problem;
 pub mod raw;
 pub mod raw_quotas;
 mod reader;
+mod redis;
 mod report;
 mod schema;
 pub mod secrets;

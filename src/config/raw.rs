@@ -38,6 +38,8 @@ pub struct Config {
     /// no keys but the master key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
+    /// Where it is counted what callers use. Default: in the store, or in memory where there is none.
+    pub quota_store: Option<QuotaStore>,
     /// Who may call.
     pub auth: Option<Auth>,
     /// The administrator's credential.
@@ -252,6 +254,60 @@ pub struct Postgres {
     /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica_url: Option<String>,
+}
+
+/// Where it is counted what callers use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaStore {
+    /// Redis, or what speaks like it. Default: the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+    /// After how long what a process that is gone had leased counts as lost. 1s to 10m. Default: 30s.
+    #[schemars(with = "Option<String>")]
+    pub lease_ttl: Option<Wait>,
+}
+
+/// Redis: one of `url`, `cluster` and `sentinel`. Production asks for `rediss://`, unless it is on this
+/// machine. A URL with a user or a password in it is a reference: `env:NAME` or `file:/path`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// The URL of one server, `rediss://user:password@host:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// URLs of nodes of a cluster; the others are found by them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Vec<String>>,
+    /// Sentinels, who know which server is the primary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<Sentinel>,
+    /// What the names of all keys begin with. Default: `sluicegate:quota:`.
+    #[schemars(length(max = 100))]
+    pub prefix: Option<String>,
+    /// A PEM file with the authorities that may have issued the servers' certificates. Default: the
+    /// system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// How many replicas must have an exchange before it counts as done. Default: 0.
+    #[schemars(range(min = 0, max = 10))]
+    pub wait_replicas: Option<u32>,
+}
+
+/// Sentinels, who know which server is the primary. It is reached with TLS if they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sentinel {
+    /// Their URLs, each with the sentinel's own credentials if it has any.
+    pub nodes: Vec<String>,
+    /// The name that they monitor the primary by.
+    pub master: String,
+    /// The user at the primary, as a reference. Default: Redis' default user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password at the primary, as a reference. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
 /// Who may call.

@@ -14,6 +14,7 @@ use crate::dialects::Dialect;
 
 mod jwt;
 mod prices;
+mod quota_store;
 mod quotas;
 mod stores;
 
@@ -36,6 +37,8 @@ fn env() -> Env {
         ("WEAK_KEY", "sk-1234"),
         ("SLUICEGATE_KEY_PEPPER", PEPPER),
         ("DATABASE_URL", DATABASE_URL),
+        ("REDIS_USER", "gate"),
+        ("REDIS_PASSWORD", "hidden-redis-password"),
         ("DATABASE_REPLICA_URL", "postgresql://gate:hidden-replica@[::1]/gate?sslmode=disable"),
         ("OPENAI_API_KEY", "sk-hidden-openai"),
         ("ANTHROPIC_API_KEY", "sk-hidden-anthropic"),
@@ -216,7 +219,7 @@ colour: red
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
             "c.yaml:12:5: models.gpt-4o.fallback: not available in this version; take it out; it would have no effect",
-            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `answers`, `prices`, `providers`, `models`",
+            "c.yaml:13:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `providers`, `models`",
         ]
     );
 }
@@ -224,11 +227,7 @@ colour: red
 #[test]
 fn keys_of_later_versions_and_of_others() {
     const LATER: &str = "not available in this version; take it out; it would have no effect";
-    for (text, place) in [
-        ("quota_store: { redis: { url: x } }", "1:1: quota_store"),
-        ("secrets: { vault: { address: x } }", "1:1: secrets"),
-        ("redis: { url: x }", "1:1: redis"),
-    ] {
+    for (text, place) in [("secrets: { vault: { address: x } }", "1:1: secrets")] {
         refused(text, &format!("c.yaml:{place}: {LATER}"));
     }
     let model = "providers: { ollama: }\nmodels:\n  m:\n    targets: [{ provider: ollama }]\n    ";
@@ -834,8 +833,8 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers, quotas,
-        stores,
+        access, cors, jwt, limits, listeners, models, policies, prices, providers, quota_store,
+        quotas, stores,
     };
     vec![
         ("", check::KEYS),
@@ -853,6 +852,9 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Store", stores::STORE),
         ("Sqlite", stores::SQLITE),
         ("Postgres", stores::POSTGRES),
+        ("QuotaStore", quota_store::KEYS),
+        ("Redis", quota_store::REDIS),
+        ("Sentinel", quota_store::SENTINEL),
         ("Auth", access::AUTH),
         ("Keys", access::KEYS),
         ("JwtIssuer", jwt::KEYS),
@@ -860,7 +862,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
-        ("Ledger", ledger::KEYS),
+        ("Ledger", super::check::ledger::KEYS),
         ("Budgets", prices::BUDGETS),
         ("Quota", quotas::KEYS),
         ("QuotaCalendar", quotas::CALENDAR),

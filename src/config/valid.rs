@@ -39,6 +39,8 @@ pub struct Config {
     pub request_headers: RequestHeaders,
     /// Where keys, usage and the like are kept. Without it there are no keys but the master key.
     pub store: Option<Store>,
+    /// Where it is counted what callers use.
+    pub quota_store: QuotaStore,
     /// Who may call.
     pub auth: Auth,
     /// The administrator's credential.
@@ -238,6 +240,57 @@ pub enum Store {
         /// A copy that may lag behind, for what only reads. Obeys the same rules as `url`.
         replica_url: Option<Secret>,
     },
+}
+
+/// Where it is counted what callers use.
+#[derive(Clone, Debug)]
+pub struct QuotaStore {
+    /// Redis. Without it, it is counted in the store, or in memory where there is none.
+    pub redis: Option<Redis>,
+    /// After how long what a process that is gone had leased counts as lost; 1 s to 10 min.
+    pub lease_ttl: Duration,
+}
+
+/// Redis.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// Where it is.
+    pub servers: RedisServers,
+    /// What the names of all keys begin with. No braces.
+    pub prefix: String,
+    /// A file with the authorities that may have issued the servers' certificates; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// How many replicas must have an exchange before it counts as done; up to 10.
+    pub wait_replicas: u32,
+}
+
+/// Where Redis is. In production, all of it is on this machine or reached with TLS.
+#[derive(Clone, Debug)]
+pub enum RedisServers {
+    /// One server.
+    One(RedisUrl),
+    /// Nodes of a cluster; the others are found by them. Never empty.
+    Cluster(Vec<RedisUrl>),
+    /// Sentinels, who know which server is the primary.
+    Sentinel {
+        /// Never empty. With TLS all or none.
+        nodes: Vec<RedisUrl>,
+        /// The name that they monitor the primary by.
+        master: String,
+        /// The user at the primary.
+        username: Option<Secret>,
+        /// The password there.
+        password: Option<Secret>,
+    },
+}
+
+/// `redis://` or `rediss://`, with a host.
+#[derive(Clone, Debug)]
+pub enum RedisUrl {
+    /// Without a credential.
+    Written(String),
+    /// With one, perhaps.
+    Secret(Secret),
 }
 
 /// Where a SQLite database is.

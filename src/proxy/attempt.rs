@@ -7,8 +7,10 @@
 use sluicegate_quota::Amounts;
 
 use super::cost;
-use super::ctx::Exchange;
+use super::ctx::{End, Exchange};
 use super::reply::Reply;
+use super::rows::{self, Whose};
+use super::watchdog::Expiry;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 
@@ -62,19 +64,34 @@ impl Used {
 }
 
 /// Ends the present attempt, after which there is another. What the provider charges for is settled.
-pub fn end(exchange: &mut Exchange) -> Charge {
-    let Some(used) = Used::of(exchange) else { return Charge::None };
-    if used.amounts().tokens == 0 {
+pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
+    let Some(used) = Used::of(exchange) else {
+        if let Some(entry) = exchange.entry.take() {
+            entry.cancel(&[]);
+        }
         return Charge::None;
+    };
+    let outcome = match (exchange.upstream_status, exchange.deadlines.expired()) {
+        (Some(400..), _) => End::UpstreamError,
+        (_, Some(Expiry::FirstByte | Expiry::Idle | Expiry::Total)) => End::TimedOut,
+        _ => End::UpstreamBroke,
+    };
+    if used.amounts().tokens > 0 {
+        settle(exchange, &used, whose, outcome);
+        return Charge::Settled;
     }
-    settle(exchange, &used);
-    Charge::Settled
+    if let Some(entry) = exchange.entry.take() {
+        entry.end(&rows::ended(whose, exchange, &used, outcome.as_str()), &[]);
+    }
+    Charge::None
 }
 
-/// Settles the present attempt's hold, and what a request has cost in all.
-pub fn settle(exchange: &mut Exchange, used: &Used) {
-    if let Some(holds) = exchange.holds.take() {
-        holds.settle(&used.amounts());
+/// Settles the present attempt's hold, writes it down, and adds to what the request has cost in all.
+pub fn settle(exchange: &mut Exchange, used: &Used, whose: Whose<'_>, outcome: End) {
+    let charged =
+        exchange.holds.take().map(|holds| holds.settle(&used.amounts())).unwrap_or_default();
+    if let Some(entry) = exchange.entry.take() {
+        entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), &charged);
     }
     exchange.spent.nano_usd = exchange.spent.nano_usd.saturating_add(used.nano_usd.unwrap_or(0));
     exchange.spent.estimated |= used.estimated;

@@ -9,6 +9,7 @@ use pingora_http::RequestHeader;
 use sluicegate_filters::authorize::{Decision, Permit};
 use sluicegate_filters::screen::CorsGrant;
 use sluicegate_filters::{Caller, Denial, DenialKind};
+use sluicegate_ledger::Entry;
 use sluicegate_quota::Holds;
 use uuid::Uuid;
 
@@ -74,6 +75,8 @@ pub struct Exchange {
     pub admission: Admission,
     /// What the present attempt holds of the limits that the request is under, if it is under any.
     pub holds: Option<Holds>,
+    /// The present attempt's place in the ledger, if there is one.
+    pub entry: Option<Entry>,
     /// Up to where the present attempt is known not to have outrun what it holds.
     pub overrun: Overrun,
     /// When the request began, in seconds since the epoch: the time that its prices are of.
@@ -225,6 +228,16 @@ impl Exchange {
     /// Whether another attempt is allowed.
     pub fn may_retry(&self) -> bool {
         self.tried.len() < usize::from(self.model.retries.attempts)
+    }
+}
+
+/// Nobody has said how it ended: it used all that was held, and the ledger says so.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let charged = self.holds.take().map(Holds::settle_in_full).unwrap_or_default();
+        if let Some(entry) = self.entry.take() {
+            entry.abandon(End::Abandoned.as_str(), &charged);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Spent, Times};
 use super::overrun::Overrun;
 use super::reply::{Content, Reply};
+use super::rows::{self, Whose};
 use super::watchdog::{Deadlines, Watchdog};
 use super::{admit, authorize, failure, respond};
 use crate::app::Gateway;
@@ -100,10 +101,11 @@ async fn exchange(
     }
     let shortest = model.timeouts.first_byte.min(model.timeouts.idle);
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
-    let exchange = Exchange {
+    let mut exchange = Box::new(Exchange {
         permit,
         admission,
         holds,
+        entry: None,
         overrun: Overrun::default(),
         began_at: ctx.began_at(),
         spent: Spent::default(),
@@ -120,30 +122,30 @@ async fn exchange(
         times: Times::default(),
         upstream_status: None,
         bytes_out: 0,
-    };
-    Ok((Box::new(exchange), body.freeze()))
+    });
+    rows::begin(gateway, Whose::of(gateway, ctx), &mut exchange, true)?;
+    Ok((exchange, body.freeze()))
 }
 
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
-    if let Some(exchange) = &mut ctx.exchange
-        && exchange.times.chosen.is_some()
-        && attempt::end(exchange) == Charge::Settled
-    {
-        match admit::again(gateway, &exchange.admission).await {
-            Ok(holds) => exchange.holds = holds,
-            Err(denial) => {
-                // No provider has seen the attempt that there is not.
-                exchange.times = Times::default();
-                ctx.refusal = Some(denial);
-                return Err(Error::new(ErrorType::Custom("no_hold")));
-            }
-        }
-    }
-    let Ctx { exchange, held, runtime, .. } = ctx;
+    let Ctx { exchange, held, runtime, refusal, caller, id, started, .. } = ctx;
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
+        let whose = Whose::new(gateway, *id, *started, caller.as_deref());
+        let admitted = attempt::end(exchange, whose) == Charge::Settled;
+        // No provider has seen the attempt that there is not yet.
+        exchange.times = Times::default();
+        if admitted {
+            match admit::again(gateway, &exchange.admission).await {
+                Ok(holds) => exchange.holds = holds,
+                Err(denial) => {
+                    *refusal = Some(denial);
+                    return Err(Error::new(ErrorType::Custom("no_hold")));
+                }
+            }
+        }
         let next = exchange.model.choose(&exchange.tried, random.rotate_left(7));
         let (now, before) = (exchange.model.target(next), exchange.target());
         if now.model != before.model {
@@ -156,6 +158,10 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         exchange.tried.push(next);
         exchange.reply = Reply::Awaited;
         exchange.upstream_status = None;
+        if let Err(denial) = rows::begin(gateway, whose, exchange, admitted) {
+            *refusal = Some(denial);
+            return Err(Error::new(ErrorType::Custom("no_room")));
+        }
     }
     let now = Instant::now();
     exchange.times = Times { chosen: Some(now), ..Times::default() };

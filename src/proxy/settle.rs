@@ -9,6 +9,7 @@ use sluicegate_quota::Amounts;
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::Reply;
+use super::rows::Whose;
 use crate::app::Gateway;
 use crate::chat::Usage;
 use crate::telemetry::access_log::Line;
@@ -20,7 +21,9 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let duration = now - ctx.started;
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let end = end(ctx, status, error);
-    let used = ctx.exchange.as_deref_mut().and_then(settle_last);
+    let Ctx { exchange, caller, id, started, .. } = ctx;
+    let whose = Whose::new(gateway, *id, *started, caller.as_deref());
+    let used = exchange.as_deref_mut().and_then(|exchange| settle_last(exchange, whose, end));
     let usage = used.map(|used| used.usage).filter(|usage| *usage != Usage::default());
     let mut line = Line {
         request_id: ctx.id_str(),
@@ -83,16 +86,18 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
 }
 
 /// Settles the last attempt. Without one that a provider has seen, what is held is free again.
-fn settle_last(exchange: &mut Exchange) -> Option<Used> {
+fn settle_last(exchange: &mut Exchange, whose: Whose<'_>, end: End) -> Option<Used> {
     let used = Used::of(exchange);
     match &used {
         Some(used) => {
             attempt::calibrate(exchange, used);
-            attempt::settle(exchange, used);
+            attempt::settle(exchange, used, whose, end);
         }
         None => {
-            if let Some(holds) = exchange.holds.take() {
-                holds.settle(&Amounts::default());
+            let holds = exchange.holds.take();
+            let charged = holds.map(|holds| holds.settle(&Amounts::default()));
+            if let Some(entry) = exchange.entry.take() {
+                entry.cancel(&charged.unwrap_or_default());
             }
         }
     }

@@ -114,15 +114,20 @@ pub(crate) mod on_lost_lease {
         }
     }
 
+    pub fn read(word: &str) -> Option<OnLostLease> {
+        match word {
+            "charge" => Some(OnLostLease::Charge),
+            "release" => Some(OnLostLease::Release),
+            _ => None,
+        }
+    }
+
     pub fn serialize<S: Serializer>(it: &OnLostLease, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(word(*it))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OnLostLease, D::Error> {
-        match std::borrow::Cow::<'de, str>::deserialize(from)?.as_ref() {
-            "charge" => Ok(OnLostLease::Charge),
-            "release" => Ok(OnLostLease::Release),
-            _ => Err(D::Error::custom("neither `charge` nor `release`")),
-        }
+        let word = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        read(&word).ok_or_else(|| D::Error::custom("neither `charge` nor `release`"))
     }
 }

@@ -4,5 +4,6 @@
 mod contract;
 mod memory;
 mod postgres;
+mod redis;
 mod sqlite;
 mod support;

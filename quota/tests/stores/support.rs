@@ -5,6 +5,8 @@ pub mod pgbouncer;
 #[path = "../../../tests/it/support/postgres.rs"]
 #[expect(dead_code, reason = "the gateway's tests use the rest")]
 pub mod postgres;
+#[path = "../../../tests/it/support/redis.rs"]
+pub mod redis;
 
 use std::net::SocketAddr;
 use std::time::Duration;

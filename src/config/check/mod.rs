@@ -19,6 +19,7 @@ pub(super) mod models;
 pub(super) mod policies;
 pub(super) mod prices;
 pub(super) mod providers;
+pub(super) mod quota_store;
 pub(super) mod quotas;
 pub(super) mod stores;
 
@@ -33,6 +34,7 @@ pub(super) const KEYS: Keys = Keys {
         "cors",
         "request_headers",
         "store",
+        "quota_store",
         "auth",
         "admin",
         "policies",
@@ -79,7 +81,7 @@ pub(super) const KEYS: Keys = Keys {
         ("keys", "auth.keys"),
         ("pepper", "auth.keys.pepper"),
         ("salt_key", "auth.keys.pepper"),
-        ("redis", "quota_store"),
+        ("redis", "quota_store.redis"),
         ("policy", "policies"),
         ("cedar", "policies"),
         ("audit_log", "audit"),
@@ -93,7 +95,7 @@ pub(super) const KEYS: Keys = Keys {
         ("price", "prices"),
         ("vault", "secrets"),
     ],
-    later: &["quota_store", "secrets"],
+    later: &["secrets"],
 };
 
 const ENVIRONMENTS: [(&str, Environment); 3] = [
@@ -118,6 +120,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let cors = cors::cors(&mut reader, fields.get("cors"));
     let request_headers = access::request_headers(&mut reader, fields.get("request_headers"));
     let store = stores::store(&mut reader, fields.get("store").as_ref());
+    let quota_store = quota_store::quota_store(&mut reader, fields.get("quota_store").as_ref());
     let (auth, admin) = access::access(&mut reader, &root, &fields);
     let policies = policies::policies(&mut reader, fields.get("policies"));
     let audit = stores::audit(&mut reader, &root, fields.get("audit").as_ref());
@@ -140,6 +143,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         cors,
         request_headers,
         store,
+        quota_store,
         auth,
         admin,
         policies,

@@ -152,7 +152,7 @@ fn only_the_usage_chunk_is_taken_out() {
 /// Adds the counts that it was asked about.
 fn annotated(observer: StreamObserver) -> StreamObserver {
     observer.with_annotation(Box::new(|usage, tier| {
-        format!("\"added\":\"{} {} {}\"", usage.total_input(), usage.output, tier.name())
+        format!("\"spliced\":\"{} {} {}\"", usage.total_input(), usage.output, tier.name())
     }))
 }
 
@@ -164,14 +164,14 @@ fn members_are_added_to_the_usage_and_all_else_stays() {
             let plain = whole(endpoint, stream.as_bytes());
             let usage = plain.usage.unwrap();
             let added =
-                format!(",\"added\":\"{} {} standard\"}}", usage.total_input(), usage.output);
+                format!(",\"spliced\":\"{} {} standard\"}}", usage.total_input(), usage.output);
             for size in [1, 7, 700, usize::MAX] {
                 let observer = annotated(StreamObserver::new(endpoint, false));
                 let outcome = observe(observer, stream.as_bytes(), &[size]);
                 let text = text(&outcome);
-                assert_eq!(text.matches("added").count(), 1, "{endpoint:?}: {text}");
+                assert_eq!(text.matches("spliced").count(), 1, "{endpoint:?}: {text}");
                 assert_eq!(text.replace(&added, "}"), stream, "{endpoint:?} {size}");
-                let last = text.split(end).find(|line| line.contains("added")).unwrap();
+                let last = text.split(end).find(|line| line.contains("spliced")).unwrap();
                 let data = last.strip_prefix("data: ").unwrap();
                 serde_json::from_str::<serde_json::Value>(data).unwrap();
             }
@@ -183,9 +183,9 @@ fn members_are_added_to_the_usage_and_all_else_stays() {
 fn members_are_added_where_their_object_is_empty_or_oddly_written() {
     let told = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
     for (usage, expected) in [
-        ("{ }", "{ \"added\":\"3 4 standard\"}"),
-        ("{}", "{\"added\":\"3 4 standard\"}"),
-        ("{\"x\":{} }", "{\"x\":{} ,\"added\":\"3 4 standard\"}"),
+        ("{ }", "{ \"spliced\":\"3 4 standard\"}"),
+        ("{}", "{\"spliced\":\"3 4 standard\"}"),
+        ("{\"x\":{} }", "{\"x\":{} ,\"spliced\":\"3 4 standard\"}"),
         ("null", "null"),
     ] {
         let stream =
@@ -209,7 +209,7 @@ fn a_last_event_without_its_blank_line_has_members_added_too() {
     let observer = annotated(StreamObserver::new(Endpoint::Responses, false));
     let outcome = observe(observer, stream.as_bytes(), &[usize::MAX]);
     assert_eq!(outcome.end, StreamEnd::Complete);
-    assert!(text(&outcome).contains(",\"added\":\"3 4 flex\"}}}"), "{}", text(&outcome));
+    assert!(text(&outcome).contains(",\"spliced\":\"3 4 flex\"}}}"), "{}", text(&outcome));
 }
 
 #[test]

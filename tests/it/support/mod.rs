@@ -5,6 +5,8 @@ mod gateway;
 pub mod issuer;
 pub mod pgbouncer;
 pub mod postgres;
+#[expect(dead_code, reason = "the stores' tests use the rest")]
+pub mod redis;
 
 use std::time::Duration;
 

@@ -1,0 +1,194 @@
+//! The way to Redis: one connection that all calls share, made anew where it has failed.
+//!
+//! Whoever finds none makes one, and the others wait for it; if that fails, it has failed for all who
+//! waited. So a server that is away is tried one call at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::cluster::ClusterClient;
+use redis::{AsyncConnectionConfig, Client, Value};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
+
+use super::fault::{fault, unavailable};
+use super::line::Line;
+use super::sentinel::Sentinels;
+use super::wire::Call;
+use crate::store::QuotaStoreError;
+
+/// The longest that a call takes, whatever it has to do. The engine gives one up after three seconds.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// For a connection, and for an answer.
+pub const CONNECT: Duration = Duration::from_secs(1);
+pub const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// How often sentinels are asked whether the primary still is one. Whoever is demoted closes its
+/// connections, but not if the network has parted it from the sentinels and not from us.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// After how many failed calls in a row a cluster is looked at anew, from the nodes that were named. It
+/// finds nodes that fail and come back by itself, but not if all have got other addresses.
+const FAILURES: u32 = 3;
+
+/// What the way leads to.
+pub enum Place {
+    Server(Client),
+    Sentinels(Sentinels),
+    Cluster(Box<ClusterClient>),
+}
+
+impl Place {
+    async fn connect(
+        &self,
+        present: Option<Line>,
+        config: &AsyncConnectionConfig,
+    ) -> Result<Line, QuotaStoreError> {
+        match self {
+            Self::Server(client) => {
+                let connected = client.get_multiplexed_async_connection_with_config(config).await;
+                let connection = connected.map_err(|error| fault(&error))?;
+                Ok(Line::Server { connection, address: None })
+            }
+            Self::Sentinels(sentinels) => sentinels.connect(present, config).await,
+            Self::Cluster(client) => {
+                let connected = client.get_async_connection().await;
+                Ok(Line::Cluster(connected.map_err(|error| fault(&error))?))
+            }
+        }
+    }
+}
+
+/// The way to Redis.
+pub struct Link {
+    place: Arc<Place>,
+    /// Where connections live, whoever needs them first.
+    io: Handle,
+    /// How many replicas must have what was done.
+    replicas: u32,
+    config: AsyncConnectionConfig,
+    present: Mutex<Present>,
+    /// Held by who connects. When that has failed last, and why.
+    connecting: tokio::sync::Mutex<Option<(Instant, QuotaStoreError)>>,
+}
+
+/// The connection that there is.
+struct Present {
+    line: Option<Line>,
+    /// How many there have been.
+    number: u64,
+    /// Failed calls since the last that did not.
+    failures: u32,
+    /// When the sentinels were asked last.
+    asked_at: Instant,
+}
+
+impl Link {
+    pub fn new(place: Place, replicas: u32, io: Handle) -> Self {
+        let place = Arc::new(place);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER));
+        let present =
+            Mutex::new(Present { line: None, number: 0, failures: 0, asked_at: Instant::now() });
+        Self { place, io, replicas, config, present, connecting: tokio::sync::Mutex::default() }
+    }
+
+    /// Runs scripts that change something.
+    ///
+    /// # Errors
+    /// Where one of them has failed. Others may have been run.
+    pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Value>, QuotaStoreError> {
+        self.call(calls, self.replicas).await
+    }
+
+    /// Runs scripts that only read.
+    ///
+    /// # Errors
+    /// Where one of them has failed.
+    pub async fn read(&self, calls: Vec<Call>) -> Result<Vec<Value>, QuotaStoreError> {
+        self.call(calls, 0).await
+    }
+
+    async fn call(&self, calls: Vec<Call>, replicas: u32) -> Result<Vec<Value>, QuotaStoreError> {
+        if calls.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut used = None;
+        let work = async {
+            let (line, number) = self.line().await?;
+            used = Some(number);
+            line.run(calls, replicas).await
+        };
+        let done = match timeout(PATIENCE, work).await {
+            Ok(done) => done,
+            Err(_) => Err(unavailable("it does not answer in time")),
+        };
+        if let Some(number) = used {
+            self.judge(number, !matches!(done, Err(QuotaStoreError::Unavailable(_))));
+        }
+        done
+    }
+
+    async fn line(&self) -> Result<(Line, u64), QuotaStoreError> {
+        if let Some(usable) = self.usable() {
+            return Ok(usable);
+        }
+        let since = Instant::now();
+        let mut failed = self.connecting.lock().await;
+        if let Some(usable) = self.usable() {
+            return Ok(usable);
+        }
+        if let Some((at, why)) = &*failed
+            && *at >= since
+        {
+            return Err(why.clone());
+        }
+        match self.connect().await {
+            Ok(line) => {
+                *failed = None;
+                let mut present = self.present.lock();
+                present.number += 1;
+                present.asked_at = Instant::now();
+                present.line = Some(line.clone());
+                Ok((line, present.number))
+            }
+            Err(why) => {
+                *failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    fn usable(&self) -> Option<(Line, u64)> {
+        let present = self.present.lock();
+        let old = present.asked_at.elapsed() >= ASK_AGAIN;
+        if old && matches!(*self.place, Place::Sentinels(_)) {
+            return None;
+        }
+        present.line.clone().map(|line| (line, present.number))
+    }
+
+    async fn connect(&self) -> Result<Line, QuotaStoreError> {
+        let (place, config) = (self.place.clone(), self.config.clone());
+        let present = self.present.lock().line.clone();
+        let connecting = self.io.spawn(async move { place.connect(present, &config).await });
+        connecting.await.map_err(|_| unavailable("the attempt to connect was broken off"))?
+    }
+
+    /// What a call says of the connection that it used.
+    fn judge(&self, number: u64, good: bool) {
+        let mut present = self.present.lock();
+        if present.number != number {
+            return;
+        }
+        present.failures = if good { 0 } else { present.failures + 1 };
+        let patience = if matches!(*self.place, Place::Cluster(_)) { FAILURES } else { 1 };
+        if present.failures >= patience {
+            present.failures = 0;
+            present.line = None;
+        }
+    }
+}

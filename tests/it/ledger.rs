@@ -1,0 +1,196 @@
+//! What is written down of each attempt: once, whatever becomes of the gateway, its store and its clients.
+
+use serde_json::{Value, json};
+use sluicegate_simulator::{Counts, Simulator};
+use sqlx::{Connection as _, Row as _};
+
+use crate::support::postgres::Postgres;
+use crate::support::{Config, Gateway, chat, provider, soon};
+
+/// Nano-USD a token: 10 and 20 USD a million.
+const IN: u64 = 10_000;
+const OUT: u64 = 20_000;
+
+fn config(provider: &Simulator, store: &str, directory: &std::path::Path) -> Config {
+    let mut config = Config::for_provider(provider.address());
+    config.head = format!(
+        "admin: {{ master_key: \"env:MASTER_KEY\" }}\nstore: {store}\n\
+         ledger: {{ directory: \"{}\" }}\n",
+        directory.display()
+    );
+    config.with_models(
+        "  sim-1: { targets: [{ provider: sim, model: sim-1 }], price: { input: \"10\", output: \"20\" } }\n",
+    )
+}
+
+fn cost(counts: &Counts) -> i64 {
+    (counts.prompt_tokens * IN + counts.completion_tokens * OUT).cast_signed()
+}
+
+fn request(tokens: u64, stream: bool) -> Value {
+    let mut body = chat(stream, &format!("tokens={tokens}"));
+    body["max_tokens"] = json!(tokens);
+    body
+}
+
+/// What a database has.
+struct Rows {
+    rows: i64,
+    cost: i64,
+    totals: (i64, i64),
+    outcomes: Vec<(String, i64)>,
+}
+
+/// What the ledger of a PostgreSQL database says.
+async fn rows(url: &str) -> Rows {
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    let all = "SELECT count(*), COALESCE(sum(cost), 0)::bigint FROM sluicegate.ledger";
+    let row = sqlx::query(all).fetch_one(&mut connection).await.unwrap();
+    let totals = "SELECT COALESCE(sum(attempts), 0)::bigint, COALESCE(sum(cost), 0)::bigint \
+                  FROM sluicegate.ledger_daily";
+    let total = sqlx::query(totals).fetch_one(&mut connection).await.unwrap();
+    let by = "SELECT outcome, count(*) FROM sluicegate.ledger GROUP BY outcome ORDER BY outcome";
+    let outcomes = sqlx::query(by).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    Rows {
+        rows: row.get(0),
+        cost: row.get(1),
+        totals: (total.get(0), total.get(1)),
+        outcomes: outcomes.iter().map(|row| (row.get(0), row.get(1))).collect(),
+    }
+}
+
+/// What the counters of a PostgreSQL database have counted of money.
+async fn counted(url: &str) -> (i64, i64) {
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    let statement = "SELECT \
+        (SELECT COALESCE(sum(b.value::bigint), 0)::bigint FROM sluicegate.quota_counters c, \
+         jsonb_each_text(c.buckets) b WHERE c.counter LIKE '%nano_usd%'), \
+        (SELECT COALESCE(sum((l.value ->> 'leased')::bigint), 0)::bigint \
+         FROM sluicegate.quota_counters c, jsonb_each(c.leases) l WHERE c.counter LIKE '%nano_usd%')";
+    let row = sqlx::query(statement).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+fn postgres(server: &Postgres) -> String {
+    format!("{{ postgres: {{ url: \"{}\" }} }}", server.url())
+}
+
+#[tokio::test]
+async fn each_attempt_is_a_row_and_rows_cost_what_the_provider_counted() {
+    let provider = provider().await;
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&config(&provider, &postgres(&server), directory.path()));
+    let key = gateway.key(&json!({"max_budget": 100})).await;
+    for index in 0..30 {
+        let answer = gateway.chat(&key, &request(5 + index % 3, index % 2 == 0)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    // One that is refused, one that fails and is tried again.
+    let answer = gateway.chat(&key, &request(100_000_000, false)).await;
+    assert_eq!(answer.status, 402, "{}", answer.text());
+    let answer = gateway.chat(&key, &chat(false, "fault=refuse-first,n=31")).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    gateway.stop().await;
+    let found = rows(&server.url()).await;
+    let judge = provider.ledger().total;
+    assert_eq!((found.rows, found.cost), (32, cost(&judge)), "{:?}", found.outcomes);
+    assert_eq!(found.totals, (32, cost(&judge)));
+    let outcomes = [("complete".to_owned(), 30), ("upstream_error".to_owned(), 2)];
+    assert_eq!(found.outcomes, outcomes);
+    assert_eq!(
+        counted(&server.url()).await,
+        (cost(&judge), 0),
+        "the counter agrees, nothing is leased"
+    );
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the journal is gone");
+}
+
+#[tokio::test]
+async fn rows_wait_while_the_database_is_away_and_none_is_written_twice() {
+    let provider = provider().await;
+    let mut server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&config(&provider, &postgres(&server), directory.path()));
+    let key = gateway.key(&json!({})).await;
+    assert_eq!(gateway.chat(&key, &request(5, false)).await.status, 200);
+    server.kill();
+    for _ in 0..20 {
+        assert_eq!(gateway.chat(&key, &request(5, false)).await.status, 200, "no limit, no store");
+    }
+    server.restart();
+    soon("all rows", async { while rows(&server.url()).await.rows < 21 {} }).await;
+    gateway.stop().await;
+    let found = rows(&server.url()).await;
+    assert_eq!((found.rows, found.cost), (21, cost(&provider.ledger().total)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_again_and_again_loses_nothing_and_charges_nothing_twice() {
+    let provider = provider().await;
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&provider, &postgres(&server), directory.path());
+    let gateway = Gateway::start(&config);
+    let key = gateway.key(&json!({"max_budget": 100})).await;
+    gateway.stop().await;
+    let kills = 12;
+    for round in 0..kills {
+        let gateway = Gateway::start(&config);
+        // Under load until some more are through, and then gone, wherever it is.
+        let enough = provider.ledger().total.completed + 40 + round * 7;
+        let clients = async {
+            let mut clients = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let (address, key) = (gateway.proxy, key.clone());
+                clients.spawn(async move {
+                    let client = crate::support::Client::new(address);
+                    let bearer = format!("Authorization: Bearer {key}\r\n");
+                    loop {
+                        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+                        let request = crate::support::Client::request(
+                            "/v1/chat/completions",
+                            &format!("{bearer}Connection: close\r\n"),
+                            &request(5, false),
+                        );
+                        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                        stream.write_all(&request).await.ok()?;
+                        let mut answer = Vec::new();
+                        stream.read_to_end(&mut answer).await.ok()?;
+                        let _ = &client;
+                        if answer.is_empty() {
+                            return Some(());
+                        }
+                    }
+                });
+            }
+            provider.wait_until(|stats| stats.total.completed >= enough).await;
+            gateway.signal("-KILL");
+            while clients.join_next().await.is_some() {}
+        };
+        soon("a killed gateway", clients).await;
+        drop(gateway);
+    }
+    // The next one finds what they left.
+    let gateway = Gateway::start(&config);
+    soon("the journals of the dead", async {
+        let others = || std::fs::read_dir(directory.path()).unwrap().count();
+        while others() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    gateway.stop().await;
+    let found = rows(&server.url()).await;
+    let judge = provider.ledger().total;
+    // What was under way when it was killed is charged what it held; all else to the last unit.
+    let crashed: i64 = found.outcomes.iter().filter(|(o, _)| o == "crashed").map(|(_, n)| n).sum();
+    assert!(crashed <= 8 * kills.cast_signed(), "{:?}", found.outcomes);
+    assert!(found.rows >= judge.completed.cast_signed(), "a row for each that the provider served");
+    assert!(found.cost >= cost(&judge), "{} for {}", found.cost, cost(&judge));
+    assert_eq!(found.totals, (found.rows, found.cost));
+    let (used, leased) = counted(&server.url()).await;
+    assert_eq!((used, leased), (found.cost, 0), "the counter agrees with the ledger");
+}
