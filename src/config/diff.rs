@@ -13,7 +13,7 @@ use super::valid::{Config, Prices, Redis, RedisServers, RedisUrl, Secret, Store}
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
 /// started and files opened once; a certificate is read again at every reload.
-const RESTART: [&str; 10] = [
+const RESTART: [&str; 11] = [
     "listeners.proxy.address",
     "listeners.proxy.h2c",
     "listeners.proxy.tls.client_ca",
