@@ -1,28 +1,56 @@
-# syntax=docker/dockerfile:1
+# syntax=docker/dockerfile:1.17
+
+# Built as docs/kubernetes.md says, the same sources give the same image: every version is pinned, the
+# lock file is obeyed, paths are the same everywhere and times are the commit's.
 
 # The workspace's `rust-version`. A C compiler and cmake are for zlib-ng and aws-lc.
 FROM rust:1.95.0-slim-trixie AS build
-# hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends cmake g++ make \
+    && apt-get install --yes --no-install-recommends cmake=3.31.6-2 g++=4:14.2.0-1 make=4.4.1-2 \
     && rm -rf /var/lib/apt/lists/*
+# Writes the list of dependencies into the program, where scanners find it.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo install --locked --version 0.7.7 cargo-auditable
 WORKDIR /src
 COPY . .
+# The time of the commit, for what would otherwise write down that of the build.
+ARG SOURCE_DATE_EPOCH=0
+ENV CARGO_INCREMENTAL=0
 # The caches outlive a build on the same machine; what is built must therefore leave them here.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin sluicegate \
+    cargo auditable build --release --locked --bin sluicegate \
     && cp target/release/sluicegate /sluicegate
 
+# For the development stack alone: a provider that is not one.
+FROM build AS build-simulator
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --package sluicegate-simulator \
+    && cp target/release/sluicegate-simulator /sluicegate-simulator
+
+FROM gcr.io/distroless/cc-debian13:nonroot AS simulator
+COPY --from=build-simulator /sluicegate-simulator /usr/local/bin/sluicegate-simulator
+USER 65532:65532
+EXPOSE 9090
+ENTRYPOINT ["/usr/local/bin/sluicegate-simulator"]
+CMD ["--listen", "0.0.0.0:9090"]
+
 # glibc, its C++ and unwinding libraries, authorities' certificates; no shell. Debian 13, as above.
-FROM gcr.io/distroless/cc-debian13:nonroot
+FROM gcr.io/distroless/cc-debian13:nonroot AS sluicegate
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="Sluicegate" \
       org.opencontainers.image.description="An AI gateway on Cloudflare's Pingora" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot" \
+      io.sluicegate.sbom="cargo-auditable: section .dep-v0 of /usr/local/bin/sluicegate"
 COPY --from=build /sluicegate /usr/local/bin/sluicegate
 # `nonroot`, by number, so that Kubernetes can see that it is not root.
 USER 65532:65532

