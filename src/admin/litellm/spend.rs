@@ -1,7 +1,6 @@
 //! `/spend/...`, `/global/spend/...`, and `spend` in LiteLLM's rows.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 use sluicegate_ledger::{Dimension, Group, Row, RowsQuery, UsageQuery};
@@ -125,13 +124,12 @@ async fn tokens(
     services: &Services,
     ids: impl Iterator<Item = Uuid>,
 ) -> Result<HashMap<Uuid, String>, ApiError> {
-    let mut tokens = HashMap::new();
     let store = services.store()?;
+    let ids: BTreeSet<Uuid> = ids.collect();
+    let mut tokens = HashMap::with_capacity(ids.len());
     for id in ids {
-        if let Entry::Vacant(place) = tokens.entry(id) {
-            let key = store.key(id).await?;
-            place.insert(key.map_or_else(|| id.to_string(), |key| key.hash.to_hex()));
-        }
+        let key = store.key(id).await?;
+        tokens.insert(id, key.map_or_else(|| id.to_string(), |key| key.hash.to_hex()));
     }
     Ok(tokens)
 }

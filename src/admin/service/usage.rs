@@ -14,6 +14,8 @@ use super::super::services::Services;
 /// Ids in one question to the ledger, at most.
 const IDS: usize = 500;
 const DAY_MS: i64 = 86_400_000;
+/// Days that are beyond what a calendar has, and not beyond what fits in milliseconds.
+const FAR: i64 = 10_000_000;
 
 /// The ledger's store.
 ///
@@ -166,8 +168,6 @@ pub fn days(
     {
         return Err(ApiError::invalid(fields[1], format!("must not be before `{}`", fields[0])));
     }
-    // Beyond what a calendar has, but not beyond what milliseconds of it fit in.
-    const FAR: i64 = 10_000_000;
     Ok(Some((first.unwrap_or(-FAR), last.map_or(FAR, |last| last + 1))))
 }
 

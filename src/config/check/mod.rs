@@ -131,7 +131,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
     // All names, so that a mistake in a model is not a mistake in its quota, too.
-    let named = fields.get("models").map(|at| reader.map(&at));
+    let named = fields.get("models").filter(|at| !at.is_broken()).map(|at| reader.map(&at));
     let named: Vec<&str> = named.iter().flat_map(Fields::named).map(|(name, _)| name).collect();
     let quotas = quotas::quotas(&mut reader, fields.get("quotas").as_ref(), &providers, &named);
     Config {
