@@ -8,7 +8,7 @@
 //! | [`sqlite`] | counters in a SQLite database |
 //! | [`postgres`] | counters in a PostgreSQL database |
 //! | [`redis`](mod@redis) | counters in Redis |
-//! | [`slice`] | what an instance has leased of one counter |
+//! | [`mod@slice`] | what an instance has leased of one counter |
 //! | [`engine`] | holds for requests over many counters, and the exchanges behind them |
 
 mod check;

@@ -1,7 +1,7 @@
 //! What an answer costs, as its caller is told: in a header of a plain answer, and where it was asked for in
 //! the usage of a stream.
 //!
-//! A plain answer's head waits for its body, whose end tells the usage: see [`gather`](super::gather). A
+//! A plain answer's head waits for its body, whose end tells the usage: see `gather`. A
 //! stream's can't, so that its cost is in the event that has its usage.
 
 use http::header::CONTENT_LENGTH;

@@ -7,7 +7,7 @@
 //!
 //! A record is copied into a mapped file under a lock that is held for that copy: no system call, and
 //! nothing is lost when the process is killed, since the pages are the kernel's. A power cut may lose what
-//! was not yet written to the disk, a second's worth: see [`Journal::sync`].
+//! was not yet written to the disk, a second's worth: see [`Journal::files`].
 //!
 //! Room for an attempt's end is set aside when it begins, so that a full disk or a full journal refuses
 //! requests, and drops nothing.

@@ -1,6 +1,6 @@
 //! A nearer bound on what goes in, where the quick one does not fit.
 //!
-//! For a model of OpenAI's the text is cut into its tokens, up to [`MAX_TOKENIZED`] bytes of it; what is
+//! For a model of OpenAI's the text is cut into its tokens, up to `MAX_TOKENIZED` bytes of it; what is
 //! longer counts byte for byte. For others, what their provider has counted of late for a byte is taken.
 //! Pictures in the body count as pictures, and not by the length of their data.
 
@@ -116,7 +116,7 @@ fn words(text: &str, encoder: &CoreBPE, left: &Cell<usize>) -> u64 {
     tokens
 }
 
-/// The first run of more than [`MAX_WORD`] bytes without white space.
+/// The first run of more than `MAX_WORD` bytes without white space.
 fn long_word(text: &str) -> Option<std::ops::Range<usize>> {
     let mut start = 0;
     for (at, c) in text.char_indices() {
