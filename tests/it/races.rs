@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sluicegate_simulator::{Counts, Simulator};
 
 use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
 use crate::support::{Config, Gateway, chat, provider, soon};
 
 const CLIENTS: usize = 200;
@@ -129,11 +130,13 @@ async fn limits_of_many_keys_hold(store: &str, keys: usize) {
     };
     let made = Arc::new(made);
     let mut clients = Vec::new();
-    for client in 0..CLIENTS {
+    // Each makes eight calls at once.
+    let at_once = CLIENTS / 8;
+    for client in 0..at_once {
         let (pair, made, body) = (pair.clone(), made.clone(), body.clone());
         clients.push(tokio::spawn(async move {
             let mut passed = 0_u64;
-            for key in made.iter().skip(client).step_by(CLIENTS) {
+            for key in made.iter().skip(client).step_by(at_once) {
                 // Of one key, more at once than its limit lets through, on both.
                 let mut calls = tokio::task::JoinSet::new();
                 for n in 0..8 {
@@ -203,6 +206,14 @@ fn postgres(postgres: &Postgres) -> String {
 async fn a_budget_on_postgres_is_used_up_and_never_passed() {
     let server = Postgres::start();
     a_budget_is_used_up_and_never_passed(&postgres(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_on_redis_is_used_up_and_never_passed() {
+    let (server, redis) = (Postgres::start(), Redis::start());
+    let store =
+        format!("{}quota_store: {{ redis: {{ url: \"{}\" }} }}\n", postgres(&server), redis.url());
+    a_budget_is_used_up_and_never_passed(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -374,13 +374,22 @@ fn make_locked(directory: &Path) -> io::Result<Flock<File>> {
 /// when it ended is none.
 ///
 /// # Errors
-/// Where the files can't be read.
+/// Where the files can't be read, or hold whole records that this program does not know: whoever does
+/// should read them.
 pub fn read_all(directory: &Path) -> io::Result<Vec<Record>> {
     let mut segments = segment::find(directory)?;
     segments.sort_by_key(|(number, _)| *number);
     let mut records = Vec::new();
+    let mut foreign = 0_u64;
     for (number, bytes) in segments {
-        segment::walk(&bytes, number, |record, _| records.extend(Record::decode(record)));
+        segment::walk(&bytes, number, |record, _| match Record::decode(record) {
+            Some(record) => records.push(record),
+            None => foreign += 1,
+        });
+    }
+    if foreign > 0 {
+        let why = format!("{foreign} records are of another version of this program");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(records)
 }
