@@ -15,6 +15,11 @@ use super::{Bind, Database, Row, Source, Statement, StoreError, Transaction, end
 
 const DAY_MS: i64 = 86_400_000;
 
+/// Rows, and totals, in one statement. SQLite looks each value's name up among all that came before it, so
+/// that the time for a statement grows with the square of its values.
+const ROWS_AT_ONCE: usize = 20;
+const TOTALS_AT_ONCE: usize = 50;
+
 /// Rows that are deleted at once.
 const FORGET_AT_ONCE: i64 = 5_000;
 
@@ -68,7 +73,10 @@ pub(in crate::stores) async fn append(
     let mut transaction = database.append().await.map_err(told)?;
     let added = async {
         let tx = &mut *transaction;
-        let fresh = insert(tx, rows).await?;
+        let mut fresh = HashSet::with_capacity(rows.len());
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            fresh.extend(insert(tx, rows).await?);
+        }
         add_totals(tx, rows.iter().filter(|row| fresh.contains(&(row.request_id, row.attempt))))
             .await?;
         Ok(fresh.len() as u64)
@@ -168,9 +176,14 @@ async fn add_totals<'a>(
         total.nano_usd += row.cost.unwrap_or(0);
         total.estimated += u64::from(row.estimated);
     }
-    if totals.is_empty() {
-        return Ok(());
+    let totals: Vec<_> = totals.iter().collect();
+    for totals in totals.chunks(TOTALS_AT_ONCE) {
+        add(tx, totals).await?;
     }
+    Ok(())
+}
+
+async fn add(tx: &mut dyn Transaction, totals: &[(&Place, &Total)]) -> Result<(), StoreError> {
     let mut statement = Statement::new(
         "INSERT INTO ledger_daily (day, key_id, user_id, team_id, organization_id, end_user, model, \
          provider, attempts, input, cached, output, cost, estimated) VALUES ",
