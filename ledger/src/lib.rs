@@ -19,4 +19,6 @@ pub mod writer;
 pub use entry::{Entry, Ledger, Options};
 pub use journal::Full;
 pub use row::Row;
-pub use store::{Dimension, Group, LedgerError, LedgerStore, RowsQuery, Total, UsageQuery};
+pub use store::{
+    Dimension, Group, LedgerError, LedgerStore, MAX_ROWS, RowsQuery, Total, UsageQuery,
+};

@@ -60,12 +60,11 @@ pub(crate) async fn run(ledger: Weak<Inner>) {
 
 /// Writes all that has ended.
 async fn write(inner: &Inner) -> Result<(), LedgerError> {
-    while let Some(read) = inner.journal.read() {
-        let rows: Vec<Row<'static>> = read
-            .records
-            .iter()
+    while let Some(mut read) = inner.journal.read() {
+        let rows: Vec<Row<'static>> = std::mem::take(&mut read.records)
+            .into_iter()
             .filter_map(|record| match record {
-                Record::Ended { row, .. } => Some(row.clone()),
+                Record::Ended { row, .. } => Some(row),
                 Record::Begun { .. } | Record::Cancelled { .. } => None,
             })
             .collect();

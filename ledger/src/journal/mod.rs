@@ -92,7 +92,10 @@ pub struct Slot(u32);
 
 /// What was read, and where reading goes on once it has been dealt with.
 pub struct Read {
+    /// For the reader to take.
     pub records: Vec<Record>,
+    /// The last exchange that tells the store of one of their charges, by counter.
+    charges: HashMap<Arc<str>, u64>,
     segment: u64,
     up_to: usize,
 }
@@ -194,7 +197,11 @@ impl Journal {
             tracing::error!(segment = number, at = from, "the ledger's journal can't be read on");
             return None;
         }
-        Some(Read { records, segment: number, up_to })
+        let mut charges = HashMap::new();
+        for charged in records.iter().flat_map(Record::charged) {
+            keep_last(&mut charges, &charged.counter, charged.seq);
+        }
+        Some(Read { records, charges, segment: number, up_to })
     }
 
     /// What was read has been dealt with.
@@ -206,9 +213,8 @@ impl Journal {
             return;
         };
         kept.read = kept.read.max(read.up_to);
-        for charged in read.records.iter().flat_map(Record::charged) {
-            let last = kept.charges.entry(charged.counter.clone()).or_default();
-            *last = (*last).max(charged.seq);
+        for (counter, seq) in &read.charges {
+            keep_last(&mut kept.charges, counter, *seq);
         }
     }
 
@@ -392,6 +398,13 @@ pub fn read_all(directory: &Path) -> io::Result<Vec<Record>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(records)
+}
+
+fn keep_last(charges: &mut HashMap<Arc<str>, u64>, counter: &Arc<str>, seq: u64) {
+    match charges.get_mut(counter) {
+        Some(last) => *last = (*last).max(seq),
+        None => _ = charges.insert(Arc::clone(counter), seq),
+    }
 }
 
 /// Takes the journal in `directory`, if its process is gone.

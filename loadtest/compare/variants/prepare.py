@@ -96,7 +96,7 @@ def main() -> None:
     directory = pathlib.Path(sys.argv[1]).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     base = (pathlib.Path(__file__).parent / "master-key.yaml").read_text()
-    store = "store:\n  sqlite:\n    path: ${COMPARE_DIRECTORY}/keys.db\n"
+    store = "store:\n  sqlite:\n    path: ${COMPARE_DIRECTORY}/data/keys.db\n"
     issuer = (
         f"auth:\n  jwt:\n    - issuer: {ISSUER}\n      audience: [sluicegate]\n"
         "      jwks_file: ${COMPARE_DIRECTORY}/jwks.json\n      algorithms: [RS256]\n"

@@ -15,10 +15,8 @@ use super::{Bind, Database, Row, Source, Statement, StoreError, Transaction, end
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Rows, and totals, in one statement. SQLite looks each value's name up among all that came before it, so
-/// that the time for a statement grows with the square of its values.
-const ROWS_AT_ONCE: usize = 20;
-const TOTALS_AT_ONCE: usize = 50;
+/// Rows, and totals, in one statement: 1,700 values, of the 32,766 that SQLite takes and PostgreSQL's 65,535.
+const AT_ONCE: usize = 50;
 
 /// Rows that are deleted at once.
 const FORGET_AT_ONCE: i64 = 5_000;
@@ -63,6 +61,9 @@ macro_rules! ledger_store {
 }
 
 /// Adds rows that are not there yet, and their totals.
+///
+/// Only after a crash, or an answer that got lost, are there rows already. So it is tried as if there were
+/// none, which spares the database a list of what it added.
 pub(in crate::stores) async fn append(
     database: &dyn Database,
     rows: &[LedgerRow<'static>],
@@ -70,39 +71,66 @@ pub(in crate::stores) async fn append(
     if rows.is_empty() {
         return Ok(0);
     }
-    let mut transaction = database.append().await.map_err(told)?;
+    match add_all(database, rows).await.map_err(told)? {
+        true => Ok(rows.len() as u64),
+        false => add_missing(database, rows).await.map_err(told),
+    }
+}
+
+/// Adds all the rows, or none: `false`, if some are there already.
+async fn add_all(database: &dyn Database, rows: &[LedgerRow<'static>]) -> Result<bool, StoreError> {
+    let mut transaction = database.append().await?;
+    let all = async {
+        let tx = &mut *transaction;
+        for rows in rows.chunks(AT_ONCE) {
+            if tx.execute(insert(rows)?).await? < rows.len() as u64 {
+                return Ok(false);
+            }
+        }
+        add_totals(tx, rows.iter()).await.map(|()| true)
+    }
+    .await;
+    match all {
+        Ok(false) => {
+            transaction.rollback().await;
+            Ok(false)
+        }
+        all => end(transaction, all).await,
+    }
+}
+
+/// Adds the rows that are not there yet.
+async fn add_missing(
+    database: &dyn Database,
+    rows: &[LedgerRow<'static>],
+) -> Result<u64, StoreError> {
+    let mut transaction = database.append().await?;
     let added = async {
         let tx = &mut *transaction;
         let mut fresh = HashSet::with_capacity(rows.len());
-        for rows in rows.chunks(ROWS_AT_ONCE) {
-            fresh.extend(insert(tx, rows).await?);
+        for rows in rows.chunks(AT_ONCE) {
+            for row in tx.rows(insert(rows)?.push(" RETURNING request_id, attempt")).await? {
+                let mut reader = Reader::new("ledger", row);
+                let id = reader.id("request_id")?;
+                fresh.insert((id, u16::try_from(reader.int("attempt")?).unwrap_or(u16::MAX)));
+            }
         }
-        add_totals(tx, rows.iter().filter(|row| fresh.contains(&(row.request_id, row.attempt))))
+        // A row that was twice among them was added once.
+        let added = fresh.len() as u64;
+        add_totals(tx, rows.iter().filter(|row| fresh.remove(&(row.request_id, row.attempt))))
             .await?;
-        Ok(fresh.len() as u64)
+        Ok(added)
     }
     .await;
-    end(transaction, added).await.map_err(told)
+    end(transaction, added).await
 }
 
-async fn insert(
-    tx: &mut dyn Transaction,
-    rows: &[LedgerRow<'static>],
-) -> Result<HashSet<(Uuid, u16)>, StoreError> {
+fn insert(rows: &[LedgerRow<'static>]) -> Result<Statement, StoreError> {
     let mut statement = Statement::new("INSERT INTO ledger (").push(COLUMNS).push(") VALUES ");
     for (index, row) in rows.iter().enumerate() {
         statement = statement.push(if index == 0 { "" } else { ", " }).list(values(row)?);
     }
-    let statement = statement
-        .push(" ON CONFLICT (request_id, attempt) DO NOTHING RETURNING request_id, attempt");
-    let mut fresh = HashSet::new();
-    for row in tx.rows(statement).await? {
-        let mut reader = Reader::new("ledger", row);
-        let id = reader.id("request_id")?;
-        let attempt = u16::try_from(reader.int("attempt")?).unwrap_or(u16::MAX);
-        fresh.insert((id, attempt));
-    }
-    Ok(fresh)
+    Ok(statement.push(" ON CONFLICT (request_id, attempt) DO NOTHING"))
 }
 
 fn values(row: &LedgerRow<'_>) -> Result<[Bind; 34], StoreError> {
@@ -177,7 +205,7 @@ async fn add_totals<'a>(
         total.estimated += u64::from(row.estimated);
     }
     let totals: Vec<_> = totals.iter().collect();
-    for totals in totals.chunks(TOTALS_AT_ONCE) {
+    for totals in totals.chunks(AT_ONCE) {
         add(tx, totals).await?;
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Statements: fixed text, and values beside it.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -13,6 +15,8 @@ use super::super::records::KeyHash;
 pub(in crate::stores) struct Statement {
     pub text: String,
     pub binds: Vec<Bind>,
+    /// Whether each value's name stands once in the text, and in their order.
+    pub in_order: bool,
 }
 
 /// A value of a statement, with the type that the database is told, also where it is `NULL`.
@@ -27,7 +31,7 @@ pub(in crate::stores) enum Bind {
 
 impl Statement {
     pub fn new(text: &'static str) -> Self {
-        Self { text: text.to_owned(), binds: Vec::new() }
+        Self { text: text.to_owned(), binds: Vec::new(), in_order: true }
     }
 
     /// Appends text.
@@ -39,14 +43,15 @@ impl Statement {
     /// Adds the value of the next `$n` in text that names it itself.
     pub fn bind(mut self, value: impl Into<Bind>) -> Self {
         self.binds.push(value.into());
+        self.in_order = false;
         self
     }
 
     /// Adds a value, and appends its `$n`.
     pub fn value(mut self, value: impl Into<Bind>) -> Self {
         self.binds.push(value.into());
-        self.text.push('$');
-        self.text.push_str(&self.binds.len().to_string());
+        // Writing to text can't fail.
+        _ = write!(self.text, "${}", self.binds.len());
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod feed;
+mod ledger;
 mod lists;
 mod lookups;
 mod records;
@@ -13,14 +14,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sluicegate::stores::Store;
+use sluicegate_ledger::LedgerStore;
 
 use crate::support::soon;
 
-type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+type Case<S> = (&'static str, fn(Arc<S>) -> Pin<Box<dyn Future<Output = ()> + Send>>);
 
 macro_rules! cases {
-    ($($module:ident::{$($name:ident),* $(,)?}),* $(,)?) => {
-        const CASES: &[(&str, Case)] = &[$($(
+    ($cases:ident: $port:ty; $($module:ident::{$($name:ident),* $(,)?}),* $(,)?) => {
+        const $cases: &[Case<$port>] = &[$($(
             (concat!(stringify!($module), "::", stringify!($name)), |store| {
                 Box::pin($module::$name(store))
             }),
@@ -29,6 +31,7 @@ macro_rules! cases {
 }
 
 cases! {
+    RECORDS: dyn Store;
     records::{
         a_record_is_created_read_updated_and_deleted,
         any_record_comes_back_as_it_was_stored,
@@ -76,16 +79,43 @@ cases! {
     },
 }
 
+cases! {
+    LEDGER: dyn LedgerStore;
+    ledger::{
+        any_row_comes_back_as_it_was_added,
+        rows_that_are_there_are_left_as_they_are,
+        a_row_that_is_twice_among_them_is_added_once,
+        totals_are_of_what_was_added,
+        two_that_add_the_same_rows_count_them_once,
+        as_many_rows_as_may_be_are_added_at_once,
+        usage_is_grouped_filtered_and_paged,
+        rows_are_filtered_and_paged_newest_first,
+        old_rows_are_forgotten_and_totals_stay,
+        hostile_names_are_values,
+    },
+}
+
 /// Runs all cases, and fails with the names of those that failed.
-pub async fn check<S: Store>(mut open: impl AsyncFnMut() -> Arc<S>) {
+pub async fn check<S: Store + LedgerStore>(mut open: impl AsyncFnMut() -> Arc<S>) {
     let mut failed = Vec::new();
-    for (name, case) in CASES {
-        let store = open().await;
-        let (kind, started) = (store.name(), Instant::now());
-        if soon(name, tokio::spawn(case(store))).await.is_err() {
-            failed.push(*name);
-        }
-        eprintln!("{kind}: {name}: {:?}", started.elapsed());
+    for (name, case) in RECORDS {
+        failed.extend(run(open().await, name, |store| case(store)).await);
     }
-    assert!(failed.is_empty(), "{} of {} cases failed: {failed:#?}", failed.len(), CASES.len());
+    for (name, case) in LEDGER {
+        failed.extend(run(open().await, name, |store| case(store)).await);
+    }
+    let cases = RECORDS.len() + LEDGER.len();
+    assert!(failed.is_empty(), "{} of {cases} cases failed: {failed:#?}", failed.len());
+}
+
+/// Runs one, and gives its name if it failed.
+async fn run<S: Store>(
+    store: Arc<S>,
+    name: &'static str,
+    case: impl FnOnce(Arc<S>) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+) -> Option<&'static str> {
+    let (kind, started) = (store.name(), Instant::now());
+    let failed = soon(name, tokio::spawn(case(store))).await.is_err();
+    eprintln!("{kind}: {name}: {:?}", started.elapsed());
+    failed.then_some(name)
 }
