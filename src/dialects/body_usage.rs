@@ -1,5 +1,7 @@
 //! Finds the usage in an answer that is one JSON document.
 
+use std::sync::OnceLock;
+
 use sluicegate_filters::price::ServiceTier;
 
 use super::{Endpoint, scan::JsonScan, tokens};
@@ -12,23 +14,28 @@ use crate::chat::Usage;
 pub struct UsageScanner {
     endpoint: Endpoint,
     scan: JsonScan,
+    /// What was found, once somebody has asked: the cost is told with it, and the ledger charged.
+    usage: OnceLock<Option<Usage>>,
 }
 
 impl UsageScanner {
     /// A scanner for an answer of `endpoint`.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, scan: JsonScan::default() }
+        Self { endpoint, scan: JsonScan::default(), usage: OnceLock::new() }
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8]) {
         self.scan.push(bytes);
+        self.usage.take();
     }
 
     /// The usage. `None` when there was none, or none that can be read.
     pub fn finish(&self) -> Option<Usage> {
-        let raw = self.scan.found().usage.as_deref()?;
-        tokens::of_answer(self.endpoint, raw)
+        *self.usage.get_or_init(|| {
+            let raw = self.scan.found().usage.as_deref()?;
+            tokens::of_answer(self.endpoint, raw)
+        })
     }
 
     /// How fast the provider says that it has served.

@@ -61,7 +61,8 @@ pub async fn inference(
         return Ok((Admission::default(), None));
     }
     let answerer = model.answerer();
-    let bound = estimate::quick(endpoint, peek, body, &answerer);
+    let contents = Contents::of(body);
+    let bound = estimate::quick(endpoint, peek, body, contents, &answerer);
     let at = ctx.began_at();
     let cost = |bound: Bound| match endpoint {
         Endpoint::CountTokens => Some(0),
@@ -76,7 +77,8 @@ pub async fn inference(
         let body = Bytes::copy_from_slice(body);
         let (cut, calibration) = (target.cut, &target.calibration);
         let input =
-            estimate::close::input(endpoint, peek, &body, answerer, cut, calibration).await?;
+            estimate::close::input(endpoint, peek, &body, contents, answerer, cut, calibration)
+                .await?;
         let bound = Bound { input: input.min(bound.input), ..bound };
         Some(one_request(bound, cost(bound).unwrap_or(0)))
     };
@@ -85,7 +87,6 @@ pub async fn inference(
     let standings = slices.iter().map(|slice| slice.standing(now));
     ctx.standings = standings.fold(Standings::default(), Standings::with);
     let (holds, amounts) = held.map_err(|refused| refusal::denial(&refused))?;
-    let contents = Contents::of(body);
     let admission = Admission {
         bound: Bound { input: amounts.tokens.saturating_sub(bound.output), ..bound },
         nano_usd: amounts.nano_usd,

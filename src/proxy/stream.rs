@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::response::Parts;
 use http::{HeaderName, HeaderValue};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -22,12 +23,24 @@ use crate::dialects::error::ErrorReply;
 use crate::dialects::observe::StreamObserver;
 use crate::quotas::refusal;
 
+/// About how many headers an answer gets from us: making room at once is cheaper than twice.
+const MORE_HEADERS: usize = 10;
+
 /// Makes the provider's head ours: what must not pass is taken out, what every answer carries is
 /// put in, and the way in which the body is watched is chosen.
-pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) {
     if response.status.is_informational() {
-        return Ok(());
+        return;
     }
+    // As plain parts. Pingora's header keeps a second map with the names as the provider wrote them, which
+    // nobody needs: there is no case in a header's name.
+    let blank = ResponseHeader::from(http::Response::new(()).into_parts().0);
+    let mut parts = Parts::from(std::mem::replace(response, blank));
+    ours(&mut parts, ctx);
+    *response = parts.into();
+}
+
+fn ours(response: &mut Parts, ctx: &mut Ctx) {
     let policy = &ctx.runtime.pipeline.headers;
     let unwanted: Vec<HeaderName> = response
         .headers
@@ -39,18 +52,17 @@ pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         .cloned()
         .collect();
     for name in unwanted {
-        response.remove_header(&name);
+        response.headers.remove(&name);
     }
-    response.insert_header(REQUEST_ID, &ctx.id_header)?;
+    response.headers.reserve(MORE_HEADERS);
+    response.headers.insert(REQUEST_ID, ctx.id_header.clone());
     if let Some(cors) = &ctx.cors {
         for (name, value) in cors.headers() {
-            response.append_header(name, value)?;
+            response.headers.append(name, value);
         }
     }
-    for (name, value) in ctx.standings.headers() {
-        response.insert_header(name, value)?;
-    }
-    let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
+    response.headers.extend(ctx.standings.headers());
+    let Some(exchange) = &mut ctx.exchange else { return };
     let answers = &ctx.runtime.config.answers;
     exchange.reply = watch(response, exchange, answers);
     exchange.overrun = Overrun::of(exchange);
@@ -59,18 +71,17 @@ pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
     if matches!(exchange.reply, Reply::Stream(_)) {
         // The length may change: a usage chunk less, an error event more.
-        if response.remove_header(&CONTENT_LENGTH).is_some() {
-            response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        if response.headers.remove(CONTENT_LENGTH).is_some() {
+            response.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
-    Ok(())
 }
 
 fn is_framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING
 }
 
-fn watch(response: &ResponseHeader, exchange: &Exchange, answers: &Answers) -> Reply {
+fn watch(response: &Parts, exchange: &Exchange, answers: &Answers) -> Reply {
     let plain = response
         .headers
         .get(CONTENT_ENCODING)

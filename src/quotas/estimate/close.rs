@@ -60,11 +60,11 @@ pub async fn input(
     endpoint: Endpoint,
     peek: &Peek,
     body: &Bytes,
+    contents: Contents,
     answerer: Answerer,
     cut: Option<Cut>,
     calibration: &Calibration,
 ) -> Option<u64> {
-    let contents = Contents::of(body);
     if peek.reads_more || contents.unbounded {
         return None;
     }
@@ -249,7 +249,16 @@ mod tests {
         let peek = peek(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
         let body = Bytes::copy_from_slice(body.as_bytes());
         let cut = Cut::of_openai(model);
-        input(Endpoint::ChatCompletions, &peek, &body, ANSWERER, cut, calibration).await
+        input(
+            Endpoint::ChatCompletions,
+            &peek,
+            &body,
+            Contents::of(&body),
+            ANSWERER,
+            cut,
+            calibration,
+        )
+        .await
     }
 
     fn chat(text: &str) -> String {
@@ -259,7 +268,14 @@ mod tests {
 
     fn quickly(body: &str) -> u64 {
         let peek = peek(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
-        quick(Endpoint::ChatCompletions, &peek, body.as_bytes(), &ANSWERER).input
+        quick(
+            Endpoint::ChatCompletions,
+            &peek,
+            body.as_bytes(),
+            Contents::of(body.as_bytes()),
+            &ANSWERER,
+        )
+        .input
     }
 
     #[tokio::test]

@@ -61,11 +61,16 @@ impl Bound {
 }
 
 /// A bound that costs little to find.
-pub fn quick(endpoint: Endpoint, peek: &Peek, body: &[u8], answerer: &Answerer) -> Bound {
+pub fn quick(
+    endpoint: Endpoint,
+    peek: &Peek,
+    body: &[u8],
+    contents: Contents,
+    answerer: &Answerer,
+) -> Bound {
     if endpoint == Endpoint::CountTokens {
         return Bound::default();
     }
-    let contents = Contents::of(body);
     let text = (body.len() as u64).saturating_add(frame(endpoint, peek));
     let pictures = contents.pictures.saturating_mul(answerer.picture);
     let input = within_context(endpoint, peek, answerer, contents, text.saturating_add(pictures));
@@ -116,7 +121,7 @@ mod tests {
 
     fn bound(endpoint: Endpoint, body: &str) -> Bound {
         let peek = peek(endpoint, body.as_bytes()).unwrap();
-        quick(endpoint, &peek, body.as_bytes(), &ANSWERER)
+        quick(endpoint, &peek, body.as_bytes(), Contents::of(body.as_bytes()), &ANSWERER)
     }
 
     #[test]
