@@ -139,6 +139,13 @@ class Manifests:
             "the configuration's ConfigMap has a suffix: a change would roll the pods instead of being loaded",
         )
 
+        # Rows wait for the database on a disk: the working directory is a megabyte of memory.
+        if "postgres" in settings.get("store", {}):
+            directory = settings.get("ledger", {}).get("directory", "data/ledger")
+            disks = {volume["name"] for volume in pod["volumes"] if volume.get("emptyDir", {}).get("medium") != "Memory"}
+            mounted = [mount["mountPath"] for mount in gateway.get("volumeMounts", []) if mount["name"] in disks]
+            self.expect(any(directory.startswith(f"{path}/") for path in mounted), f"ledger.directory: {directory} is on no volume")
+
         # Each secret that the configuration asks for is made, where the rendering makes any.
         asked = set(re.findall(rf"file:{re.escape(SECRETS)}([a-z0-9-]+)", text))
         made = [set(item["spec"]["encryptedData"]) for item in self.of("SealedSecret")]
