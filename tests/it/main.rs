@@ -24,6 +24,7 @@ mod quotas;
 mod races;
 mod reload;
 mod retries;
+mod secrecy;
 mod smoke;
 mod stores;
 mod streams;
