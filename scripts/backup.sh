@@ -60,6 +60,8 @@ if [ -n "$sqlite" ]; then
     [ -f "$sqlite" ] || { echo "backup.sh: $sqlite is no file" >&2; exit 1; }
     # SQLite's own copy: it holds what is in the -wal file, and no half of a transaction.
     sqlite3 -bail "$sqlite" ".timeout 10000" ".backup '${partial//\'/\'\'}/store.db'"
+    # One file, without a -wal of its own; the gateway turns it on again.
+    sqlite3 -bail "$partial/store.db" 'PRAGMA journal_mode=DELETE' >/dev/null
     [ "$(sqlite3 -readonly "$partial/store.db" 'PRAGMA integrity_check')" = ok ]
     version=$(sqlite3 -readonly "$partial/store.db" 'SELECT max(version) FROM schema_version')
 else

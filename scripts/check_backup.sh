@@ -75,6 +75,9 @@ same "segment" "$segment" "$(sha256sum <"$work/ledger/one/00000001.segment")"
 same "newer segment" newer "$(cat "$work/ledger/one/00000002.segment")"
 [ -e "$database.before" ] || fail "the database before is gone"
 refused "the wrong kind" scripts/restore.sh --from "$work/sqlite" --postgres
+sqlite3 -readonly "$work/sqlite/store.db" 'SELECT count(*) FROM probe' >/dev/null
+(cd "$work/sqlite" && sha256sum --quiet --check SHA256SUMS) || fail "looking at a backup changes it"
+[ ! -e "$work/sqlite/store.db-wal" ] || fail "a backup has a -wal file"
 echo x >>"$work/sqlite/store.db"
 refused "a damaged backup" scripts/restore.sh --from "$work/sqlite" --sqlite "$work/elsewhere.db"
 echo "SQLite: backed up and restored"
