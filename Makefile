@@ -37,8 +37,13 @@ lint: build-tools ## Formatting, clippy, the docs' links
 lint-k8s: $(K8S_TOOLS)/.installed ## Manifests, image and development stack, by outside tools
 	scripts/check-k8s.sh
 
+.PHONY: lint-operate
+lint-operate: ## Alerts, dashboards, runbook, backup, by outside tools
+	@scripts/need.sh python3 yaml promtool amtool sqlite3 postgres shellcheck
+	scripts/check-operate.sh
+
 .PHONY: ci
-ci: lint test lint-k8s ## What CI runs
+ci: lint test lint-k8s lint-operate ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
@@ -94,7 +99,7 @@ build-tools:
 
 .PHONY: test-tools
 test-tools: build-tools $(VENV)/.installed
-	@scripts/need.sh postgres pgbouncer redis-server
+	@scripts/need.sh postgres pgbouncer redis-server curl
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3

@@ -26,6 +26,7 @@ FOREIGN = {
     ("external-secrets.io/v1", "ExternalSecret"),
     ("external-secrets.io/v1", "SecretStore"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
 
 # Seconds that a node may need beyond what it is told.
@@ -137,6 +138,13 @@ class Manifests:
             config["metadata"]["name"] == "sluicegate",
             "the configuration's ConfigMap has a suffix: a change would roll the pods instead of being loaded",
         )
+
+        # Rows wait for the database on a disk: the working directory is a megabyte of memory.
+        if "postgres" in settings.get("store", {}):
+            directory = settings.get("ledger", {}).get("directory", "data/ledger")
+            disks = {volume["name"] for volume in pod["volumes"] if volume.get("emptyDir", {}).get("medium") != "Memory"}
+            mounted = [mount["mountPath"] for mount in gateway.get("volumeMounts", []) if mount["name"] in disks]
+            self.expect(any(directory.startswith(f"{path}/") for path in mounted), f"ledger.directory: {directory} is on no volume")
 
         # Each secret that the configuration asks for is made, where the rendering makes any.
         asked = set(re.findall(rf"file:{re.escape(SECRETS)}([a-z0-9-]+)", text))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that commands are there, and installs them where it can.
-#   need.sh cargo cc cmake        commands
+#   need.sh cargo cc cmake        commands; `yaml` is Python's module
 #   need.sh --package NAME...     Debian packages by name
 set -euo pipefail
 
@@ -17,6 +17,9 @@ package_of() {
     case "$1" in
     cc) echo gcc libc6-dev ;;
     python3) echo python3 python3-venv ;;
+    yaml) echo python3-yaml ;;
+    promtool) echo prometheus ;;
+    amtool) echo prometheus-alertmanager ;;
     postgres) echo postgresql ;;
     *) echo "$1" ;;
     esac
@@ -26,6 +29,7 @@ present() {
     case "$1" in
     # Debian keeps each version's programs in a directory of its own.
     postgres) compgen -G "/usr/lib/postgresql/*/bin/postgres" || command -v postgres ;;
+    yaml) python3 -c 'import yaml' 2>/dev/null ;;
     pgbouncer) PATH="$PATH:/usr/sbin" command -v pgbouncer ;;
     *) command -v "$1" ;;
     esac >/dev/null

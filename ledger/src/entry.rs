@@ -163,6 +163,11 @@ impl Ledger {
         self.0.as_ref().map_or(0, |inner| inner.journal.bytes())
     }
 
+    /// The most bytes that the journal may have.
+    pub fn journal_limit(&self) -> u64 {
+        self.0.as_ref().map_or(0, |inner| inner.options.journal_size)
+    }
+
     /// Attempts under way.
     pub fn under_way(&self) -> usize {
         self.0.as_ref().map_or(0, |inner| inner.journal.under_way())

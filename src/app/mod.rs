@@ -92,6 +92,8 @@ impl Gateway {
         let tls =
             sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
         let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
+        metrics.started_with(runtime.config.workers.threads);
+        metrics.configured(&runtime.config);
         metrics.config_in_force(runtime.generation, &runtime.hash);
         Ok(Arc::new(Self {
             source,
@@ -145,6 +147,7 @@ impl Gateway {
         match &result {
             Ok((generation, true)) => {
                 let runtime = self.current();
+                self.metrics.configured(&runtime.config);
                 self.metrics.config_in_force(*generation, &runtime.hash);
                 tracing::info!(generation, hash = %runtime.hash, "configuration in force");
             }

@@ -14,6 +14,7 @@ pub struct LedgerMetrics {
     failures: IntCounter,
     recovered: IntCounter,
     journal_bytes: IntGauge,
+    journal_limit: IntGauge,
     under_way: IntGauge,
     store_up: IntGauge,
 }
@@ -47,6 +48,10 @@ impl LedgerMetrics {
                 "Rows that processes had left that are gone.",
             )?,
             journal_bytes: gauge("ledger_journal_bytes", "Bytes of the journal's files.")?,
+            journal_limit: gauge(
+                "ledger_journal_limit_bytes",
+                "Bytes that the journal may have; 0 without a ledger.",
+            )?,
             under_way: gauge("ledger_attempts_under_way", "Attempts that have begun only.")?,
             store_up: gauge("ledger_store_up", "1 where the store last took rows.")?,
         })
@@ -64,6 +69,7 @@ impl LedgerMetrics {
         follow(&self.failures, get(&counts.failures));
         follow(&self.recovered, get(&counts.recovered));
         self.journal_bytes.set(i64::try_from(ledger.journal_bytes()).unwrap_or(i64::MAX));
+        self.journal_limit.set(i64::try_from(ledger.journal_limit()).unwrap_or(i64::MAX));
         self.under_way.set(i64::try_from(ledger.under_way()).unwrap_or(i64::MAX));
         self.store_up.set(i64::from(!ledger.store_is_away()));
     }

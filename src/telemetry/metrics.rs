@@ -12,6 +12,7 @@ use super::access_metrics::AccessMetrics;
 use super::ledger_metrics::LedgerMetrics;
 use super::quota_metrics::QuotaMetrics;
 use crate::chat::Usage;
+use crate::config::valid::Config;
 use crate::dialects::Endpoint;
 use crate::proxy::ctx::End;
 
@@ -58,6 +59,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Open connections of clients.
     pub connections: IntGauge,
+    connections_limit: IntGauge,
+    worker_threads: IntGauge,
     exchanges: IntCounterVec,
     attempts: IntCounterVec,
     upstream_connections: IntCounterVec,
@@ -156,6 +159,12 @@ impl Metrics {
             )?,
             in_flight: gauge(&registry, "requests_in_flight", "Requests being served.")?,
             connections: gauge(&registry, "connections", "Open connections of clients.")?,
+            connections_limit: gauge(
+                &registry,
+                "connections_limit",
+                "Connections of clients that may be open.",
+            )?,
+            worker_threads: gauge(&registry, "worker_threads", "Threads that carry requests.")?,
             exchanges: counters(
                 &registry,
                 "exchanges_total",
@@ -288,6 +297,33 @@ impl Metrics {
         }
         for kind in sluicegate_filters::DenialKind::ALL {
             self.refusals.with_label_values(&[kind.code()]);
+        }
+        for endpoint in Endpoint::ALL {
+            for status in ["2xx", "4xx", "5xx"] {
+                self.requests.with_label_values(&[endpoint.path(), status]);
+            }
+        }
+    }
+
+    /// Tells how many threads carry requests. They are as many for as long as the process lives.
+    pub fn started_with(&self, threads: usize) {
+        self.worker_threads.set(threads.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Shows what a configuration bounds, and the series of what it names, at zero.
+    pub fn configured(&self, config: &Config) {
+        let connections = config.limits.connections;
+        self.connections_limit.set(connections.try_into().unwrap_or(i64::MAX));
+        for model in config.models.keys() {
+            for refused in ["true", "false"] {
+                self.unpriced.with_label_values(&[model.as_str(), refused]);
+            }
+        }
+        for provider in config.providers.keys() {
+            self.attempts.with_label_values(&[provider.as_str()]);
+            for reused in ["true", "false"] {
+                self.upstream_connections.with_label_values(&[provider.as_str(), reused]);
+            }
         }
     }
 

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Whether a gateway serves: five requests, each judged. Exit 0: all are as they should be.
+#   smoke.sh URL KEY [MODEL]
+#   smoke.sh URL - [MODEL]        the key is the first line of standard input, so that no list of processes has it
+#
+# Without MODEL, the first one that the key may use. It must be one of the OpenAI dialect; two short answers of
+# it are paid for.
+set -euo pipefail
+
+[ $# -ge 2 ] || { sed -n '3,4p' "$0" >&2; exit 64; }
+url=${1%/} key=$2 model=${3:-}
+[ "$key" != - ] || IFS= read -r key
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# NAME CURL-ARGUMENTS...: leaves $status, $work/head and $work/body.
+ask() {
+    name=$1
+    shift
+    status=$(curl -sS --max-time 60 -o "$work/body" -D "$work/head" -w '%{http_code}' "$@" 2>"$work/error") || {
+        status=none
+        : >"$work/head"
+        head -1 "$work/error" >"$work/body"
+    }
+    request=$(sed -nE 's/^x-request-id: *([^[:space:]]+).*/\1/Ip' "$work/head" | head -1)
+}
+with_key() { printf 'authorization: Bearer %s\n' "$1"; }
+says() {
+    local verdict=$1
+    shift
+    printf '%-4s  %-14s  %s%s\n' "$verdict" "$name" "$*" "${request:+  ($request)}"
+    [ "$verdict" = ok ] || failed=1
+}
+wrong() { says FAIL "status $status: $(head -c 300 "$work/body" | tr -d '\r' | tr '\n' ' ')"; }
+has() { grep -qiE "$2" "$work/$1"; }
+
+ask health "$url/health/ready"
+if [ "$status" = 200 ]; then says ok "ready"; else wrong; fi
+
+ask models -H @<(with_key "$key") "$url/v1/models"
+if [ "$status" = 200 ] && has body '"data"'; then
+    [ -n "$model" ] || model=$(grep -oE '"id" *: *"[^"]+"' "$work/body" | head -1 | sed -E 's/.*"([^"]+)"$/\1/')
+    says ok "$(grep -oE '"id" *:' "$work/body" | wc -l) models, trying ${model:-none}"
+else
+    wrong
+fi
+
+chat() {
+    printf '{"model":"%s","max_tokens":16,"stream":%s,"messages":[{"role":"user","content":"Say one word."}]}' "$model" "$1"
+}
+ask chat -H @<(with_key "$key") -H 'content-type: application/json' -d "$(chat false)" "$url/v1/chat/completions"
+if [ "$status" = 200 ] && has body '"choices"' && has body '"usage"'; then
+    says ok "an answer, with its usage"
+else
+    wrong
+fi
+
+ask 'streamed chat' -N -H @<(with_key "$key") -H 'content-type: application/json' -d "$(chat true)" "$url/v1/chat/completions"
+if [ "$status" = 200 ] && has head '^content-type: *text/event-stream' && has body '^data: *\[DONE\]'; then
+    says ok "$(grep -c '^data:' "$work/body") events, whole"
+else
+    wrong
+fi
+
+ask 'wrong key' -H @<(with_key sk-this-key-is-nobodys) -H 'content-type: application/json' -d "$(chat false)" "$url/v1/chat/completions"
+if [ "$status" = 401 ] && has body '"invalid_api_key"'; then says ok "refused"; else wrong; fi
+
+if [ "$failed" = 0 ]; then echo "PASS: $url serves"; else echo "FAIL: $url"; fi
+exit "$failed"

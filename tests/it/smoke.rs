@@ -1,0 +1,44 @@
+//! `scripts/smoke.sh`, which people and pipelines judge a deployment by.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::json;
+
+use crate::support::{Config, Gateway, provider};
+
+fn smoke(gateway: &Gateway, key: &str, model: &str) -> Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/smoke.sh");
+    let mut child = Command::new(script)
+        .args([&format!("http://{}", gateway.proxy), "-", model])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{key}").unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_serves_passes_and_one_that_does_not_fails_and_says_where() {
+    let provider = provider().await;
+    let mut config = Config::for_provider(provider.address());
+    config.head = "admin: { master_key: \"env:MASTER_KEY\" }\n\
+                   store: { sqlite: { path: \":memory:\" } }\n"
+        .to_owned();
+    let gateway = Gateway::start(&config);
+    let key = gateway.key(&json!({})).await;
+    let good = smoke(&gateway, &key, "sim-1");
+    let said = String::from_utf8(good.stdout).unwrap();
+    assert!(good.status.success(), "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("ok")).count(), 5, "{said}");
+    assert!(!said.contains(&key), "{said}");
+
+    let blind = smoke(&gateway, "sk-of-nobody", "sim-1");
+    let said = String::from_utf8(blind.stdout).unwrap();
+    assert_eq!(blind.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("FAIL  ")).count(), 3, "{said}");
+    let other = smoke(&gateway, &key, "there-is-none");
+    assert_eq!(other.status.code(), Some(1));
+    gateway.stop().await;
+}
