@@ -26,6 +26,7 @@ mod reload;
 mod retries;
 mod secrecy;
 mod smoke;
+mod store_loss;
 mod stores;
 mod streams;
 mod support;
