@@ -257,6 +257,7 @@ impl Gateway {
         self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.quotas.observe(self.quotas.engine());
         self.metrics.ledger.observe(&self.ledger);
+        self.metrics.routes.observe(&self.current().routes);
         self.metrics.render()
     }
 }

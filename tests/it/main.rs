@@ -24,6 +24,7 @@ mod quotas;
 mod races;
 mod reload;
 mod retries;
+mod routing;
 mod secrecy;
 mod smoke;
 mod store_loss;
