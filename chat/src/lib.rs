@@ -24,6 +24,9 @@
 //! | [`refusal`] | why a request can not be translated |
 //! | [`stream`] | answers in pieces |
 //! | [`sse`] | event streams |
+//! | [`extras`] | fields of a request that the model has none for |
+//! | [`media`] | bytes in addresses |
+//! | [`told`] | what providers tell: counts, and errors |
 //! | [`json`] | reading and writing JSON without a tree |
 //! | [`openai_chat`] | OpenAI's chat completions, both sides |
 //! | [`openai_responses`] | OpenAI's responses, both sides |
@@ -34,14 +37,17 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod dialect;
+pub mod extras;
 pub mod gemini;
 pub mod json;
+pub mod media;
 pub mod model;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod refusal;
 pub mod sse;
 pub mod stream;
+pub mod told;
 pub mod translate;
 
 pub use dialect::{ClientDialect, Dialect};

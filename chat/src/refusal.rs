@@ -72,6 +72,41 @@ impl fmt::Display for Named<'_> {
     }
 }
 
+/// Fields that change nothing about an answer, only what is stored, cached or padded around it: where the upstream's
+/// dialect has nothing like them they are left out and listed, whatever the operator wants.
+///
+/// | field | of | what it is |
+/// |---|---|---|
+/// | `annotations` | an assistant's message, OpenAI | what a client repeats of an answer's sources |
+/// | `include_obfuscation` | `stream_options`, OpenAI | padding against guessing from lengths |
+/// | `prediction` | OpenAI | text that makes a likely answer faster |
+/// | `prompt_cache_retention`, `prompt_cache_options` | OpenAI | how long a prompt is cached |
+/// | `safety_identifier` | OpenAI | a second name of the end user, beside `user` |
+/// | `citations` | a text block, Anthropic | what a client repeats of an answer's sources |
+/// | `inference_geo`, `user_profile_id` | Anthropic | whom and where to attribute a request |
+/// | `eager_input_streaming` | a tool, Anthropic | how finely arguments are cut |
+/// | `caller` | a tool's call, Anthropic | what a client repeats of a call |
+///
+/// `metadata`, `store`, `prompt_cache_key`, `user` and cache hints are treated alike; the model has fields for them.
+pub const HARMLESS: [&str; 11] = [
+    "annotations",
+    "include_obfuscation",
+    "prediction",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "safety_identifier",
+    "citations",
+    "inference_geo",
+    "user_profile_id",
+    "eager_input_streaming",
+    "caller",
+];
+
+fn is_harmless(path: &str) -> bool {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    HARMLESS.contains(&last)
+}
+
 /// What to say of a parameter that can be left out.
 pub const LEAVE_OUT: &str = "leave it out, or have the gateway drop unsupported parameters";
 
@@ -120,7 +155,7 @@ impl Losses {
         self.dropped.push(Dropped { field: field.to_string() });
     }
 
-    /// Settles what the model has no field for. Top-level fields that `dialect` itself knows are given to `write`.
+    /// Settles what the model has no field for. What is [`HARMLESS`] is noted. Top-level fields that `dialect` itself knows are given to `write`.
     pub fn extras<'a>(
         &mut self,
         extras: &[crate::model::Extra<'a>],
@@ -130,6 +165,7 @@ impl Losses {
             let top_level = !extra.path.contains(['.', '[']);
             match extra.dialect {
                 Some(dialect) if dialect == self.dialect && top_level => write(extra),
+                Some(_) if is_harmless(&extra.path) => self.note(&extra.path),
                 Some(_) => self.parameter(&extra.path)?,
                 None if self.on_loss == OnLoss::DropParameters => self.note(&extra.path),
                 None => return Err(Refusal::new(&extra.path, Why::Unknown)),

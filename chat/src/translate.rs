@@ -40,6 +40,8 @@ pub struct Capabilities {
     pub max_completion_tokens: bool,
     /// OpenAI's chat completions: instructions may be of the role `developer`. Otherwise `system`.
     pub developer_role: bool,
+    /// Anthropic: instructions may stand among the turns, under the role `system`.
+    pub mid_conversation_system: bool,
     /// OpenAI's dialects: reasoning can be switched off by the effort `none`.
     pub effort_none: bool,
     /// OpenAI's chat completions: the provider takes `reasoning_content` of earlier turns back, as DeepSeek and others do.
@@ -53,6 +55,7 @@ impl Default for Capabilities {
             structured_output: true,
             max_completion_tokens: true,
             developer_role: true,
+            mid_conversation_system: false,
             effort_none: false,
             reasoning_content: false,
         }

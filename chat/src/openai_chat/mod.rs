@@ -1,67 +1,53 @@
 //! OpenAI's chat completions, both sides.
+//!
+//! Sources: "Create chat completion", "The chat completion object" and "The chat completion chunk object" of OpenAI's API
+//! reference, <https://platform.openai.com/docs/api-reference/chat>. Extensions that clients and providers use beyond it are named where they
+//! are read: reasoning (`reasoning_content`, `thinking_blocks`), cache hints (`cache_control`), `top_k`, `thinking`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`request_in`] | reads a client's request |
+//! | [`messages_in`] | reads its messages |
+//! | [`request_out`] | writes a request for an upstream |
+//! | [`messages_out`] | writes its messages |
+//! | [`reply_in`] | reads an upstream's answer |
+//! | [`reply_out`] | writes an answer for a client |
+//! | [`stream_in`] | reads an upstream's stream |
+//! | [`stream_out`] | writes a stream for a client |
+//! | [`usage`] | token counts, both ways |
+//! | [`words`] | finish reasons and service tiers, both ways |
+//! | [`fault`] | errors, both ways |
+
+pub mod fault;
+pub mod messages_in;
+pub mod messages_out;
+pub mod reply_in;
+pub mod reply_out;
+pub mod request_in;
+pub mod request_out;
+pub mod stream_in;
+pub mod stream_out;
+pub mod usage;
+pub mod words;
+
+pub use fault::{decode_fault, encode_fault};
+pub use reply_in::decode_reply;
+pub use reply_out::encode_reply;
+pub use request_in::decode_request;
+pub use request_out::encode_request;
 
 use crate::{
-    Broken, Dialect, Encoded, Envelope, Expect, OnLoss, Refusal, Target,
-    model::Event,
-    model::{Fault, FaultKind, Reply, Request},
-    stream::Decode,
-    stream::{Encode, Sink},
+    Envelope, Expect,
+    sse::Events,
+    stream::{Decode, Encode},
 };
-
-const NOT_YET: &str = "this version does not speak it";
-
-/// Reads a client's request.
-pub fn decode_request(_body: &[u8]) -> Result<Request<'_>, Refusal> {
-    Err(Refusal::unsupported("", Dialect::OpenAiChat, NOT_YET))
-}
-
-/// Writes a reply for a client.
-pub fn encode_reply(_envelope: &Envelope, _reply: &Reply<'_>, _out: &mut Vec<u8>) {}
-
-/// Writes a stream for a client.
-pub fn encoder(_envelope: Envelope) -> Box<dyn Encode> {
-    Box::new(NotYet)
-}
-
-impl Encode for NotYet {
-    fn event(&mut self, _event: &Event<'_>, _out: &mut Vec<u8>) {}
-}
-
-/// Writes a request for an upstream.
-pub fn encode_request(
-    _request: &Request<'_>,
-    _target: &Target<'_>,
-    _on_loss: OnLoss,
-) -> Result<Encoded, Refusal> {
-    Err(Refusal::unsupported("", Dialect::OpenAiChat, NOT_YET))
-}
-
-/// Reads an upstream's answer.
-pub fn decode_reply<'a>(_expect: &Expect, _body: &'a [u8]) -> Result<Reply<'a>, Broken> {
-    Err(Broken::Malformed(NOT_YET))
-}
-
-/// Reads an upstream's error answer.
-pub fn decode_fault(status: u16, _body: &[u8]) -> Fault {
-    Fault::new(FaultKind::of_status(status), "")
-}
 
 /// Reads an upstream's stream.
 pub fn decoder(_expect: &Expect) -> Box<dyn Decode> {
-    Box::new(NotYet)
+    Box::new(Events::new(stream_in::Chunks::default()))
 }
 
-struct NotYet;
-
-impl Decode for NotYet {
-    fn push(&mut self, _chunk: &[u8], _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Malformed(NOT_YET))
-    }
-
-    fn finish(&mut self, _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Truncated)
-    }
+/// Writes a stream for a client.
+pub fn encoder(envelope: Envelope) -> Box<dyn Encode> {
+    Box::new(stream_out::ChunkWriter::new(envelope))
 }
-
-/// Writes an error answer for a client.
-pub fn encode_fault(_fault: &Fault, _out: &mut Vec<u8>) {}

@@ -177,6 +177,7 @@ fn target(settings: &Value) -> Target<'_> {
             "structured_output" => &mut capabilities.structured_output,
             "max_completion_tokens" => &mut capabilities.max_completion_tokens,
             "developer_role" => &mut capabilities.developer_role,
+            "mid_conversation_system" => &mut capabilities.mid_conversation_system,
             "effort_none" => &mut capabilities.effort_none,
             "reasoning_content" => &mut capabilities.reasoning_content,
             other => panic!("unknown setting {other}"),
