@@ -124,7 +124,8 @@ impl<'o> Writer<'o> {
     /// A value that is JSON already, on one line as event streams need it. Line ends stand only between tokens, where a
     /// space is as good.
     pub fn raw_line(&mut self, value: &str) -> &mut Self {
-        let line = value.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
+        let line =
+            value.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
         self.out.extend(line);
         self
     }
