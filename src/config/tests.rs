@@ -228,7 +228,10 @@ fn keys_of_later_versions_and_of_others() {
     refused("secrets: { vault: { address: x } }", &format!("c.yaml:1:1: secrets: {LATER}"));
     let model = "providers: { ollama: }\nmodels:\n  m:\n    targets: [{ provider: ollama }]\n    ";
     let renamed = "unknown key; it is called `fallback` here";
-    refused(&format!("{model}fallbacks: [a]"), &format!("c.yaml:5:5: models.m.fallbacks: {renamed}"));
+    refused(
+        &format!("{model}fallbacks: [a]"),
+        &format!("c.yaml:5:5: models.m.fallbacks: {renamed}"),
+    );
     for (text, expected) in [
         ("model_list: []", "1:1: model_list: unknown key; it is called `models` here"),
         ("Limits: {}", "1:1: Limits: unknown key; did you mean `limits`?"),
@@ -610,8 +613,8 @@ fn models() {
             "3:50: models.m.fallback[0]: `m` is there already; take it out; a model's own targets are asked first in any case",
         ),
         (
-            "{ targets: [{ provider: vllm }], fallback: [n] }\n  nn: { targets: [{ provider: vllm }] }",
-            "3:50: models.m.fallback[0]: no model is called `n`; did you mean `nn`?",
+            "{ targets: [{ provider: vllm }], fallback: [visoin] }\n  vision: { targets: [{ provider: vllm }] }",
+            "3:50: models.m.fallback[0]: no model is called `visoin`; did you mean `vision`?",
         ),
         (
             "{ targets: [{ provider: vllm }], fallback: [c] }\n  c: { targets: [{ provider: a }] }",

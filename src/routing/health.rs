@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::valid::HealthRules as Rules;
 
-/// The longest time out, however often a target has failed.
+/// The longest time out, however often a target has failed, unless the first is longer.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
 
 /// The longest that a provider's own `retry-after` is taken for.
@@ -116,7 +116,8 @@ impl Health {
             return false;
         }
         let times = self.times_out.fetch_add(1, Ordering::Relaxed);
-        let wait = if grows { wait.saturating_mul(1 << times.min(16)).min(LONGEST) } else { wait };
+        let longest = LONGEST.max(wait);
+        let wait = if grows { wait.saturating_mul(1 << times.min(16)).min(longest) } else { wait };
         let until = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         self.failures.store(0, Ordering::Relaxed);
         let order = Ordering::Relaxed;

@@ -57,7 +57,10 @@ async fn a_model_falls_back_to_others_in_their_order() {
     assert!(asked[0].as_str().unwrap().starts_with("bad;"), "{asked:?}");
     assert!(asked[1].as_str().unwrap().starts_with("also-bad;"), "{asked:?}");
     let log = gateway.stop().await;
-    assert!(log.iter().all(|line| line["attempts"] == 3 && line["provider"] == "other"), "{log:#?}");
+    assert!(
+        log.iter().all(|line| line["attempts"] == 3 && line["provider"] == "other"),
+        "{log:#?}"
+    );
 }
 
 #[tokio::test]
@@ -75,7 +78,11 @@ async fn a_target_that_fails_is_left_out_and_comes_back_slowly() {
     }
     assert_eq!(served(&sim), 3, "after three failures it is asked no more");
     let found = targets(&gateway).await;
-    assert_eq!((&found[0]["share"], &found[0]["ejections"]), (&json!(0.0), &json!(1)), "{found:#?}");
+    assert_eq!(
+        (&found[0]["share"], &found[0]["ejections"]),
+        (&json!(0.0), &json!(1)),
+        "{found:#?}"
+    );
     assert!(found[0]["out_for_ms"].as_i64().unwrap() > 3_500_000, "{found:#?}");
     assert_eq!((&found[1]["share"], &found[1]["priority"]), (&json!(1.0), &json!(2)));
     let share = gateway.metric("sluicegate_target_share", "provider=\"sim\"").await;
@@ -83,10 +90,12 @@ async fn a_target_that_fails_is_left_out_and_comes_back_slowly() {
     gateway.until_metric("sluicegate_target_ejections_total", "provider=\"sim\"", 1.0).await;
     gateway.until_metric("sluicegate_retries_total", "result=\"made\"", 3.0).await;
 
-    // What is known of it outlives a reload; with rules that let it come back, it does.
-    let yaml = config(&sim, &other, &models.replace("cooldown: 1h", "cooldown: 1s")).yaml();
-    gateway.rewrite(&yaml).await;
+    // What is known of it outlives a reload.
+    let answer = gateway.admin("POST", "/admin/v1/config/reload", &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(targets(&gateway).await[0]["ejections"], 1);
+    assert_eq!(ask(&gateway).await.status, 200);
+    assert_eq!(served(&sim), 3);
     gateway.stop().await;
 }
 
