@@ -16,7 +16,7 @@ use crate::stream::{Broken, Decode, Sink};
 pub const MAX_EVENT: usize = 4 * 1024 * 1024;
 
 /// Makes something of the events of one stream.
-pub trait Handle: Send {
+pub trait Handle: Send + Sync {
     /// Takes one event: its name, empty when it has none, and its data. It is not called again after an error,
     /// nor once [`is_over`](Self::is_over).
     fn handle(&mut self, name: &str, data: &str, sink: Sink<'_>) -> Result<(), Broken>;

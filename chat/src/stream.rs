@@ -42,7 +42,7 @@ impl Broken {
 pub type Sink<'s> = &'s mut dyn FnMut(Event<'_>);
 
 /// Reads one upstream's stream.
-pub trait Decode: Send {
+pub trait Decode: Send + Sync {
     /// Takes the next bytes; gives the events that are complete. After an error it is not called again.
     fn push(&mut self, chunk: &[u8], sink: Sink<'_>) -> Result<(), Broken>;
 
@@ -51,7 +51,7 @@ pub trait Decode: Send {
 }
 
 /// Writes one client's stream.
-pub trait Encode: Send {
+pub trait Encode: Send + Sync {
     /// Appends what `event` is in the client's dialect, which may be nothing.
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
 

@@ -14,7 +14,7 @@ use http::StatusCode;
 pub struct Denial {
     kind: DenialKind,
     message: Cow<'static, str>,
-    param: Option<&'static str>,
+    param: Option<Cow<'static, str>>,
     allow: Option<&'static str>,
     retry_after: Option<u32>,
     detail: Option<Cow<'static, str>>,
@@ -36,8 +36,8 @@ impl Denial {
 
     /// Names the request's field that is at fault, such as `model`.
     #[must_use]
-    pub fn with_param(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+    pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
         self
     }
 
@@ -83,8 +83,8 @@ impl Denial {
     }
 
     /// The request's field at fault, if one is.
-    pub fn param(&self) -> Option<&'static str> {
-        self.param
+    pub fn param(&self) -> Option<&str> {
+        self.param.as_deref()
     }
 
     /// The value of the `Allow` header, on a 405.

@@ -290,6 +290,7 @@ fn model(model: &valid::Model) -> raw::Model {
             cooldown: Some(raw::Wait(model.health.cooldown)),
             slow_start: Some(raw::Wait(model.health.slow_start)),
         }),
+        drop_params: Some(model.drop_params),
         retries: Some(raw::Retries {
             attempts: Some(model.retries.attempts),
             on: Some(model.retries.on.iter().copied().map(raw::RetryOn).collect()),

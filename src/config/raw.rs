@@ -594,7 +594,7 @@ pub enum HttpVersion {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Where it is served, in one dialect.
+    /// Where it is served.
     #[schemars(length(min = 1))]
     pub targets: Vec<Target>,
     /// How one of several targets is chosen. Default: `weighted`.
@@ -605,6 +605,9 @@ pub struct Model {
     pub fallback: Option<Vec<String>>,
     /// When a target is left out.
     pub health: Option<Health>,
+    /// Whether parameters that a target's dialect can't say are left out, and named in a header of the
+    /// answer, rather than refused. Default: false.
+    pub drop_params: Option<bool>,
     /// When a failed call is tried again.
     pub retries: Option<Retries>,
     /// How long to wait for what.

@@ -593,10 +593,6 @@ fn models() {
             "3:30: models.m.targets[0].provider: no provider is called `nobody`; add it to `providers`, which has `a`, `ollama`, `vllm`",
         ),
         (
-            "{ targets: [{ provider: ollama }, { provider: a }] }",
-            "3:52: models.m.targets[1].provider: `a` speaks anthropic, the targets before it speak openai; this version does not translate between dialects: make two models of it",
-        ),
-        (
             "{ targets: [{ provider: vllm, weight: 1001 }] }",
             "3:44: models.m.targets[0].weight: `1001` is out of range; it can be 1 to 1000",
         ),
@@ -615,10 +611,6 @@ fn models() {
         (
             "{ targets: [{ provider: vllm }], fallback: [visoin] }\n  vision: { targets: [{ provider: vllm }] }",
             "3:50: models.m.fallback[0]: no model is called `visoin`; did you mean `vision`?",
-        ),
-        (
-            "{ targets: [{ provider: vllm }], fallback: [c] }\n  c: { targets: [{ provider: a }] }",
-            "3:50: models.m.fallback[0]: `c` speaks anthropic, `m` speaks openai; this version does not translate between dialects",
         ),
         (
             "{ targets: [{ provider: vllm }], balance: fair }",

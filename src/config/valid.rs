@@ -538,8 +538,10 @@ pub enum HttpVersion {
 pub struct Model {
     /// The name that callers use.
     pub name: String,
-    /// What all its targets speak.
+    /// What its first target speaks.
     pub dialect: Dialect,
+    /// Whether parameters that a target's dialect can't say are left out, rather than refused.
+    pub drop_params: bool,
     /// Where it is served; at least one.
     pub targets: Vec<Target>,
     /// How one of several targets is chosen.

@@ -128,6 +128,11 @@ impl Upstream {
         Some(Box::new(peer))
     }
 
+    /// Whether the configuration sets the header `name`.
+    pub fn sets(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+
     /// The request's head as this provider gets it, built anew: nothing of the caller's passes that
     /// `policy` does not name. `None` where the provider does not serve `endpoint`.
     pub fn head(

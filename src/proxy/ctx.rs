@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 use sluicegate_filters::authorize::{Decision, Permit};
@@ -17,6 +18,7 @@ use super::admit::Admission;
 use super::held::Held;
 use super::overrun::Overrun;
 use super::reply::Reply;
+use super::translate::Translation;
 use super::watchdog::Deadlines;
 use crate::app::{Gateway, Runtime};
 use crate::dialects::peek::Peek;
@@ -95,6 +97,8 @@ pub struct Exchange {
     /// The caller's head. Pingora would copy and clean it for each attempt, only for us to replace
     /// it; so it gets a bare one, and this is what the provider's head is made from.
     pub caller: RequestHeader,
+    /// The targets that can serve it, by their bits.
+    pub allowed: u64,
     /// The targets tried so far, the present one last.
     pub tried: Vec<usize>,
     /// Held for its drop: the present target counts it as under way.
@@ -107,6 +111,10 @@ pub struct Exchange {
     pub deadlines: Arc<Deadlines>,
     /// Whether a pooled connection has turned out dead: once is bad luck.
     pub stale_seen: bool,
+    /// The body as it came, and what is known of it, where another target may need it in another dialect.
+    pub original: Option<(Bytes, Peek)>,
+    /// How the present attempt's request was translated, if it was.
+    pub translation: Option<Box<Translation>>,
     /// Whether the usage chunk is ours and must be taken out of the stream.
     pub hide_usage: bool,
     /// The answer, once its header has come.

@@ -8,7 +8,6 @@ use pingora_proxy::{FailToProxy, Session};
 use sluicegate_filters::{Denial, DenialKind};
 
 use super::ctx::{Ctx, End, Times};
-use super::reply::Reply;
 use super::stream::interrupted;
 use super::watchdog::Expiry;
 use super::{respond, route};
@@ -123,14 +122,13 @@ fn detail(error: &Error) -> String {
 /// caller sees it cut, which is the truth.
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, failure: &Failure) {
     let Ctx { exchange: Some(exchange), id_header, .. } = ctx else { return };
-    let Reply::Stream(stream) = &mut exchange.reply else { return };
-    if failure.end == End::ClientGone {
+    if failure.end == End::ClientGone || !exchange.reply.is_stream() {
         return;
     }
     let id = id_header.to_str().unwrap_or_default();
-    let whole = stream.is_whole();
-    let event = (stream.close() && !whole)
-        .then(|| stream.observer().error_event(&interrupted(failure.message, id)));
+    let whole = exchange.reply.is_whole();
+    let event = exchange.reply.close_with(&interrupted(failure.message, id));
+    let event = event.filter(|_| !whole);
     exchange.bytes_out += event.as_ref().map_or(0, |event| event.len() as u64);
     if let Err(error) = session.write_response_body(event, true).await {
         tracing::debug!(%error, "the client did not take the error event");

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -18,14 +19,14 @@ use super::overrun::Overrun;
 use super::reply::{Content, Reply};
 use super::rows::{self, Whose};
 use super::watchdog::{Deadlines, Watchdog};
-use super::{admit, authorize, failure, respond, route};
+use super::{admit, authorize, failure, respond, route, translate};
 use crate::app::Gateway;
 use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
-use crate::dialects::peek::{PeekError, peek};
+use crate::dialects::peek::{Peek, PeekError, peek};
 use crate::dialects::rewrite::{BodyBuffer, rewrite, rewrite_copy};
 use crate::providers::upstream::upload_time;
-use crate::routing::Model;
+use crate::routing::{Model, Target};
 
 /// Reads the body, learns from it which model is asked for, and makes ready to call a provider.
 /// `Ok(true)` where the request was answered instead.
@@ -76,29 +77,45 @@ async fn exchange(
     endpoint: Endpoint,
     mut body: BodyBuffer,
     caller: RequestHeader,
-) -> Result<(Box<Exchange>, bytes::Bytes), Denial> {
+) -> Result<(Box<Exchange>, Bytes), Denial> {
     let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
     let runtime = ctx.runtime.clone();
     let Some(model) = runtime.routes.model(&peek.model) else {
         return Err(unknown_model(ctx, &peek.model));
     };
-    if model.dialect != endpoint.dialect() {
+    let translates = translate::client(endpoint).is_some();
+    let allowed = model.allowed(endpoint.dialect(), translates);
+    if allowed == 0 {
         return Err(wrong_dialect(model, endpoint));
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
-    let first = model.choose(&[], random(ctx));
+    let first = model.choose(allowed, &[], random(ctx));
     let target = model.target(first.index);
     let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
     let (admission, holds) = admit::inference(gateway, ctx, &asked).await?;
-    // Where the caller did not ask for usage, we do, and take the answer's usage chunk out again.
-    let hide_usage = endpoint.asks_for_usage()
-        && peek.stream
-        && !peek.include_usage
-        && target.upstream.stream_usage;
+    let hide_usage = hides_usage(endpoint, &peek, target);
     let renamed = (target.model != model.name).then_some(target.model.as_str());
-    if hide_usage || renamed.is_some() {
-        rewrite(&mut body, &mut peek, renamed, hide_usage);
-    }
+    let mut original = None;
+    let mut translation = None;
+    let body = if translates && model.has_other_than(endpoint.dialect()) {
+        let body = body.freeze();
+        original = Some((body.clone(), peek.clone()));
+        if target.upstream.dialect == endpoint.dialect() {
+            let (body, known) = rewrite_copy(&body, &peek, renamed, hide_usage);
+            peek = known;
+            body
+        } else {
+            let id = (ctx.id_str(), ctx.began_at());
+            let (body, how) = translate::request(endpoint, &body, target, model.drop_params, id)?;
+            translation = Some(Box::new(how));
+            body
+        }
+    } else {
+        if hide_usage || renamed.is_some() {
+            rewrite(&mut body, &mut peek, renamed, hide_usage);
+        }
+        body.freeze()
+    };
     let shortest = model.timeouts.first_byte.min(model.timeouts.idle);
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
     let mut exchange = Box::new(Exchange {
@@ -114,12 +131,15 @@ async fn exchange(
         body_len: body.len(),
         caller,
         peek,
+        allowed,
         tried: Vec::new(),
         under_way: model.begin(first.index),
         desperate: false,
         retry_after: None,
         deadlines,
         stale_seen: false,
+        original,
+        translation,
         hide_usage,
         reply: Reply::Awaited,
         times: Times::default(),
@@ -129,20 +149,26 @@ async fn exchange(
     model.requested();
     route::send_to(gateway, &mut exchange, first);
     rows::begin(gateway, Whose::of(gateway, ctx), &mut exchange, true)?;
-    Ok((exchange, body.freeze()))
+    Ok((exchange, body))
+}
+
+/// Whether `target` is asked for a stream's usage where the caller did not: the answer's usage chunk is taken
+/// out again.
+fn hides_usage(endpoint: Endpoint, peek: &Peek, target: &Target) -> bool {
+    endpoint.asks_for_usage() && peek.stream && !peek.include_usage && target.upstream.stream_usage
 }
 
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
-    let Ctx { exchange, held, runtime, refusal, caller, id, started, .. } = ctx;
+    let Ctx { exchange, held, runtime, refusal, caller, id, id_header, started, .. } = ctx;
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
         route::note(exchange, None);
         let settled = attempt::end(exchange, whose) == Charge::Settled;
         let random = route::chance(random, *started);
-        let choice = exchange.model.choose(&exchange.tried, random);
+        let choice = exchange.model.choose(exchange.allowed, &exchange.tried, random);
         let next = choice.index;
         route::rest(exchange, next, random).await;
         let moved = admit::moves(gateway, runtime, caller.as_deref(), exchange, next);
@@ -158,13 +184,17 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
                 }
             }
         }
-        let (now, before) = (exchange.model.target(next), exchange.target());
-        if now.model != before.model {
-            let (body, peek) =
-                rewrite_copy(&held.body(), &exchange.peek, Some(&now.model), exchange.hide_usage);
-            exchange.body_len = body.len();
-            exchange.peek = peek;
-            held.set_body(body);
+        let id = (id_header.to_str().unwrap_or_default(), exchange.began_at);
+        match body_for(exchange, next, &held.body(), id) {
+            Ok(Some(body)) => {
+                exchange.body_len = body.len();
+                held.set_body(body);
+            }
+            Ok(None) => {}
+            Err(denial) => {
+                *refusal = Some(denial);
+                return Err(Error::new(ErrorType::Custom("untranslatable")));
+            }
         }
         route::send_to(gateway, exchange, choice);
         exchange.reply = Reply::Awaited;
@@ -196,9 +226,16 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         return Err(Error::new(ErrorType::InternalError));
     };
     let upstream = &exchange.target().upstream;
+    let endpoint = match &exchange.translation {
+        Some(_) => translate::endpoint_of(upstream.dialect),
+        None => exchange.endpoint,
+    };
     let mut ours = upstream
-        .head(exchange.endpoint, &exchange.caller, policy, exchange.body_len)
+        .head(endpoint, &exchange.caller, policy, exchange.body_len)
         .ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    if let Some(translation) = &exchange.translation {
+        translation.write_head(&mut ours, |name| upstream.sets(name))?;
+    }
     if head.version == Version::HTTP_2 {
         ours.set_version(Version::HTTP_2);
     }
@@ -208,6 +245,39 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let answer_in = exchange.model.timeouts.first_byte + upload_time(exchange.body_len);
     exchange.deadlines.expect_first_byte(now, answer_in);
     Ok(())
+}
+
+/// The body as the target at `next` gets it; `now` is as the present one does. `None`: it is the same.
+fn body_for(
+    exchange: &mut Exchange,
+    next: usize,
+    now: &Bytes,
+    id: (&str, i64),
+) -> Result<Option<Bytes>, Denial> {
+    let model = exchange.model.clone();
+    let (target, before) = (model.target(next), exchange.target());
+    let Some((body, peek)) = &exchange.original else {
+        if target.model == before.model {
+            return Ok(None);
+        }
+        let (body, peek) =
+            rewrite_copy(now, &exchange.peek, Some(&target.model), exchange.hide_usage);
+        exchange.peek = peek;
+        return Ok(Some(body));
+    };
+    if target.upstream.dialect != exchange.endpoint.dialect() {
+        let (body, how) =
+            translate::request(exchange.endpoint, body, target, model.drop_params, id)?;
+        exchange.translation = Some(Box::new(how));
+        exchange.hide_usage = false;
+        return Ok(Some(body));
+    }
+    let hide_usage = hides_usage(exchange.endpoint, peek, target);
+    let renamed = (target.model != model.name).then_some(target.model.as_str());
+    let (body, _) = rewrite_copy(body, peek, renamed, hide_usage);
+    exchange.hide_usage = hide_usage;
+    exchange.translation = None;
+    Ok(Some(body))
 }
 
 /// The answer's status decides: try again, or let this answer pass. Nothing has been sent to the

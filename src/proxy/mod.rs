@@ -31,6 +31,7 @@ mod route;
 mod rows;
 mod settle;
 mod stream;
+mod translate;
 mod watchdog;
 mod wire_check;
 

@@ -14,7 +14,6 @@ use sluicegate_quota::{Amounts, Extended, Holds};
 
 use super::cost;
 use super::ctx::Exchange;
-use super::reply::Reply;
 use crate::chat::Usage;
 
 /// Output tokens that a hold is extended by ahead of their use, at first and at most.
@@ -120,10 +119,7 @@ pub fn look(exchange: &mut Exchange) -> Option<Arc<Quota>> {
     exchange.overrun = overrun;
     exchange.holds = Some(holds);
     // An answer that has all its content is not made a failure for its last words.
-    cut.filter(|_| match &exchange.reply {
-        Reply::Stream(stream) => !stream.is_whole() && stream.observer().finish_reason().is_none(),
-        Reply::Awaited | Reply::Document(_) | Reply::Opaque => false,
-    })
+    cut.filter(|_| exchange.reply.goes_on())
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use sluicegate_filters::price::ServiceTier;
 
+use super::translate::Translated;
 use crate::chat::Usage;
 use crate::dialects::body_usage::UsageScanner;
+use crate::dialects::error::ErrorReply;
 use crate::dialects::observe::{Finish, Progress, StreamEnd, StreamObserver};
 
 /// How an answer's body is watched.
@@ -19,6 +21,8 @@ pub enum Reply {
     Stream(Box<StreamState>),
     /// A JSON document with usage in it.
     Document(Box<UsageScanner>),
+    /// An answer in another dialect than the caller's.
+    Translated(Box<Translated>),
     /// Anything else, such as a provider's error: only passed on.
     Opaque,
 }
@@ -132,9 +136,37 @@ impl StreamState {
 }
 
 impl Reply {
+    /// Whether it is an event stream.
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Self::Stream(_) => true,
+            Self::Translated(translated) => translated.is_stream(),
+            Self::Awaited | Self::Document(_) | Self::Opaque => false,
+        }
+    }
+
+    /// Whether it is an event stream that has more content to come.
+    pub fn goes_on(&self) -> bool {
+        match self {
+            Self::Stream(stream) => !stream.is_whole() && stream.observer.finish_reason().is_none(),
+            Self::Translated(translated) => !translated.has_finished(),
+            Self::Awaited | Self::Document(_) | Self::Opaque => false,
+        }
+    }
+
+    /// Ends a stream with an error of ours. `None`: it is none, or has ended already.
+    pub fn close_with(&mut self, error: &ErrorReply<'_>) -> Option<Bytes> {
+        match self {
+            Self::Stream(stream) => stream.close().then(|| stream.observer.error_event(error)),
+            Self::Translated(translated) => translated.close_with(error),
+            Self::Awaited | Self::Document(_) | Self::Opaque => None,
+        }
+    }
+
     /// Whether all of the answer has been forwarded, whatever becomes of its connection.
     pub fn is_whole(&self) -> bool {
         match self {
+            Self::Translated(translated) => translated.is_whole(),
             Self::Stream(stream) => stream.is_whole(),
             Self::Document(scanner) => scanner.is_complete(),
             Self::Awaited | Self::Opaque => false,
@@ -146,6 +178,7 @@ impl Reply {
         match self {
             Self::Stream(stream) => stream.observer.usage(),
             Self::Document(scanner) => scanner.finish(),
+            Self::Translated(translated) => translated.usage(),
             Self::Awaited | Self::Opaque => None,
         }
     }
@@ -155,6 +188,7 @@ impl Reply {
     pub fn so_far(&self) -> Option<Usage> {
         match self {
             Self::Stream(stream) => stream.observer.so_far(),
+            Self::Translated(translated) => translated.so_far(),
             Self::Document(_) | Self::Awaited | Self::Opaque => self.usage(),
         }
     }
@@ -164,6 +198,7 @@ impl Reply {
     pub fn counts(&self) -> (u64, u64) {
         match self {
             Self::Stream(stream) => stream.observer.counts(),
+            Self::Translated(translated) => translated.counts(),
             Self::Document(_) | Self::Awaited | Self::Opaque => (0, 0),
         }
     }
@@ -173,6 +208,7 @@ impl Reply {
         match self {
             Self::Stream(stream) => stream.observer.tier(),
             Self::Document(scanner) => scanner.tier(),
+            Self::Translated(translated) => translated.tier(),
             Self::Awaited | Self::Opaque => None,
         }
     }
@@ -182,6 +218,7 @@ impl Reply {
         if at.is_none() {
             let seen = match self {
                 Self::Stream(stream) => stream.observer.first_content_seen(),
+                Self::Translated(translated) => translated.has_content(),
                 Self::Document(_) | Self::Opaque => true,
                 Self::Awaited => false,
             };

@@ -36,7 +36,7 @@ pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
 pub fn take_retry(exchange: &Exchange) -> bool {
     let waits = exchange.retry_after.is_none_or(|wait| wait <= LONGEST_WAIT);
     exchange.tried.len() < usize::from(exchange.model.retries.attempts)
-        && (waits || exchange.model.has_untried(&exchange.tried))
+        && (waits || exchange.model.has_untried(exchange.allowed, &exchange.tried))
         && exchange.model.take_retry()
 }
 

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::attempt::Used;
 use super::ctx::{Ctx, Exchange};
-use super::reply::Reply;
 use crate::app::Gateway;
 use crate::chat::Usage;
 
@@ -108,7 +107,7 @@ pub fn ended<'a>(
     let first = exchange.times.first_content.map(|at| millis(whose.started, at));
     Row {
         ended_at: whose.at(now),
-        stream: matches!(exchange.reply, Reply::Stream(_)),
+        stream: exchange.reply.is_stream(),
         status: exchange.upstream_status,
         outcome: outcome.into(),
         usage: used.usage,

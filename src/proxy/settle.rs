@@ -8,7 +8,6 @@ use sluicegate_quota::Amounts;
 
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
-use super::reply::Reply;
 use super::route;
 use super::rows::Whose;
 use crate::app::Gateway;
@@ -57,7 +56,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         line.model = Some(&exchange.model.name);
         line.provider = Some(&target.upstream.name);
         line.provider_model = Some(&target.model);
-        line.stream = matches!(exchange.reply, Reply::Stream(_));
+        line.stream = exchange.reply.is_stream();
         line.attempts = exchange.tried.len();
         line.provider_status = exchange.upstream_status;
         line.bytes_in = exchange.body_len as u64;

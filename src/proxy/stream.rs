@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use sluicegate_filters::DenialKind;
+use sluicegate_filters::price::ServiceTier;
 use sluicegate_filters::screen::headers::named_by_connection;
 
 use super::cost;
@@ -18,10 +19,11 @@ use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::REQUEST_ID;
 use super::route::DEGRADED;
+use super::translate;
 use crate::config::valid::Answers;
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
-use crate::dialects::observe::StreamObserver;
+use crate::dialects::observe::{Annotate, StreamObserver};
 use crate::quotas::refusal;
 
 /// About how many headers an answer gets from us: making room at once is cheaper than twice.
@@ -69,17 +71,40 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
         response.headers.insert(name, value);
     }
     let answers = &ctx.runtime.config.answers;
-    exchange.reply = watch(response, exchange, answers);
+    exchange.reply = match &exchange.translation {
+        Some(translation) => {
+            let annotate = cost_in_stream(exchange, answers);
+            Reply::Translated(Box::new(translation.answer(response, annotate.map(of_chat))))
+        }
+        None => watch(response, exchange, answers),
+    };
     exchange.overrun = Overrun::of(exchange);
-    let waits = matches!(exchange.reply, Reply::Document(_))
-        && cost::is_awaited(exchange, &response.headers, answers);
+    let waits = match &exchange.reply {
+        Reply::Document(_) => cost::is_awaited(exchange, &response.headers, answers),
+        Reply::Translated(translated) => translated.waits(),
+        Reply::Awaited | Reply::Stream(_) | Reply::Opaque => false,
+    };
     ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
-    if matches!(exchange.reply, Reply::Stream(_)) {
-        // The length may change: a usage chunk less, an error event more.
+    if matches!(exchange.reply, Reply::Stream(_) | Reply::Translated(_)) {
+        // The length may change: a usage chunk less, an error event more, another dialect.
         if response.headers.remove(CONTENT_LENGTH).is_some() {
             response.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
+}
+
+/// Writes the cost into a stream's usage, where the caller wants it and the target has a price.
+fn cost_in_stream(exchange: &Exchange, answers: &Answers) -> Option<Annotate> {
+    let wanted = cost::is_included(&exchange.caller.headers, answers);
+    wanted.then(|| cost::annotation(exchange)).flatten()
+}
+
+/// The same, for a translated stream.
+fn of_chat(annotate: Annotate) -> sluicegate_chat::Annotate {
+    Box::new(move |usage, tier| {
+        let tier = tier.and_then(translate::tier).unwrap_or(ServiceTier::Standard);
+        annotate(&translate::usage(usage), tier)
+    })
 }
 
 fn is_framing(name: &HeaderName) -> bool {
@@ -96,9 +121,7 @@ fn watch(response: &Parts, exchange: &Exchange, answers: &Answers) -> Reply {
     }
     match Content::of(&response.headers) {
         Content::Events => {
-            let annotation = cost::is_included(&exchange.caller.headers, answers)
-                .then(|| cost::annotation(exchange))
-                .flatten();
+            let annotation = cost_in_stream(exchange, answers);
             // The usage chunk that we asked for is where the cost is told.
             let hide_usage = exchange.hide_usage && annotation.is_none();
             let mut observer = StreamObserver::new(exchange.endpoint, hide_usage);
@@ -114,7 +137,8 @@ fn watch(response: &Parts, exchange: &Exchange, answers: &Answers) -> Reply {
 
 /// Watches a piece of the body and says what passes: the piece itself, in nearly every case.
 pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
-    let Ctx { exchange, id_header, held, end: outcome, .. } = ctx;
+    let Ctx { exchange, id_header, held, end: outcome, runtime, .. } = ctx;
+    let answers = &runtime.config.answers;
     let Some(exchange) = exchange else { return Ok(()) };
     let now = Instant::now();
     if body.is_some() {
@@ -152,7 +176,21 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
                 .into_up());
             }
         }
+        Reply::Translated(translated) => match translated.step(body.take(), end)? {
+            translate::Step::Forward(piece) => *body = piece,
+            translate::Step::Broke(piece) => {
+                *body = piece;
+                *outcome = Some(End::UpstreamBroke);
+                if !end {
+                    exchange.deadlines.cut();
+                }
+            }
+        },
         Reply::Awaited | Reply::Opaque => {}
+    }
+    if end && matches!(exchange.reply, Reply::Translated(_)) && held.waits() {
+        let cost = answers.cost_header.then(|| cost::told(exchange)).flatten();
+        held.wish(Wish::Leave(cost));
     }
     if let Reply::Document(scanner) = &exchange.reply
         && scanner.is_complete()
@@ -163,12 +201,10 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     if exchange.overrun.is_due(exchange.reply.counts())
         && !end
         && let Some(quota) = overrun::look(exchange)
-        && let Reply::Stream(stream) = &mut exchange.reply
-        && stream.close()
+        && let (kind, message) = refusal::used_up(&quota)
+        && let id = id_header.to_str().unwrap_or_default()
+        && let Some(event) = exchange.reply.close_with(&ending(kind, &message, id))
     {
-        let (kind, message) = refusal::used_up(&quota);
-        let id = id_header.to_str().unwrap_or_default();
-        let event = stream.observer().error_event(&ending(kind, &message, id));
         *body = Some(body.take().map_or(event.clone(), |piece| [piece, event].concat().into()));
         *outcome = Some(End::LimitReached);
         ctx.denied = Some(kind);

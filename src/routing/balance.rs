@@ -33,6 +33,8 @@ pub struct Terms<'a> {
     pub random: u64,
     /// In milliseconds.
     pub now: i64,
+    /// Which of the candidates there are for the request, by their bits. At least one.
+    pub allowed: u64,
 }
 
 /// Some of at most 64 candidates, by their bits.
@@ -68,10 +70,11 @@ impl Some64 {
 /// Chooses of `all`, of which there are 64 at most. `tried` are those that have failed this request; they
 /// come again only when no other is left.
 pub fn choose(all: &[Candidate], tried: &[usize], terms: Terms<'_>) -> Choice {
-    let Terms { balance, rules, random, now } = terms;
+    let Terms { balance, rules, random, now, allowed } = terms;
+    let allowed = Some64(allowed);
     let share_of = |index: usize| all[index].health.share(now, rules);
-    let untried = Some64::of(all.len(), |index| !tried.contains(&index));
-    let healthy = Some64::of(all.len(), |index| share_of(index) > 0);
+    let untried = Some64::of(all.len(), |i| allowed.has(i) && !tried.contains(&i));
+    let healthy = Some64::of(all.len(), |i| allowed.has(i) && share_of(i) > 0);
     // By priority, those that have not failed and are healthy; else those that have not failed; else, of
     // all, the healthy; else all.
     let (usable, desperate) = if !Some64(untried.0 & healthy.0).is_empty() {
@@ -81,7 +84,7 @@ pub fn choose(all: &[Candidate], tried: &[usize], terms: Terms<'_>) -> Choice {
     } else if !healthy.is_empty() {
         (healthy, false)
     } else {
-        (Some64::of(all.len(), |_| true), true)
+        (Some64::of(all.len(), |index| allowed.has(index)), true)
     };
     let first = usable.iter().map(|index| all[index].priority).min().unwrap_or(0);
     let usable = Some64::of(all.len(), |i| usable.has(i) && all[i].priority == first);
@@ -163,7 +166,11 @@ mod tests {
         }
 
         fn choose(&self, tried: &[usize], balance: Balance, random: u64) -> Choice {
-            choose(&self.0, tried, Terms { balance, rules: &rules(), random, now: 2 })
+            choose(
+                &self.0,
+                tried,
+                Terms { balance, rules: &rules(), random, now: 2, allowed: u64::MAX },
+            )
         }
     }
 

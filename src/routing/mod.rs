@@ -47,8 +47,10 @@ pub struct Routes(HashMap<String, Arc<Model>>);
 pub struct Model {
     /// The name that callers use; also the metric label.
     pub name: String,
-    /// What all its targets speak.
+    /// What its first target speaks.
     pub dialect: Dialect,
+    /// Whether parameters that a target's dialect can't say are left out.
+    pub drop_params: bool,
     /// When to try again.
     pub retries: Retries,
     /// How long to wait for what.
@@ -135,6 +137,7 @@ impl Routes {
             let route = Model {
                 name: model.name.clone(),
                 dialect: model.dialect,
+                drop_params: model.drop_params,
                 retries: model.retries.clone(),
                 timeouts: model.timeouts.clone(),
                 targets,
@@ -239,11 +242,25 @@ impl Model {
         self.targets.iter().map(cost).reduce(|a, b| Some(a?.max(b?))).flatten()
     }
 
-    /// Chooses a target. `tried` are the indices of targets that have failed this request; they come again
+    /// The targets that can serve a request in `dialect`, by their bits: those that speak it, and the others,
+    /// too, where it can be `translated`. 0: there is none.
+    pub fn allowed(&self, dialect: Dialect, translated: bool) -> u64 {
+        let bits = self.targets.iter().enumerate().map(|(index, target)| {
+            u64::from(translated || target.upstream.dialect == dialect) << (index % 64)
+        });
+        bits.fold(0, |all, bit| all | bit)
+    }
+
+    /// Whether any of its targets speaks another dialect.
+    pub fn has_other_than(&self, dialect: Dialect) -> bool {
+        self.targets.iter().any(|target| target.upstream.dialect != dialect)
+    }
+
+    /// Chooses one of the targets that are `allowed`. `tried` are the indices of targets that have failed this request; they come again
     /// only when no other is left. `random` is any number.
-    pub fn choose(&self, tried: &[usize], random: u64) -> Choice {
+    pub fn choose(&self, allowed: u64, tried: &[usize], random: u64) -> Choice {
         let Self { balance, rules, .. } = self;
-        let terms = Terms { balance: *balance, rules, random, now: now_ms() };
+        let terms = Terms { balance: *balance, rules, random, now: now_ms(), allowed };
         balance::choose(&self.candidates, tried, terms)
     }
 
@@ -268,9 +285,9 @@ impl Model {
         self.tally.take_retry(now_ms())
     }
 
-    /// Whether there is a target that has not failed this request.
-    pub fn has_untried(&self, tried: &[usize]) -> bool {
-        (0..self.targets.len()).any(|index| !tried.contains(&index))
+    /// Whether there is one of the `allowed` targets that has not failed this request.
+    pub fn has_untried(&self, allowed: u64, tried: &[usize]) -> bool {
+        (0..self.targets.len()).any(|i| allowed >> (i % 64) & 1 == 1 && !tried.contains(&i))
     }
 
     /// Its targets, as they are to be shown.

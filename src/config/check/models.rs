@@ -18,6 +18,7 @@ pub(in crate::config) const KEYS: Keys = Keys {
         "balance",
         "fallback",
         "health",
+        "drop_params",
         "retries",
         "timeouts",
         "price",
@@ -160,7 +161,7 @@ fn fall_back(
     others: Others<'_>,
 ) {
     let Some(own) = models.get(name) else { return };
-    let (dialect, mut targets) = (own.dialect, own.targets.len());
+    let mut targets = own.targets.len();
     let mut fallback = Vec::new();
     for (other, at) in others {
         let Some(model) = models.get(&other) else {
@@ -174,14 +175,6 @@ fn fall_back(
         if other == name || fallback.contains(&other) {
             let hint = "take it out; a model's own targets are asked first in any case";
             reader.wrong(&at, format!("`{other}` is there already"), hint);
-        } else if model.dialect != dialect {
-            let message = format!(
-                "`{other}` speaks {}, `{name}` speaks {}",
-                model.dialect.name(),
-                dialect.name()
-            );
-            let hint = "this version does not translate between dialects";
-            reader.wrong(&at, message, hint);
         } else {
             targets += model.targets.len();
             fallback.push(other);
@@ -228,6 +221,7 @@ fn model<'a>(
     let others = fields.get("fallback").and_then(|at| {
         reader.list(&at, |reader, at| Some((reader.text(at)?.to_owned(), at.clone())))
     });
+    let drop_params = value(reader, Some(&fields), "drop_params", |r, at| r.boolean(at));
     let health_at = fields.get("health");
     let health = health(reader, health_at.as_ref());
     let retries_at = fields.get("retries");
@@ -241,6 +235,7 @@ fn model<'a>(
     let model = Model {
         name: name.to_owned(),
         dialect: dialect?,
+        drop_params: drop_params.unwrap_or(false),
         targets,
         balance: balance.unwrap_or_default(),
         fallback: Vec::new(),
@@ -253,7 +248,7 @@ fn model<'a>(
     Some((model, others.unwrap_or_default()))
 }
 
-/// Reads one target. `dialect` is that of the targets before it.
+/// Reads one target. `dialect` is that of the first one.
 fn target(
     reader: &mut Reader<'_>,
     alias: &str,
@@ -288,16 +283,7 @@ fn target(
         return None;
     }
     if let Some(found) = providers.valid.get(provider) {
-        let first = *dialect.get_or_insert(found.dialect);
-        if first != found.dialect {
-            let message = format!(
-                "`{provider}` speaks {}, the targets before it speak {}",
-                found.dialect.name(),
-                first.name()
-            );
-            let hint = "this version does not translate between dialects: make two models of it";
-            reader.wrong(&provider_at, message, hint);
-        }
+        dialect.get_or_insert(found.dialect);
     }
     Some(Target {
         provider: provider.to_owned(),

@@ -1,0 +1,399 @@
+//! Requests for targets that speak another dialect than the caller, and their answers.
+//!
+//! Only these go through here: what both sides speak passes as it is. A stream is translated event by event. A
+//! document is translated when it is whole; its head waits for that, so that one which can't be
+//! translated is a clean error, or another attempt.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use sluicegate_chat::{
+    Annotate, Broken, ClientDialect, Dialect as Speech, Encoded, Envelope, Expect, Fault,
+    FaultKind, OnLoss, StreamDecoder, StreamEncoder, Translator, decode_fault, decode_reply,
+    decode_request, encode_fault, encode_reply, encode_request,
+};
+use sluicegate_filters::price::ServiceTier;
+use sluicegate_filters::{Denial, DenialKind};
+
+use super::reply::Content;
+use crate::chat::Usage;
+use crate::dialects::error::ErrorReply;
+use crate::dialects::{Dialect, Endpoint};
+use crate::routing::Target;
+
+/// What was left out of a request, as the target's dialect can't say it and the model allows that.
+pub const DROPPED: HeaderName = HeaderName::from_static("x-sluicegate-dropped-params");
+
+/// The longest document that is translated.
+const MOST: usize = 64 * 1024 * 1024;
+
+/// What callers send to providers of their own dialect, and nobody else understands.
+const OF_A_DIALECT: [&str; 3] = ["anthropic-version", "anthropic-beta", "openai-beta"];
+
+/// How the present attempt's request was translated.
+#[derive(Clone)]
+pub struct Translation {
+    client: ClientDialect,
+    upstream: Speech,
+    expect: Expect,
+    envelope: Envelope,
+    headers: Vec<(&'static str, std::borrow::Cow<'static, str>)>,
+    dropped: Option<HeaderValue>,
+    request_id: String,
+}
+
+/// An answer that is being translated.
+pub struct Translated {
+    translation: Translation,
+    state: State,
+}
+
+enum State {
+    Stream {
+        translator: Box<Translator>,
+        /// Nothing may follow.
+        closed: bool,
+    },
+    /// A document of a good answer.
+    Document { bytes: Vec<u8>, told: Told, whole: bool },
+    /// The body of an error.
+    Fault { bytes: Vec<u8>, status: u16 },
+}
+
+/// What a document has told.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    usage: Option<Usage>,
+    tier: Option<ServiceTier>,
+}
+
+/// What became of a piece of a translated stream.
+pub enum Step {
+    /// Forward this, if anything.
+    Forward(Option<Bytes>),
+    /// The same, and the answer ends here with an error event, which is in it.
+    Broke(Option<Bytes>),
+}
+
+/// What a caller of `endpoint` speaks, where it can be translated.
+pub fn client(endpoint: Endpoint) -> Option<ClientDialect> {
+    match endpoint {
+        Endpoint::ChatCompletions => Some(ClientDialect::OpenAiChat),
+        Endpoint::Responses => Some(ClientDialect::OpenAiResponses),
+        Endpoint::Messages => Some(ClientDialect::Anthropic),
+        Endpoint::Completions | Endpoint::Embeddings | Endpoint::CountTokens => None,
+    }
+}
+
+/// Where a translated request goes.
+pub fn endpoint_of(dialect: Dialect) -> Endpoint {
+    match dialect {
+        Dialect::OpenAi => Endpoint::ChatCompletions,
+        Dialect::Anthropic => Endpoint::Messages,
+    }
+}
+
+fn speech_of(dialect: Dialect) -> Speech {
+    match dialect {
+        Dialect::OpenAi => Speech::OpenAiChat,
+        Dialect::Anthropic => Speech::Anthropic,
+    }
+}
+
+/// Writes `body`, which came to `endpoint`, as `target` understands it.
+///
+/// # Errors
+/// It can't be said in the target's dialect, or is not of its own.
+pub fn request(
+    endpoint: Endpoint,
+    body: &[u8],
+    target: &Target,
+    drop_params: bool,
+    (request_id, began_at): (&str, i64),
+) -> Result<(Bytes, Translation), Denial> {
+    let Some(client) = client(endpoint) else {
+        return Err(Denial::new(DenialKind::InternalError, "This endpoint is not translated."));
+    };
+    let upstream = speech_of(target.upstream.dialect);
+    let on_loss = if drop_params { OnLoss::DropParameters } else { OnLoss::Refuse };
+    let request = decode_request(client, body).map_err(|refusal| denial(&refusal))?;
+    let wanted = sluicegate_chat::Target {
+        default_max_output: target.answerer.ceiling,
+        ..sluicegate_chat::Target::new(&target.model)
+    };
+    let encoded = encode_request(upstream, &request, &wanted, on_loss);
+    let Encoded { body, headers, dropped, expect, .. } =
+        encoded.map_err(|refusal| denial(&refusal))?;
+    let created = u64::try_from(began_at).unwrap_or(0);
+    let fields: Vec<_> = dropped.into_iter().map(|dropped| dropped.field).collect();
+    let translation = Translation {
+        client,
+        upstream,
+        expect,
+        envelope: Envelope::new(&request, identifier(client, request_id), created),
+        headers,
+        dropped: (!fields.is_empty())
+            .then(|| HeaderValue::try_from(fields.join(", ")).ok())
+            .flatten(),
+        request_id: request_id.to_owned(),
+    };
+    Ok((body, translation))
+}
+
+/// An answer's identifier, as its dialect's look.
+fn identifier(client: ClientDialect, request_id: &str) -> String {
+    let prefix = match client {
+        ClientDialect::OpenAiChat => "chatcmpl-",
+        ClientDialect::OpenAiResponses => "resp_",
+        ClientDialect::Anthropic => "msg_",
+    };
+    format!("{prefix}{}", request_id.replace('-', ""))
+}
+
+fn denial(refusal: &sluicegate_chat::Refusal) -> Denial {
+    let denial = Denial::new(DenialKind::InvalidRequestBody, format!("{refusal}."));
+    if refusal.field.is_empty() { denial } else { denial.with_param(refusal.field.clone()) }
+}
+
+impl Translation {
+    /// Puts the target's dialect into a request's head.
+    ///
+    /// # Errors
+    /// Never with the headers that a codec writes.
+    pub fn write_head(
+        &self,
+        head: &mut RequestHeader,
+        configured: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        for name in OF_A_DIALECT {
+            if !configured(name) {
+                head.remove_header(name);
+            }
+        }
+        head.remove_header(&ACCEPT);
+        for (name, value) in &self.headers {
+            if !configured(name) {
+                head.insert_header(*name, value.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an answer's head that of the translated one, and says how its body is translated.
+    pub fn answer(&self, head: &mut Parts, annotate: Option<Annotate>) -> Translated {
+        if let Some(dropped) = &self.dropped {
+            head.headers.insert(DROPPED, dropped.clone());
+        }
+        let status = head.status.as_u16();
+        let events = Content::of(&head.headers) == Content::Events;
+        let (state, kind) = if !head.status.is_success() {
+            (State::Fault { bytes: Vec::new(), status }, "application/json")
+        } else if events {
+            let decoder = StreamDecoder::new(self.upstream, &self.expect);
+            let encoder = StreamEncoder::new(self.client, self.envelope.clone());
+            let mut translator = Translator::new(decoder, encoder);
+            if let Some(annotate) = annotate {
+                translator = translator.with_annotation(annotate);
+            }
+            let translator = Box::new(translator);
+            (State::Stream { translator, closed: false }, "text/event-stream")
+        } else {
+            let told = Told::default();
+            (State::Document { bytes: Vec::new(), told, whole: false }, "application/json")
+        };
+        if let State::Fault { .. } = state {
+            // 529 and the like are of one dialect only.
+            let kind = FaultKind::of_status(status);
+            head.status = StatusCode::from_u16(kind.status()).unwrap_or(head.status);
+        }
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        Translated { translation: self.clone(), state }
+    }
+}
+
+impl Translated {
+    /// Takes a piece from the provider; `end` with the last.
+    ///
+    /// # Errors
+    /// A document is not of the provider's dialect, or not whole. Nothing of it has left.
+    pub fn step(&mut self, piece: Option<Bytes>, end: bool) -> Result<Step> {
+        let Self { translation, state } = self;
+        match state {
+            State::Stream { closed: true, .. } => Ok(Step::Forward(None)),
+            State::Stream { translator, closed } => {
+                let mut out = Vec::new();
+                let mut broke = match &piece {
+                    Some(piece) => translator.push(piece, &mut out).is_err(),
+                    None => false,
+                };
+                if end && !broke {
+                    broke = translator.finish(&mut out).is_err();
+                }
+                broke |= translator.fault().is_some();
+                *closed = broke || end;
+                let out = (!out.is_empty()).then(|| Bytes::from(out));
+                Ok(if broke { Step::Broke(out) } else { Step::Forward(out) })
+            }
+            State::Document { bytes, told, whole } => {
+                gather(bytes, piece)?;
+                if !end {
+                    return Ok(Step::Forward(None));
+                }
+                let reply = decode_reply(translation.upstream, &translation.expect, bytes);
+                let reply = reply.map_err(|broken| malformed(&broken))?;
+                *told = Told {
+                    usage: reply.usage.as_ref().map(usage),
+                    tier: reply.service_tier.and_then(tier),
+                };
+                *whole = true;
+                let mut out = Vec::with_capacity(bytes.len() + 256);
+                encode_reply(translation.client, &translation.envelope, &reply, &mut out);
+                Ok(Step::Forward(Some(out.into())))
+            }
+            State::Fault { bytes, status } => {
+                gather(bytes, piece)?;
+                if !end {
+                    return Ok(Step::Forward(None));
+                }
+                let fault = decode_fault(translation.upstream, *status, bytes);
+                let mut out = Vec::new();
+                encode_fault(translation.client, &fault, &translation.request_id, &mut out);
+                Ok(Step::Forward(Some(out.into())))
+            }
+        }
+    }
+
+    /// Ends a stream with an error of ours. `None`: it has ended already, or is none.
+    pub fn close_with(&mut self, error: &ErrorReply<'_>) -> Option<Bytes> {
+        let State::Stream { translator, closed } = &mut self.state else { return None };
+        if std::mem::replace(closed, true) || translator.ended() {
+            return None;
+        }
+        let kind = FaultKind::of_status(error.status);
+        let code = Some(error.code.to_owned());
+        let mut out = Vec::new();
+        translator.fail(Fault { code, ..Fault::new(kind, error.message) }, &mut out);
+        Some(out.into())
+    }
+
+    /// Whether it is an event stream.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.state, State::Stream { .. })
+    }
+
+    /// Whether its head waits until all of it is there.
+    pub fn waits(&self) -> bool {
+        !self.is_stream()
+    }
+
+    /// Whether the provider has given the whole answer.
+    pub fn is_whole(&self) -> bool {
+        match &self.state {
+            State::Stream { translator, .. } => translator.ended(),
+            State::Document { whole, .. } => *whole,
+            State::Fault { .. } => false,
+        }
+    }
+
+    /// Whether a stream is past its content.
+    pub fn has_finished(&self) -> bool {
+        match &self.state {
+            State::Stream { translator, .. } => {
+                translator.ended() || translator.finish_reason().is_some()
+            }
+            State::Document { .. } | State::Fault { .. } => true,
+        }
+    }
+
+    /// The usage that the provider has told.
+    pub fn usage(&self) -> Option<Usage> {
+        match &self.state {
+            State::Stream { translator, .. } => translator.usage().as_ref().map(usage),
+            State::Document { told, .. } => told.usage,
+            State::Fault { .. } => None,
+        }
+    }
+
+    /// What it has told, and what was seen of its answer.
+    pub fn so_far(&self) -> Option<Usage> {
+        match &self.state {
+            State::Stream { translator, .. } => {
+                let mut usage = self.usage().unwrap_or_default();
+                usage.output = usage.output.max(translator.content_events());
+                Some(usage)
+            }
+            State::Document { .. } | State::Fault { .. } => self.usage(),
+        }
+    }
+
+    /// Input and output tokens of a stream so far.
+    pub fn counts(&self) -> (u64, u64) {
+        match &self.state {
+            State::Stream { translator, .. } => {
+                let told = translator.usage().unwrap_or_default();
+                (told.total_input(), told.output.max(translator.content_events()))
+            }
+            State::Document { .. } | State::Fault { .. } => (0, 0),
+        }
+    }
+
+    /// How fast the provider says that it has served.
+    pub fn tier(&self) -> Option<ServiceTier> {
+        match &self.state {
+            State::Stream { translator, .. } => translator.tier().and_then(tier),
+            State::Document { told, .. } => told.tier,
+            State::Fault { .. } => None,
+        }
+    }
+
+    /// Whether content has been seen.
+    pub fn has_content(&self) -> bool {
+        match &self.state {
+            State::Stream { translator, .. } => translator.content_events() > 0,
+            State::Document { whole, .. } => *whole,
+            State::Fault { .. } => false,
+        }
+    }
+}
+
+fn gather(bytes: &mut Vec<u8>, piece: Option<Bytes>) -> Result<()> {
+    let Some(piece) = piece else { return Ok(()) };
+    if bytes.len() + piece.len() > MOST {
+        let why = "the provider's answer is too long to be translated";
+        return Err(Error::explain(ErrorType::Custom("too_long"), why).into_up());
+    }
+    bytes.extend_from_slice(&piece);
+    Ok(())
+}
+
+fn malformed(broken: &Broken) -> Box<Error> {
+    Error::explain(ErrorType::Custom("untranslatable"), broken.to_string()).into_up()
+}
+
+/// Tokens by kind, as prices know them.
+pub fn usage(told: &sluicegate_chat::Usage) -> Usage {
+    Usage {
+        input: told.input,
+        cache_read: told.cache_read,
+        cache_write_5m: told.cache_write_5m,
+        cache_write_1h: told.cache_write_1h,
+        output: told.output,
+        reasoning: told.reasoning,
+        audio_input: told.audio_input,
+        audio_output: told.audio_output,
+    }
+}
+
+/// The service, as prices know it.
+pub fn tier(told: sluicegate_chat::model::ServiceTier) -> Option<ServiceTier> {
+    use sluicegate_chat::model::ServiceTier as Told;
+    match told {
+        Told::Flex => Some(ServiceTier::Flex),
+        Told::Priority => Some(ServiceTier::Priority),
+        Told::Batch => Some(ServiceTier::Batch),
+        _ => None,
+    }
+}
