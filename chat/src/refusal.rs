@@ -32,7 +32,7 @@ pub enum Why {
     #[error("must be {0}")]
     Invalid(&'static str),
     /// The upstream's dialect has nothing like it.
-    #[error("has no counterpart in {}: {hint}", .dialect.title())]
+    #[error("can not be translated to {}: {hint}", .dialect.title())]
     Unsupported {
         /// The upstream's dialect.
         dialect: Dialect,
@@ -208,7 +208,7 @@ mod tests {
         let refusal = Refusal::unsupported("n", Dialect::Anthropic, hint);
         assert_eq!(
             refusal.to_string(),
-            "`n` has no counterpart in Anthropic's messages: send one request for each answer"
+            "`n` can not be translated to Anthropic's messages: send one request for each answer"
         );
         let refusal = Refusal::invalid("", "an object");
         assert_eq!(refusal.to_string(), "The request must be an object");

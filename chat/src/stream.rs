@@ -32,7 +32,9 @@ pub enum Broken {
 impl Broken {
     /// What to tell the client. It quotes nothing of the upstream's.
     pub fn fault(&self) -> Fault {
-        Fault::new(FaultKind::Server, self.to_string())
+        let sentence = self.to_string();
+        let (first, rest) = sentence.split_at(1);
+        Fault::new(FaultKind::Server, format!("{}{rest}.", first.to_ascii_uppercase()))
     }
 }
 

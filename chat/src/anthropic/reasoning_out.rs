@@ -87,11 +87,12 @@ pub fn decide(
             Some(Thinking::Adaptive)
         }
         Some(budget) => {
-            let budget = budget.min(max_tokens.saturating_sub(1));
+            // Half of the limit stays for the answer.
+            let budget = budget.min(max_tokens / 2);
             if budget < LEAST_BUDGET {
                 losses.parameter_because(
                     request.name_of(Field::Effort),
-                    "reasoning needs a limit of more than 1024 output tokens; raise it",
+                    "reasoning needs a limit of at least 2048 output tokens; raise it",
                 )?;
                 None
             } else {

@@ -98,11 +98,9 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn open(&mut self, bracket: u8) -> Result<(), Fault> {
-        self.skip_space();
-        match self.byte() {
-            Some(byte) if byte == bracket => {}
-            Some(_) => return Err(Fault::Kind(self.at)),
-            None => return Err(Fault::Incomplete),
+        self.kind()?;
+        if self.byte() != Some(bracket) {
+            return Err(Fault::Kind(self.at));
         }
         self.at += 1;
         self.depth += 1;

@@ -121,6 +121,15 @@ impl<'o> Writer<'o> {
         self
     }
 
+    /// A value that is JSON already, on one line as event streams need it. Line ends stand only between tokens, where a
+    /// space is as good.
+    pub fn raw_line(&mut self, value: &str) -> &mut Self {
+        let line =
+            value.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
+        self.out.extend(line);
+        self
+    }
+
     /// A whole number.
     #[inline]
     pub fn count(&mut self, count: u64) -> &mut Self {

@@ -165,9 +165,9 @@ fn tools(request: &Request<'_>, losses: &mut Losses, out: &mut Writer<'_>) -> Re
     Ok(())
 }
 
-/// What to say of a tool that its provider runs.
+/// What to say of a tool that is no function.
 pub(crate) const PROVIDERS_TOOL: &str =
-    "its provider runs this tool; ask for a model of that provider, or offer a function";
+    "only its own provider knows this tool; ask for a model of that provider, or offer a function";
 
 fn tool_choice(choice: &ToolChoice<'_>, out: &mut Writer<'_>) {
     let function = |name: &str, out: &mut Writer<'_>| {

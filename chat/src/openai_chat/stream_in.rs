@@ -53,7 +53,7 @@ impl Handle for Chunks {
         let mut reader = Reader::new(data);
         if !self.started {
             self.start(reader, sink)?;
-            if self.over {
+            if !self.started {
                 return Ok(());
             }
         }
@@ -92,21 +92,24 @@ impl Handle for Chunks {
 }
 
 impl Chunks {
-    /// The first chunk has what describes the whole answer, in any order.
+    /// The first chunk has what describes the whole answer, in any order. Azure sends one before that has neither a name
+    /// nor choices.
     fn start(&mut self, mut ahead: Reader<'_>, sink: Sink<'_>) -> Result<(), Broken> {
         let (mut id, mut model, mut created) = (None, None, None);
-        let mut failed = false;
+        let (mut failed, mut empty) = (false, false);
         told::object(&mut ahead, |key, reader| {
             match key {
                 "id" => id = told::text(reader)?,
                 "model" => model = told::text(reader)?,
                 "created" => created = told::count(reader)?,
+                "choices" => empty = reader.raw()?.as_str() == "[]",
                 "error" => failed = self.error(reader, sink)?,
                 _ => return Ok(false),
             }
             Ok::<_, Broken>(true)
         })?;
-        if !failed {
+        ahead.end()?;
+        if !failed && !empty {
             self.started = true;
             sink(Event::Start { id, model, created });
         }

@@ -76,7 +76,7 @@ impl ChunkWriter {
         writer.close().raw(",\"logprobs\":");
         match logprobs {
             Some(list) => {
-                writer.open().key("content").raw(list).key("refusal").null().close();
+                writer.open().key("content").raw_line(list).key("refusal").null().close();
             }
             None => _ = writer.null(),
         }

@@ -43,7 +43,13 @@ impl Fixture {
             assert!(position(name).is_some(), "{}: unknown member {name}", path.display());
         }
         members.sort_by_key(|(name, _)| position(name));
-        let fixture = Self { members };
+        let mut fixture = Self { members };
+        if update() {
+            // The form that the file will have: white space in arguments counts.
+            for (_, value) in &mut fixture.members {
+                *value = pretty(value);
+            }
+        }
         let source = fixture.string("source").unwrap_or_default();
         assert!(source.starts_with("https://"), "{}: no source", path.display());
         fixture

@@ -20,7 +20,7 @@ mod streams;
 use fixture::Pair;
 
 /// Pairs whose codecs are complete, and so need enough fixtures.
-const COMPLETE: &[&str] = &[];
+const COMPLETE: &[&str] = &["anthropic-openai_chat", "openai_chat-anthropic"];
 
 #[test]
 fn each_complete_pair_has_enough_fixtures() {
