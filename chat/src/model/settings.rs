@@ -13,9 +13,6 @@ pub struct Reasoning {
     pub effort: Option<Effort>,
     /// What of it to show.
     pub display: Option<Display>,
-    /// Whether the client of OpenAI's responses asked for what goes on with it, `reasoning.encrypted_content`. Other
-    /// dialects always give theirs.
-    pub seals: bool,
 }
 
 /// Whether to reason.

@@ -141,7 +141,7 @@ fn include<'a>(
             let mut ahead = *reader;
             match &*at.string(&mut ahead)? {
                 "message.output_text.logprobs" => request.logprobs = Some(true),
-                "reasoning.encrypted_content" => request.reasoning.seals = true,
+                "reasoning.encrypted_content" => request.include_seals = true,
                 // Of tools that the provider runs.
                 _ => return extras.known(at, reader, OWN),
             }

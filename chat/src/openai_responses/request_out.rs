@@ -142,7 +142,7 @@ fn include(request: &Request<'_>, out: &mut Writer<'_>) {
 /// do not reason refuse to be asked, so that something in the request has to tell that this one does.
 fn wants_seals(request: &Request<'_>) -> bool {
     if request.dialect == ClientDialect::OpenAiResponses {
-        return request.reasoning.seals;
+        return request.include_seals;
     }
     let asked = request.reasoning;
     asked.effort.is_some_and(|effort| effort != Effort::None)
