@@ -25,14 +25,17 @@ pub struct State<'s> {
     pub fault: Option<&'s Fault>,
     /// What it consumed.
     pub usage: Option<&'s Usage>,
+    /// What to add to it: JSON members without braces.
+    pub usage_members: &'s str,
     /// How fast it was served.
     pub tier: Option<ServiceTier>,
 }
 
-impl State<'_> {
-    /// Of an answer that begins.
-    pub const BEGUN: State<'static> =
-        State { status: Status::InProgress, reason: None, fault: None, usage: None, tier: None };
+impl<'s> State<'s> {
+    /// Of an answer of which nothing else is known.
+    pub const fn new(status: Status, reason: Option<&'s str>) -> Self {
+        Self { status, reason, fault: None, usage: None, usage_members: "", tier: None }
+    }
 }
 
 /// Writes the object. `items`: what stands between the brackets of `output`.
@@ -58,15 +61,13 @@ pub fn write(
     out.field("model", names.model).key("output").open_array();
     out.buffer().extend_from_slice(items);
     out.close_array();
-    if !envelope.echo.is_empty() {
-        out.raw(",").raw(&envelope.echo);
-    }
+    out.members(&envelope.echo);
     if let Some(tier) = state.tier {
         out.field("service_tier", words::tier_word(tier));
     }
     out.key("usage");
     match state.usage {
-        Some(usage) => usage::write(usage, out),
+        Some(usage) => usage::write(usage, state.usage_members, out),
         None => _ = out.null(),
     }
     out.close();

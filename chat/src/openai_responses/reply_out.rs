@@ -40,8 +40,12 @@ pub fn encode_reply(envelope: &Envelope, reply: &Reply<'_>, out: &mut Vec<u8>) {
         created: reply.created.unwrap_or(envelope.created),
         model: envelope.model(reply.model.as_deref()),
     };
-    let usage = reply.usage.as_ref();
-    let state = State { status, reason, fault: None, usage, tier: reply.service_tier };
+    let state = State {
+        usage: reply.usage.as_ref(),
+        usage_members: &envelope.usage_members,
+        tier: reply.service_tier,
+        ..State::new(status, reason)
+    };
     object::write(names, &state, output.finished(), envelope, &mut Writer::new(out));
 }
 

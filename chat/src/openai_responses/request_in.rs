@@ -6,8 +6,8 @@ use super::{items_in, tools_in};
 use crate::{
     ClientDialect, Dialect, Refusal, Why,
     extras::{Extras, read_body},
-    json::{Path, Reader},
-    model::{Display, Effort, Format, Message, Origin, Part, Request, Role},
+    json::{Path, Raw, Reader},
+    model::{Display, Effort, Extra, Format, Message, Origin, Part, Request, Role},
     openai_chat::words,
 };
 
@@ -16,13 +16,9 @@ pub(super) const OWN: Dialect = Dialect::OpenAiResponses;
 /// Reads a client's request.
 pub fn decode_request(body: &[u8]) -> Result<Request<'_>, Refusal> {
     let mut request = Request::new(ClientDialect::OpenAiResponses, "");
-    let mut instructions = None;
+    let mut rest = Rest::default();
     read_body(body, &mut request, |key, at, reader, request, extras| {
-        if key == "instructions" {
-            instructions = at.optional(reader, Path::string)?;
-            return Ok(());
-        }
-        field(key, at, reader, request, extras)
+        field(key, at, reader, request, extras, &mut rest)
     })?;
     if request.model.is_empty() {
         return Err(Refusal::new("model", Why::Missing));
@@ -30,33 +26,33 @@ pub fn decode_request(body: &[u8]) -> Result<Request<'_>, Refusal> {
     if request.messages.is_empty() {
         return Err(Refusal::new("input", Why::Missing));
     }
-    if let Some(text) = instructions {
-        request.messages.insert(0, self::instructions(text));
+    if let Some(text) = rest.instructions {
+        let origin = Origin::field(INSTRUCTIONS);
+        let parts = vec![Part::text(text, origin)];
+        request.messages.insert(0, Message::new(Role::System, parts, origin));
     }
-    if request.end_user.is_none() {
-        request.end_user = take_safety_identifier(&mut request);
+    match (&request.end_user, rest.safety_identifier) {
+        (Some(user), Some((name, _))) if *user == name => {}
+        (Some(_), Some((_, value))) => {
+            let path = "safety_identifier".to_owned();
+            request.extras.push(Extra { path, value, dialect: Some(OWN) });
+        }
+        (None, Some((name, _))) => request.end_user = Some(name),
+        (_, None) => {}
     }
     Ok(request)
-}
-
-/// Instructions stand before the first item, wherever the field stands.
-fn instructions(text: Cow<'_, str>) -> Message<'_> {
-    let origin = Origin::field(INSTRUCTIONS);
-    Message::new(Role::System, vec![Part::text(text, origin)], origin)
 }
 
 /// The field that holds instructions.
 pub(super) const INSTRUCTIONS: &str = "instructions";
 
-/// Without `user`, its successor names the end user; beside it, it is a second name that the model has no field for.
-fn take_safety_identifier<'a>(request: &mut Request<'a>) -> Option<Cow<'a, str>> {
-    let at = request.extras.iter().position(|extra| extra.path == "safety_identifier")?;
-    let name = match request.extras[at].value.clone().into_text() {
-        Cow::Borrowed(text) => Reader::new(text).string().ok()?,
-        Cow::Owned(text) => Reader::new(&text).string().ok()?.into_owned().into(),
-    };
-    request.extras.remove(at);
-    Some(name)
+/// Fields whose place depends on others.
+#[derive(Default)]
+struct Rest<'a> {
+    /// They stand before the first item, wherever the field stands.
+    instructions: Option<Cow<'a, str>>,
+    /// The successor of `user`, and how it was written: beside it, a second name that the model has no field for.
+    safety_identifier: Option<(Cow<'a, str>, Raw<'a>)>,
 }
 
 fn field<'a>(
@@ -65,10 +61,12 @@ fn field<'a>(
     reader: &mut Reader<'a>,
     request: &mut Request<'a>,
     extras: &mut Extras<'a>,
+    rest: &mut Rest<'a>,
 ) -> Result<(), Refusal> {
     let sampling = &mut request.sampling;
     match key {
         "model" => request.model = at.string(reader)?,
+        "instructions" => rest.instructions = at.optional(reader, Path::string)?,
         "input" => request.messages = items_in::read(at, reader, extras)?,
         "stream" => request.stream = at.optional(reader, Path::boolean)?.unwrap_or(false),
         "max_output_tokens" => request.max_output_tokens = at.optional(reader, Path::count)?,
@@ -96,8 +94,9 @@ fn field<'a>(
         "stream_options" => stream_options(at, reader, extras)?,
         "safety_identifier" => {
             let mut ahead = *reader;
-            at.optional(&mut ahead, Path::string)?;
-            extras.known(at, reader, OWN)?;
+            let name = at.optional(reader, Path::string)?;
+            rest.safety_identifier =
+                name.map(|name| Ok((name, at.raw(&mut ahead)?))).transpose()?;
         }
         "background" => unless_default("false", at, reader, extras)?,
         "truncation" => unless_default("\"disabled\"", at, reader, extras)?,

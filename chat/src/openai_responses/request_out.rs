@@ -7,7 +7,10 @@ use crate::{
     ClientDialect, Dialect, Encoded, Expect, OnLoss, Refusal, Target,
     json::{Number, Writer},
     model::{Content, Display, Effort, Extra, Field, Maker, Request, Thinking},
-    openai_chat::{request_out::one_answer, words::tier_word},
+    openai_chat::{
+        request_out::{one_answer, told_effort},
+        words::tier_word,
+    },
     refusal::Losses,
 };
 
@@ -25,7 +28,7 @@ pub fn encode_request(
     out.open().field("model", target.model);
     items_out::write(request, &mut losses, &mut out)?;
     sampling(request, &mut losses, &mut out)?;
-    reasoning(request, target, &mut out);
+    reasoning(request, target, &mut losses, &mut out);
     include(request, &mut out);
     text(request, &mut out);
     tools_out::write(request, &mut losses, &mut out)?;
@@ -94,18 +97,14 @@ fn sampling(
     one_answer(request, losses)
 }
 
-/// How much to reason. A budget becomes the effort whose own budget is nearest from above.
-fn reasoning(request: &Request<'_>, target: &Target<'_>, out: &mut Writer<'_>) {
-    let asked = request.reasoning;
-    let effort = match (asked.effort, asked.thinking) {
-        (Some(effort), _) => Some(effort),
-        (None, Some(Thinking::Budget(tokens))) => Some(Effort::of_budget(tokens)),
-        // Where it can not be switched off, leaving the effort out is as near as one gets.
-        (None, Some(Thinking::Off)) => target.capabilities.effort_none.then_some(Effort::None),
-        // Models of this dialect reason as they think fit.
-        (None, Some(Thinking::Adaptive) | None) => None,
-    };
-    let summary = asked.display.and_then(words::summary);
+fn reasoning(
+    request: &Request<'_>,
+    target: &Target<'_>,
+    losses: &mut Losses,
+    out: &mut Writer<'_>,
+) {
+    let effort = told_effort(request, target, losses);
+    let summary = request.reasoning.display.and_then(words::summary);
     let mut others = own_extras(request, REASONING).peekable();
     if effort.is_none() && summary.is_none() && others.peek().is_none() {
         return;

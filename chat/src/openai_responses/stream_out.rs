@@ -30,6 +30,8 @@ pub struct StepWriter {
     number: u64,
     output: Output,
     usage: Option<Usage>,
+    /// What to add to the usage.
+    usage_members: String,
     tier: Option<ServiceTier>,
     finish: Option<Finish>,
     /// The answer was too long: nothing more is written.
@@ -45,6 +47,7 @@ impl StepWriter {
             number: 0,
             output: Output::new(""),
             usage: None,
+            usage_members: String::new(),
             tier: None,
             finish: None,
             silent: false,
@@ -66,12 +69,20 @@ impl StepWriter {
         self.output = Output::new(&id);
         let model = self.envelope.model(model).to_owned();
         self.names = Some((id, created.unwrap_or(self.envelope.created), model));
-        self.response("response.created", &State::BEGUN, out);
-        self.response("response.in_progress", &State::BEGUN, out);
+        for name in ["response.created", "response.in_progress"] {
+            self.response(name, Status::InProgress, None, None, out);
+        }
     }
 
     /// A step that holds the whole answer as it is now.
-    fn response(&mut self, name: &'static str, state: &State<'_>, out: &mut Vec<u8>) {
+    fn response(
+        &mut self,
+        name: &'static str,
+        status: Status,
+        reason: Option<&str>,
+        fault: Option<&Fault>,
+        out: &mut Vec<u8>,
+    ) {
         let Self { envelope, names, number, output, .. } = self;
         let names = match names {
             Some((id, created, model)) => Names { id, created: *created, model },
@@ -79,9 +90,16 @@ impl StepWriter {
                 Names { id: &envelope.id, created: envelope.created, model: envelope.model(None) }
             }
         };
+        let mut state = State::new(status, reason);
+        if status != Status::InProgress {
+            state.fault = fault;
+            state.usage = self.usage.as_ref();
+            state.usage_members = &self.usage_members;
+            state.tier = self.tier;
+        }
         write_step(number, name, out, |writer| {
             writer.key("response");
-            object::write(names, state, output.finished(), envelope, writer);
+            object::write(names, &state, output.finished(), envelope, writer);
         });
     }
 
@@ -270,9 +288,7 @@ impl StepWriter {
             Status::Incomplete => "response.incomplete",
             _ => "response.completed",
         };
-        let (usage, tier) = (self.usage, self.tier);
-        let state = State { status, reason, fault: None, usage: usage.as_ref(), tier };
-        self.response(name, &state, out);
+        self.response(name, status, reason, None, out);
     }
 
     /// Both events that tell it: some clients know the one, some the other.
@@ -281,15 +297,7 @@ impl StepWriter {
         if self.names.is_none() {
             return;
         }
-        let (usage, tier) = (self.usage, self.tier);
-        let state = State {
-            status: Status::Failed,
-            reason: None,
-            fault: Some(fault),
-            usage: usage.as_ref(),
-            tier,
-        };
-        self.response("response.failed", &state, out);
+        self.response("response.failed", Status::Failed, None, Some(fault), out);
     }
 }
 
@@ -343,5 +351,9 @@ impl Encode for StepWriter {
             Event::End => self.end(out),
             Event::Fault(fault) => self.fail(fault, out),
         }
+    }
+
+    fn annotate(&mut self, members: &str) {
+        members.clone_into(&mut self.usage_members);
     }
 }

@@ -3,8 +3,8 @@
 pub use crate::openai_chat::usage::read;
 use crate::{Usage, json::Writer};
 
-/// Writes a usage object.
-pub fn write(usage: &Usage, out: &mut Writer<'_>) {
+/// Writes a usage object; `members` are added to it.
+pub fn write(usage: &Usage, members: &str, out: &mut Writer<'_>) {
     out.open().count_field("input_tokens", usage.total_input());
     out.key("input_tokens_details").open().count_field("cached_tokens", usage.cache_read);
     if usage.cache_write() > 0 {
@@ -13,7 +13,7 @@ pub fn write(usage: &Usage, out: &mut Writer<'_>) {
     out.close().count_field("output_tokens", usage.output);
     out.key("output_tokens_details").open();
     out.count_field("reasoning_tokens", usage.reasoning).close();
-    out.count_field("total_tokens", usage.total()).close();
+    out.count_field("total_tokens", usage.total()).members(members).close();
 }
 
 #[cfg(test)]
@@ -31,7 +31,7 @@ mod tests {
             let usage =
                 Usage { input, cache_read, cache_write_5m, output, reasoning, ..Usage::default() };
             let mut out = Vec::new();
-            write(&usage, &mut Writer::new(&mut out));
+            write(&usage, "\"cost\":1", &mut Writer::new(&mut out));
             let text = std::str::from_utf8(&out).unwrap();
             prop_assert_eq!(read(&mut Reader::new(text)).unwrap(), Some(usage));
         }
