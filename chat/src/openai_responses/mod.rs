@@ -19,7 +19,7 @@
 //! | [`reply_out`] | writes an answer for a client |
 //! | [`object`] | writes what stands around the answer's items |
 //! | [`output`] | writes the answer's items |
-//! | [`echo`] | writes what an answer repeats of the request |
+//! | [`mod@echo`] | writes what an answer repeats of the request |
 //! | [`stream_in`] | reads an upstream's stream |
 //! | [`stream_out`] | writes a stream for a client |
 //! | [`seals`] | what `encrypted_content` carries |

@@ -50,7 +50,7 @@ pub fn encode_request(
     })
 }
 
-/// Whether a field that the model has none for stands within one that it has: see [`reasoning`] and [`include`].
+/// Whether a field that the model has none for stands within one that it has: see [`reasoning`] and [`include()`].
 fn is_nested(extra: &Extra<'_>) -> bool {
     extra.dialect == Some(OWN)
         && (extra.path.starts_with(REASONING) || extra.path.starts_with(INCLUDE))

@@ -220,7 +220,7 @@ impl Steps {
             self.fed = true;
             sink(Event::Delta(Delta::Text(Cow::Borrowed(text))));
         }
-        if let Some(list) = &step.logprobs {
+        if let (false, Some(list)) = (refusal, &step.logprobs) {
             sink(Event::Delta(Delta::Logprobs(list.clone())));
         }
         Ok(())

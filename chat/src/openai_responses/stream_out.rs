@@ -193,6 +193,10 @@ impl StepWriter {
             Delta::Annotation(annotation) => self.annotation(annotation, out),
             Delta::Logprobs(list) => self.logprobs(list, out),
         }
+    }
+
+    /// Gives up on an answer that is too long to be repeated.
+    fn bound(&mut self, out: &mut Vec<u8>) {
         if self.output.size() > MAX_KEPT {
             let fault = Fault::new(FaultKind::Server, "The answer is longer than is supported.");
             self.fail(&fault, out);
@@ -337,8 +341,14 @@ impl Encode for StepWriter {
             Event::Start { id, model, created } => {
                 self.start(id.as_deref(), model.as_deref(), *created, out);
             }
-            Event::BlockStart(block) => self.block(block, out),
-            Event::Delta(delta) => self.delta(delta, out),
+            Event::BlockStart(block) => {
+                self.block(block, out);
+                self.bound(out);
+            }
+            Event::Delta(delta) => {
+                self.delta(delta, out);
+                self.bound(out);
+            }
             Event::BlockEnd => self.block_end(out),
             Event::Tier(tier) => self.tier = Some(*tier),
             Event::Usage(usage) => self.usage = Some(*usage),
