@@ -10,14 +10,17 @@ use crate::{
     model::{Request, Role, Tool},
 };
 
-/// Members of an answer that repeat the request, without braces.
+/// Members of an answer that repeat the request, without braces, on one line.
 pub fn echo(request: &Request<'_>) -> String {
     let mut buffer = Vec::with_capacity(256);
     let mut out = Writer::new(&mut buffer);
     out.open();
     members(request, &mut out);
     let text = String::from_utf8(buffer).unwrap_or_default();
-    text.strip_prefix('{').map(str::to_owned).unwrap_or_default()
+    // What the client wrote over several lines goes into an event's one line.
+    let mut line = Vec::with_capacity(text.len());
+    Writer::new(&mut line).raw_line(text.strip_prefix('{').unwrap_or_default());
+    String::from_utf8(line).unwrap_or_default()
 }
 
 fn members(request: &Request<'_>, out: &mut Writer<'_>) {
@@ -107,6 +110,15 @@ mod tests {
         assert_eq!(echo["tools"][0]["name"], "f");
         assert_eq!(echo["tool_choice"]["name"], "f");
         assert_eq!(echo["user"], "u");
+    }
+
+    #[test]
+    fn it_is_one_line() {
+        let body = "{\n\"model\": \"m\", \"input\": \"x\", \"instructions\": \"a\\nb\", \"metadata\": {\r\n\"a\":\n\"b\"},
+            \"text\": {\"format\": {\"type\": \"json_schema\", \"name\": \"n\", \"schema\": {\n}}}}";
+        let request = decode_request(body.as_bytes()).unwrap();
+        assert!(!echo(&request).contains(['\n', '\r']));
+        assert_eq!(echoed(body)["instructions"], "a\nb");
     }
 
     #[test]

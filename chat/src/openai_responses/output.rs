@@ -1,7 +1,7 @@
 //! Writes an answer's items, piece by piece: of a stream as of a whole answer.
 //!
 //! What was written is kept, since a stream's last event repeats all of it. Texts are kept escaped, as they
-//! are written again. Whoever fills it bounds it by [`Output::size`].
+//! are written again, and all of it is on one line. Whoever fills it bounds it by [`Output::size`].
 
 use super::{seals, words::Status};
 use crate::{
@@ -209,7 +209,9 @@ impl Item {
     /// Adds log probabilities to the part.
     pub fn add_logprobs(&mut self, list: &Raw<'_>) {
         let inner = list.as_str().strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-        append(&mut self.logprobs, inner.unwrap_or_default().trim_ascii().as_bytes());
+        let mut written = Vec::new();
+        Writer::new(&mut written).raw_line(inner.unwrap_or_default().trim_ascii());
+        append(&mut self.logprobs, &written);
     }
 
     /// The part's log probabilities: what stands between the brackets.
@@ -313,7 +315,7 @@ fn write_annotation(annotation: &Annotation<'_>, out: &mut Writer<'_>) -> bool {
             true
         }
         Annotation::Native { dialect: Dialect::OpenAiResponses, value } => {
-            out.raw(value.as_str());
+            out.raw_line(value.as_str());
             true
         }
         Annotation::Native { .. } => false,

@@ -238,7 +238,7 @@ impl StepWriter {
         item.add_logprobs(logprobs);
         write_step(&mut self.number, "response.output_text.delta", out, |writer| {
             place(item, writer);
-            writer.field("delta", "").key("logprobs").raw(logprobs.as_str());
+            writer.field("delta", "").key("logprobs").raw_line(logprobs.as_str());
         });
     }
 
