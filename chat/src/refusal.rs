@@ -97,6 +97,7 @@ impl fmt::Display for Named<'_> {
 /// | `include_obfuscation` | `stream_options`, OpenAI | padding against guessing from lengths |
 /// | `prediction` | OpenAI | text that makes a likely answer faster |
 /// | `prompt_cache_retention`, `prompt_cache_options` | OpenAI | how long a prompt is cached |
+/// | `phase` | an assistant's message, OpenAI | what a client repeats of an answer: whether it was the last word |
 /// | `safety_identifier` | OpenAI | a second name of the end user, beside `user` |
 /// | `citations` | a text block, Anthropic | what a client repeats of an answer's sources |
 /// | `inference_geo`, `user_profile_id` | Anthropic | whom and where to attribute a request |
@@ -104,12 +105,13 @@ impl fmt::Display for Named<'_> {
 /// | `caller` | a tool's call, Anthropic | what a client repeats of a call |
 ///
 /// `metadata`, `store`, `prompt_cache_key`, `user` and cache hints are treated alike; the model has fields for them.
-pub const HARMLESS: [&str; 11] = [
+pub const HARMLESS: [&str; 12] = [
     "annotations",
     "include_obfuscation",
     "prediction",
     "prompt_cache_retention",
     "prompt_cache_options",
+    "phase",
     "safety_identifier",
     "citations",
     "inference_geo",
@@ -117,6 +119,19 @@ pub const HARMLESS: [&str; 11] = [
     "eager_input_streaming",
     "caller",
 ];
+
+/// Fields of OpenAI's responses without which the answer would be to another question, or come in another way: refused
+/// where the upstream's dialect has nothing like them, whatever the operator wants.
+const ESSENTIAL: [(&str, &str); 4] = [
+    ("previous_response_id", "send the whole conversation in `input`"),
+    ("conversation", "send the whole conversation in `input`"),
+    ("prompt", "send the prompt's text in `instructions` and `input`"),
+    ("background", "wait for the answer, or stream it"),
+];
+
+fn essential(path: &str) -> Option<&'static str> {
+    ESSENTIAL.iter().find(|(name, _)| *name == path).map(|(_, hint)| *hint)
+}
 
 fn is_harmless(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
@@ -182,7 +197,10 @@ impl Losses {
             match extra.dialect {
                 Some(dialect) if dialect == self.dialect && top_level => write(extra),
                 Some(_) if is_harmless(&extra.path) => self.note(&extra.path),
-                Some(_) => self.parameter(&extra.path)?,
+                Some(_) => match essential(&extra.path) {
+                    Some(hint) => return Err(self.content(&extra.path, hint)),
+                    None => self.parameter(&extra.path)?,
+                },
                 None if self.on_loss == OnLoss::DropParameters => self.note(&extra.path),
                 None => return Err(Refusal::new(&extra.path, Why::Unknown)),
             }

@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_last_usage_is_annotated() {
-        for client in [ClientDialect::OpenAiChat, ClientDialect::Anthropic] {
+        for client in ClientDialect::ALL {
             let mut translator = translator(client)
                 .with_annotation(Box::new(|usage, _| format!("\"cost_of\":{}", usage.total())));
             let mut out = Vec::new();

@@ -133,7 +133,7 @@ fn read_everything(bytes: &[u8]) {
             assert!(is_json(&out));
         }
         let Ok(reply) = decode_reply(upstream, &Expect::default(), bytes) else { continue };
-        for client in [ClientDialect::OpenAiChat, ClientDialect::Anthropic] {
+        for client in ClientDialect::ALL {
             out.clear();
             encode_reply(client, &Envelope::default(), &reply, &mut out);
             assert!(is_json(&out), "{}", String::from_utf8_lossy(&out));
@@ -144,7 +144,7 @@ fn read_everything(bytes: &[u8]) {
 /// All that is written is an event stream whose data is JSON, whatever was read.
 fn stream_everything(bytes: &[u8]) {
     for upstream in Dialect::ALL {
-        for client in [ClientDialect::OpenAiChat, ClientDialect::Anthropic] {
+        for client in ClientDialect::ALL {
             let mut translator = Translator::new(
                 StreamDecoder::new(upstream, &Expect::default()),
                 StreamEncoder::new(client, Envelope::default()),
@@ -201,7 +201,7 @@ fn nesting_is_bounded() {
 
 #[test]
 fn no_more_than_one_event_is_kept() {
-    for upstream in [Dialect::OpenAiChat, Dialect::Anthropic] {
+    for upstream in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Anthropic] {
         let mut decoder = StreamDecoder::new(upstream, &Expect::default());
         let chunk = vec![b'x'; 64 * 1024];
         decoder.push(b"data: ", &mut |_| {}).unwrap();

@@ -222,8 +222,8 @@ fn write_document(
 
 fn tool_use(part: &Part<'_>, call: &ToolCall<'_>, out: &mut Writer<'_>) -> Result<(), Refusal> {
     let Arguments::Object(input) = &call.arguments else {
-        let field = format!("{}.function.arguments", part.origin);
-        return Err(Refusal::invalid(field, "a JSON object, written as a string"));
+        let expected = "a JSON object, written as a string";
+        return Err(Refusal::invalid(part.origin.arguments(), expected));
     };
     out.field("type", "tool_use").field("id", &identifier(&call.id)).field("name", &call.name);
     out.key("input").raw(input.as_str());

@@ -43,6 +43,12 @@ impl Origin {
     pub fn item(self, name: &'static str, index: usize) -> Self {
         Self { inner: name, item: clamp(index), ..self }
     }
+
+    /// Where the arguments of the call are that stood here: dialects nest them in their own ways.
+    pub fn arguments(self) -> impl fmt::Display {
+        let inner = if self.list == "input" { "arguments" } else { "function.arguments" };
+        fmt::from_fn(move |f| write!(f, "{self}.{inner}"))
+    }
 }
 
 fn clamp(index: usize) -> u32 {
@@ -141,5 +147,8 @@ mod tests {
         assert_eq!(message.inner("name").to_string(), "messages[2].name");
         assert_eq!(Origin::field("system").to_string(), "system");
         assert_eq!(Origin::field("system").item("", 1).to_string(), "system[1]");
+        let call = message.item("tool_calls", 0).arguments().to_string();
+        assert_eq!(call, "messages[2].tool_calls[0].function.arguments");
+        assert_eq!(Origin::element("input", 3).arguments().to_string(), "input[3].arguments");
     }
 }

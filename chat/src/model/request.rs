@@ -24,6 +24,9 @@ pub struct Request<'a> {
     pub stream: bool,
     /// Whether the client asked for usage in a chat completions stream.
     pub include_usage: bool,
+    /// Whether a client of OpenAI's responses asked for what reasoning goes on with, `reasoning.encrypted_content`. Other
+    /// dialects give theirs unasked.
+    pub include_seals: bool,
     /// Instructions and turns, in order. See [`Message`] for the form they have.
     pub messages: Vec<Message<'a>>,
     /// Tools that the model may call.
@@ -72,6 +75,7 @@ impl<'a> Request<'a> {
             model: model.into(),
             stream: false,
             include_usage: false,
+            include_seals: false,
             messages: Vec::new(),
             tools: Vec::new(),
             tool_choice: None,

@@ -2,8 +2,8 @@
 //!
 //! Providers seal their reasoning: Anthropic signs thinking, OpenAI and Anthropic encrypt it, Gemini
 //! signs parts. A seal is of use to its maker alone, and each is refused by another. So a seal carries its
-//! maker wherever it goes. Anthropic's travels bare, since Anthropic's clients know it in that form; others get a
-//! prefix: see [`Seal::to_text`].
+//! maker wherever it goes. It travels bare with clients of its maker's dialect, who know it in that form; with others it
+//! gets a prefix: see [`Seal::to_text_beside`].
 
 use std::borrow::Cow;
 
@@ -56,7 +56,7 @@ impl Maker {
     /// are base64 or base64url.
     fn prefix(self) -> &'static str {
         match self {
-            Self::Anthropic => "",
+            Self::Anthropic => "sealed:anthropic:",
             Self::OpenAi => "sealed:openai:",
             Self::Gemini => "sealed:gemini:",
             Self::Bedrock => "sealed:bedrock:",
@@ -70,19 +70,30 @@ impl<'a> Seal<'a> {
         Self { maker, data: data.into() }
     }
 
-    /// The form in which clients of any dialect carry it: as Anthropic's `signature` or `data`.
+    /// The form in which clients carry it that know Anthropic's seals: as Anthropic's `signature` or `data`.
     pub fn to_text(&self) -> Cow<'_, str> {
-        match self.maker.prefix() {
-            "" => Cow::Borrowed(&self.data),
-            prefix => format!("{prefix}{}", self.data).into(),
-        }
+        self.to_text_beside(Maker::Anthropic)
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote.
     pub fn from_text(text: Cow<'a, str>) -> Self {
+        Self::from_text_beside(Maker::Anthropic, text)
+    }
+
+    /// The form in which clients carry it whose dialect is `home`'s: seals of `home` are bare. One that looks like a
+    /// carried one, as it comes from a gateway behind this one, gets a prefix all the same.
+    pub fn to_text_beside(&self, home: Maker) -> Cow<'_, str> {
+        if self.maker == home && !self.data.starts_with("sealed:") {
+            return Cow::Borrowed(&self.data);
+        }
+        format!("{}{}", self.maker.prefix(), self.data).into()
+    }
+
+    /// Reads what [`to_text_beside`](Self::to_text_beside) wrote.
+    pub fn from_text_beside(home: Maker, text: Cow<'a, str>) -> Self {
         for maker in Maker::ALL {
             let prefix = maker.prefix();
-            if !prefix.is_empty() && text.starts_with(prefix) {
+            if text.starts_with(prefix) {
                 let data = match text {
                     Cow::Borrowed(text) => Cow::Borrowed(&text[prefix.len()..]),
                     Cow::Owned(text) => Cow::Owned(text[prefix.len()..].to_owned()),
@@ -90,7 +101,7 @@ impl<'a> Seal<'a> {
                 return Self { maker, data };
             }
         }
-        Self { maker: Maker::Anthropic, data: text }
+        Self { maker: home, data: text }
     }
 }
 
@@ -107,5 +118,19 @@ mod tests {
             assert_eq!(Seal::from_text(Cow::Owned(text)), seal);
         }
         assert_eq!(Seal::new(Maker::Anthropic, "x").to_text(), "x");
+    }
+
+    #[test]
+    fn seals_are_bare_at_home_only() {
+        for home in Maker::ALL {
+            for maker in Maker::ALL {
+                for data in ["EqQBCgIYAhIM+/=", "sealed:openai:x"] {
+                    let seal = Seal::new(maker, data);
+                    let text = seal.to_text_beside(home).into_owned();
+                    assert_eq!(text == data, maker == home && !data.contains(':'), "{text}");
+                    assert_eq!(Seal::from_text_beside(home, text.into()), seal);
+                }
+            }
+        }
     }
 }

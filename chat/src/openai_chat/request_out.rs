@@ -116,6 +116,16 @@ fn effort(request: &Request<'_>, target: &Target<'_>, losses: &mut Losses) -> Op
     if matches!(reasoning.display, Some(Display::Auto | Display::Concise | Display::Detailed)) {
         losses.note(request.name_of(Field::Display));
     }
+    told_effort(request, target, losses)
+}
+
+/// What OpenAI's dialects say of how much to reason.
+pub(crate) fn told_effort(
+    request: &Request<'_>,
+    target: &Target<'_>,
+    losses: &mut Losses,
+) -> Option<Effort> {
+    let reasoning = request.reasoning;
     match (reasoning.effort, reasoning.thinking) {
         (_, Some(Thinking::Off)) if target.capabilities.effort_none => Some(Effort::None),
         // Where it can not be switched off, a low effort or none at all is as near as one gets.

@@ -1,69 +1,69 @@
 //! OpenAI's responses, both sides.
+//!
+//! Sources: "Create a model response", "The response object" and "Streaming events" of OpenAI's API reference,
+//! <https://platform.openai.com/docs/api-reference/responses>. What other providers make of it is named where it is read.
+//!
+//! The dialect knows items where others know messages: an answer is a list of messages, calls and reasoning. The model
+//! has one assistant's turn for all of them.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`request_in`] | reads a client's request |
+//! | [`items_in`] | reads its items |
+//! | [`parts_in`] | reads the parts of its messages |
+//! | [`tools_in`] | reads its tools, and the choice among them |
+//! | [`request_out`] | writes a request for an upstream |
+//! | [`items_out`] | writes its items |
+//! | [`tools_out`] | writes its tools and the form of the answer |
+//! | [`reply_in`] | reads an upstream's answer |
+//! | [`reply_out`] | writes an answer for a client |
+//! | [`object`] | writes what stands around the answer's items |
+//! | [`output`] | writes the answer's items |
+//! | [`mod@echo`] | writes what an answer repeats of the request |
+//! | [`stream_in`] | reads an upstream's stream |
+//! | [`stream_out`] | writes a stream for a client |
+//! | [`seals`] | what `encrypted_content` carries |
+//! | [`usage`] | token counts |
+//! | [`words`] | statuses and reasons, both ways |
+//! | [`fault`] | errors within streams and answers |
+
+pub mod echo;
+pub mod fault;
+pub mod items_in;
+pub mod items_out;
+pub mod object;
+pub mod output;
+pub mod parts_in;
+pub mod reply_in;
+pub mod reply_out;
+pub mod request_in;
+pub mod request_out;
+pub mod seals;
+pub mod stream_in;
+pub mod stream_out;
+pub mod tools_in;
+pub mod tools_out;
+pub mod usage;
+pub mod words;
+
+pub use echo::echo;
+pub use reply_in::decode_reply;
+pub use reply_out::encode_reply;
+pub use request_in::decode_request;
+pub use request_out::encode_request;
 
 use crate::{
-    Broken, Dialect, Encoded, Envelope, Expect, OnLoss, Refusal, Target,
-    model::Event,
-    model::{Fault, FaultKind, Reply, Request},
-    stream::Decode,
-    stream::{Encode, Sink},
+    Envelope, Expect,
+    sse::Events,
+    stream::{Decode, Encode},
 };
-
-const NOT_YET: &str = "this version does not speak it";
-
-/// Reads a client's request.
-pub fn decode_request(_body: &[u8]) -> Result<Request<'_>, Refusal> {
-    Err(Refusal::unsupported("", Dialect::OpenAiResponses, NOT_YET))
-}
-
-/// Writes a reply for a client.
-pub fn encode_reply(_envelope: &Envelope, _reply: &Reply<'_>, _out: &mut Vec<u8>) {}
-
-/// Writes a stream for a client.
-pub fn encoder(_envelope: Envelope) -> Box<dyn Encode> {
-    Box::new(NotYet)
-}
-
-impl Encode for NotYet {
-    fn event(&mut self, _event: &Event<'_>, _out: &mut Vec<u8>) {}
-}
-
-/// Members of an answer that repeat the request, without braces.
-pub(crate) fn echo(_request: &Request<'_>) -> String {
-    String::new()
-}
-
-/// Writes a request for an upstream.
-pub fn encode_request(
-    _request: &Request<'_>,
-    _target: &Target<'_>,
-    _on_loss: OnLoss,
-) -> Result<Encoded, Refusal> {
-    Err(Refusal::unsupported("", Dialect::OpenAiResponses, NOT_YET))
-}
-
-/// Reads an upstream's answer.
-pub fn decode_reply<'a>(_expect: &Expect, _body: &'a [u8]) -> Result<Reply<'a>, Broken> {
-    Err(Broken::Malformed(NOT_YET))
-}
-
-/// Reads an upstream's error answer.
-pub fn decode_fault(status: u16, _body: &[u8]) -> Fault {
-    Fault::new(FaultKind::of_status(status), "")
-}
 
 /// Reads an upstream's stream.
 pub fn decoder(_expect: &Expect) -> Box<dyn Decode> {
-    Box::new(NotYet)
+    Box::new(Events::new(stream_in::Steps::default()))
 }
 
-struct NotYet;
-
-impl Decode for NotYet {
-    fn push(&mut self, _chunk: &[u8], _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Malformed(NOT_YET))
-    }
-
-    fn finish(&mut self, _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Truncated)
-    }
+/// Writes a stream for a client.
+pub fn encoder(envelope: Envelope) -> Box<dyn Encode> {
+    Box::new(stream_out::StepWriter::new(envelope))
 }

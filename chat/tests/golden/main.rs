@@ -20,7 +20,14 @@ mod streams;
 use fixture::Pair;
 
 /// Pairs whose codecs are complete, and so need enough fixtures.
-const COMPLETE: &[&str] = &["anthropic-openai_chat", "openai_chat-anthropic"];
+const COMPLETE: &[&str] = &[
+    "anthropic-openai_chat",
+    "anthropic-openai_responses",
+    "openai_chat-anthropic",
+    "openai_chat-openai_responses",
+    "openai_responses-anthropic",
+    "openai_responses-openai_chat",
+];
 
 #[test]
 fn each_complete_pair_has_enough_fixtures() {

@@ -7,3 +7,4 @@
 mod anthropic;
 mod make;
 mod openai_chat;
+mod openai_responses;
