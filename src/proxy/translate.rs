@@ -33,6 +33,10 @@ const MOST: usize = 64 * 1024 * 1024;
 /// What callers send to providers of their own dialect, and nobody else understands.
 const OF_A_DIALECT: [&str; 3] = ["anthropic-version", "anthropic-beta", "openai-beta"];
 
+/// The version of Anthropic's API that is spoken.
+/// <https://docs.anthropic.com/en/api/versioning>
+const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
+
 /// How the present attempt's request was translated.
 #[derive(Clone)]
 pub struct Translation {
@@ -174,6 +178,9 @@ impl Translation {
             }
         }
         head.remove_header(&ACCEPT);
+        if self.upstream == Speech::Anthropic && !configured(VERSION.0) {
+            head.insert_header(VERSION.0, VERSION.1)?;
+        }
         for (name, value) in &self.headers {
             if !configured(name) {
                 head.insert_header(*name, value.as_ref())?;

@@ -240,10 +240,9 @@ async fn bad_bodies_get_clear_errors_in_the_callers_dialect() {
     );
     let answer = client.raw(request).await;
     assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_request_body"));
-    // A model of the other dialect is not silently translated, nor sent where it can't be read.
-    let mut body = chat(false, "");
-    body["model"] = json!("claude-sim");
-    let answer = client.post("/v1/chat/completions", &body).await;
+    // What has no equal in the target's dialect is not sent where it can't be read.
+    let body = json!({"model": "claude-sim", "input": "Hello"});
+    let answer = client.post("/v1/embeddings", &body).await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "model_not_allowed"));
     assert_eq!(provider.ledger().total.requests, 0);
 }

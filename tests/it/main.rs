@@ -10,6 +10,7 @@ mod budgets;
 mod cli;
 mod cors;
 mod cost;
+mod dialects;
 mod framing;
 mod h2;
 mod identity;
