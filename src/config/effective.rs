@@ -296,6 +296,10 @@ fn model(model: &valid::Model) -> raw::Model {
             on: Some(model.retries.on.iter().copied().map(raw::RetryOn).collect()),
             backoff: Some(raw::Wait(model.retries.backoff)),
             budget: Some(model.retries.budget),
+            until: Some(match model.retries.until {
+                valid::RetryUntil::FirstContent => raw::RetryUntil::FirstContent,
+                valid::RetryUntil::FirstByte => raw::RetryUntil::FirstByte,
+            }),
         }),
         timeouts: Some(raw::Timeouts {
             connect: Some(raw::Wait(connect)),

@@ -708,10 +708,23 @@ pub struct Retries {
     /// The wait before a target is asked again that has failed the call; doubled each time, and up to half
     /// of it left to chance. Default: 100ms.
     pub backoff: Option<Wait>,
+    /// Up to when another attempt can take a stream's place: `first_content`, for which the stream's beginning
+    /// waits, or `first_byte`. Default: `first_content`.
+    pub until: Option<RetryUntil>,
     /// Attempts beyond the first, in percent of the model's calls; ten, and one more each second, are there
     /// in any case. Default: 20.
     #[schemars(range(max = 100))]
     pub budget: Option<u32>,
+}
+
+/// Up to when another attempt can take a stream's place.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryUntil {
+    /// Its first event with content.
+    FirstContent,
+    /// Its first byte.
+    FirstByte,
 }
 
 /// A failure that may be worth another attempt: `connect`, `timeout`, `429` or `5xx`.

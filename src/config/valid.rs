@@ -605,8 +605,20 @@ pub struct Retries {
     pub on: BTreeSet<RetryOn>,
     /// The wait before a target is asked again that has failed the request; longer each time.
     pub backoff: Duration,
+    /// Up to when a stream can be replaced.
+    pub until: RetryUntil,
     /// Attempts beyond the first, in hundredths of the model's requests. 0 to 100.
     pub budget: u32,
+}
+
+/// Up to when another attempt can take a stream's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetryUntil {
+    /// Its first event with content, for which its beginning waits.
+    #[default]
+    FirstContent,
+    /// Its first byte.
+    FirstByte,
 }
 
 /// A failure that may be worth another attempt.

@@ -105,6 +105,9 @@ pub struct Exchange {
     pub under_way: UnderWay,
     /// Whether all targets were left out, so that the present one is the least bad.
     pub desperate: bool,
+    /// Whether the head and the first events of a stream wait for its first content, so that until then
+    /// another target can take its place unseen.
+    pub awaits_content: bool,
     /// How long the present attempt's provider asks to be left alone.
     pub retry_after: Option<Duration>,
     /// When to give up.

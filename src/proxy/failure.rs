@@ -65,7 +65,9 @@ pub fn while_proxying(
         }
         error.set_retry(may_retry(ctx, RetryOn::ServerError));
     } else {
-        error.set_retry(expired == Some(Expiry::FirstByte) && may_retry(ctx, RetryOn::Timeout));
+        // Nothing has been sent, so that silence within a stream is as good as before it.
+        let silent = matches!(expired, Some(Expiry::FirstByte | Expiry::Idle));
+        error.set_retry(silent && may_retry(ctx, RetryOn::Timeout));
     }
     error
 }

@@ -135,6 +135,7 @@ async fn exchange(
         tried: Vec::new(),
         under_way: model.begin(first.index),
         desperate: false,
+        awaits_content: false,
         retry_after: None,
         deadlines,
         stale_seen: false,

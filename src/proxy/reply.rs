@@ -213,18 +213,20 @@ impl Reply {
         }
     }
 
-    /// Notes the time of the first content, where this is a stream and it has just been seen.
+    /// Whether content has been seen, of a stream; of anything else, whether it has begun.
+    pub fn has_content(&self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.observer.first_content_seen(),
+            Self::Translated(translated) => translated.has_content(),
+            Self::Document(_) | Self::Opaque => true,
+            Self::Awaited => false,
+        }
+    }
+
+    /// Notes the time of the first content, where it has just been seen.
     pub fn note_first_content(&self, at: &mut Option<Instant>, now: Instant) {
-        if at.is_none() {
-            let seen = match self {
-                Self::Stream(stream) => stream.observer.first_content_seen(),
-                Self::Translated(translated) => translated.has_content(),
-                Self::Document(_) | Self::Opaque => true,
-                Self::Awaited => false,
-            };
-            if seen {
-                *at = Some(now);
-            }
+        if at.is_none() && self.has_content() {
+            *at = Some(now);
         }
     }
 }

@@ -32,10 +32,15 @@ pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
     gateway.metrics.attempt(&exchange.target().upstream.name);
 }
 
+/// Whether another attempt may follow the present one.
+pub fn may_follow(exchange: &Exchange) -> bool {
+    exchange.tried.len() < usize::from(exchange.model.retries.attempts)
+}
+
 /// Takes another attempt for the request, where one is left.
 pub fn take_retry(exchange: &Exchange) -> bool {
     let waits = exchange.retry_after.is_none_or(|wait| wait <= LONGEST_WAIT);
-    exchange.tried.len() < usize::from(exchange.model.retries.attempts)
+    may_follow(exchange)
         && (waits || exchange.model.has_untried(exchange.allowed, &exchange.tried))
         && exchange.model.take_retry()
 }

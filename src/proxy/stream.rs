@@ -1,6 +1,6 @@
 //! The answer's head and body on their way to the caller.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -19,12 +19,16 @@ use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::REQUEST_ID;
 use super::route::DEGRADED;
-use super::translate;
-use crate::config::valid::Answers;
+use super::{route, translate};
+use crate::config::valid::{Answers, RetryOn};
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::observe::{Annotate, StreamObserver};
 use crate::quotas::refusal;
+
+/// How long a stream's beginning waits for its content. What a provider sends meanwhile to show that it is
+/// there, such as comments, passes from then on.
+const CONTENT_IN: Duration = Duration::from_secs(5);
 
 /// About how many headers an answer gets from us: making room at once is cheaper than twice.
 const MORE_HEADERS: usize = 10;
@@ -81,9 +85,11 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     exchange.overrun = Overrun::of(exchange);
     let waits = match &exchange.reply {
         Reply::Document(_) => cost::is_awaited(exchange, &response.headers, answers),
-        Reply::Translated(translated) => translated.waits(),
-        Reply::Awaited | Reply::Stream(_) | Reply::Opaque => false,
+        Reply::Translated(translated) if translated.waits() => true,
+        Reply::Stream(_) | Reply::Translated(_) => route::may_follow(exchange),
+        Reply::Awaited | Reply::Opaque => false,
     };
+    exchange.awaits_content = waits && exchange.reply.is_stream();
     ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
     if matches!(exchange.reply, Reply::Stream(_) | Reply::Translated(_)) {
         // The length may change: a usage chunk less, an error event more, another dialect.
@@ -144,8 +150,16 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     if body.is_some() {
         exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
     }
+    let awaits = exchange.awaits_content;
+    let step = match &mut exchange.reply {
+        Reply::Stream(stream) => stream.step(body.take(), end),
+        _ => Step::Forward(None),
+    };
+    if awaits && matches!(step, Step::Last(_) | Step::Break(..)) && fails_over(exchange) {
+        return Err(replaced());
+    }
     match &mut exchange.reply {
-        Reply::Stream(stream) => match stream.step(body.take(), end) {
+        Reply::Stream(stream) => match step {
             Step::Forward(piece) => *body = piece,
             Step::Last(piece) => {
                 *body = piece;
@@ -178,6 +192,9 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
         }
         Reply::Translated(translated) => match translated.step(body.take(), end)? {
             translate::Step::Forward(piece) => *body = piece,
+            translate::Step::Broke(_) if awaits && fails_over(exchange) => {
+                return Err(replaced());
+            }
             translate::Step::Broke(piece) => {
                 *body = piece;
                 *outcome = Some(End::UpstreamBroke);
@@ -188,7 +205,13 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
         },
         Reply::Awaited | Reply::Opaque => {}
     }
-    if end && matches!(exchange.reply, Reply::Translated(_)) && held.waits() {
+    if exchange.awaits_content {
+        let since = exchange.times.head.map_or(Duration::ZERO, |at| now.duration_since(at));
+        if exchange.reply.has_content() || end || since > CONTENT_IN || outcome.is_some() {
+            exchange.awaits_content = false;
+            held.wish(Wish::Leave(None));
+        }
+    } else if end && matches!(exchange.reply, Reply::Translated(_)) && held.waits() {
         let cost = answers.cost_header.then(|| cost::told(exchange)).flatten();
         held.wish(Wish::Leave(cost));
     }
@@ -214,6 +237,19 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     exchange.bytes_out += body.as_ref().map_or(0, |piece| piece.len() as u64);
     exchange.reply.note_first_content(&mut exchange.times.first_content, now);
     Ok(())
+}
+
+/// Whether another attempt takes the place of a stream of which nothing but its beginning has come.
+fn fails_over(exchange: &Exchange) -> bool {
+    !exchange.reply.has_content()
+        && exchange.model.retries.on.contains(&RetryOn::ServerError)
+        && route::take_retry(exchange)
+}
+
+fn replaced() -> Box<Error> {
+    let mut error = Error::explain(ErrorType::HTTPStatus(502), "a stream without content broke");
+    error.set_retry(true);
+    error.into_up()
 }
 
 /// The error that ends a broken stream.

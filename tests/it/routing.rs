@@ -189,3 +189,130 @@ async fn calls_go_to_the_less_busy() {
     drop(hanging);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_breaks_before_its_first_content_is_replaced_unseen() {
+    let (sim, other) = (provider().await, provider().await);
+    for fault in [
+        "truncate;after=1",
+        "error_event;after=1",
+        "reset;after=1",
+        "stall;after=1",
+        "malformed-sse;after=1",
+    ] {
+        let models = format!(
+            "  sim-1:\n    targets: [{{ provider: sim, model: \"bad;fault={fault}\" }}, \
+             {{ provider: other, model: good, priority: 2 }}]\n    timeouts: {{ idle: 300ms }}\n"
+        );
+        let gateway = Gateway::start(&config(&sim, &other, &models));
+        let answer = gateway.client().post("/v1/chat/completions", &chat(true, "tokens=3")).await;
+        assert_eq!(answer.status, 200, "{fault}: {}", answer.text());
+        let text = answer.text();
+        assert!(text.ends_with("data: [DONE]\n\n"), "{fault}: {text}");
+        assert_eq!(text.matches("\"role\"").count(), 1, "{fault}: one beginning: {text}");
+        assert_eq!(text.matches("token ").count(), 3, "{fault}: {text}");
+        let log = gateway.stop().await;
+        assert_eq!(
+            (&log[0]["attempts"], &log[0]["end"]),
+            (&json!(2), &json!("complete")),
+            "{fault}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_after_its_first_content_is_not_begun_anew() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = "  sim-1:\n    targets: [{ provider: sim, model: \"bad;fault=truncate;after=3\" }, \
+                  { provider: other, model: good, priority: 2 }]\n";
+    let gateway = Gateway::start(&config(&sim, &other, models));
+    let answer = gateway.client().post("/v1/chat/completions", &chat(true, "tokens=9")).await;
+    let text = answer.text();
+    assert!(!text.contains("[DONE]") && text.contains("stream_interrupted"), "{text}");
+    assert_eq!(served(&other), 0);
+    gateway.stop().await;
+}
+
+/// Three targets: one answers 503 to three of ten, one stalls now and then, one breaks off. All sizes of trouble at once:
+/// whoever asks gets a whole answer, or is told that it is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chaos_fails_nobody_and_is_paid_to_the_last_token() {
+    const CALLS: usize = 2_000;
+    const CLIENTS: usize = 16;
+    let providers = [provider().await, provider().await, provider().await, provider().await];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gate.db");
+    let head = format!(
+        "auth: {{ anonymous: true }}\nadmin: {{ master_key: \"env:MASTER_KEY\" }}\n\
+         store: {{ sqlite: {{ path: \"{}\" }} }}\n",
+        file.display()
+    );
+    let mut config = Config::for_provider(providers[3].address());
+    config.head = head;
+    for (index, simulator) in providers.iter().enumerate() {
+        config.providers += &format!(
+            "  p{index}: {{ dialect: openai, base_url: \"http://{}/v1\", api_key: \"env:SIM_KEY\" }}\n",
+            simulator.address()
+        );
+    }
+    // Each provider has places that do well and one that does not, so that about three in ten of its calls fail.
+    let mut targets = String::new();
+    for (index, fault) in
+        ["fault=status;status=503", "fault=stall;after=1", "fault=truncate;after=1"]
+            .iter()
+            .enumerate()
+    {
+        targets += &format!(
+            "      - {{ provider: p{index}, model: good-{index}, weight: 7 }}\n      \
+             - {{ provider: p{index}, model: \"bad-{index};{fault}\", weight: 3 }}\n"
+        );
+    }
+    let config = config.with_models(&format!(
+        "  sim-1:\n    targets:\n{targets}    price: {{ input: \"10\", output: \"20\" }}\n    \
+         retries: {{ attempts: 5, budget: 100, backoff: 1ms }}\n    timeouts: {{ idle: 200ms, first_byte: 200ms }}\n    \
+         health: {{ failures: 3, cooldown: 500ms, slow_start: 1s }}\n"
+    ));
+    let gateway = std::sync::Arc::new(Gateway::start(&config));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..CLIENTS {
+        let gateway = gateway.clone();
+        clients.spawn(async move {
+            for call in 0..CALLS / CLIENTS {
+                let stream = (client + call) % 2 == 0;
+                let body = chat(stream, "tokens=5");
+                let answer = gateway.client().post("/v1/chat/completions", &body).await;
+                let text = answer.text();
+                assert_eq!(answer.status, 200, "{stream}: {text}");
+                let whole = if stream {
+                    text.ends_with("data: [DONE]\n\n")
+                } else {
+                    answer.json()["usage"].is_object()
+                };
+                assert!(whole, "{text}");
+                assert_eq!(text.matches("token ").count(), 5, "never two beginnings: {text}");
+            }
+        });
+    }
+    soon("all calls", async {
+        while let Some(client) = clients.join_next().await {
+            client.unwrap();
+        }
+    })
+    .await;
+    let Ok(gateway) = std::sync::Arc::try_unwrap(gateway) else { panic!("a client is left") };
+    let made = gateway.metric("sluicegate_retries_total", "result=\"made\"").await;
+    assert!(made <= CALLS as f64 * 0.2, "{made} attempts more for {CALLS} calls");
+    // A row for each attempt that a provider has seen.
+    let seen = providers.iter().map(served).sum::<u64>() as f64;
+    gateway.until_metric("sluicegate_ledger_rows_total", "result=\"stored\"", seen).await;
+    let log = gateway.stop().await;
+    let calls = log.iter().filter(|line| line["model"] == "sim-1").count();
+    assert_eq!(calls, CALLS);
+    assert!(
+        log.iter().all(|line| line["end"] == "complete"),
+        "{:#?}",
+        log.iter().find(|line| line["end"] != "complete")
+    );
+    let completed: u64 = providers.iter().map(|it| it.ledger().total.completed).sum();
+    assert_eq!(completed, CALLS as u64, "whole answers, one for each call");
+}
