@@ -34,6 +34,7 @@ mod postgres;
 mod problem;
 pub mod raw;
 pub mod raw_quotas;
+pub mod raw_secrets;
 mod reader;
 mod redis;
 mod report;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::models::RETRY_ON;
 use super::raw_quotas::Quota;
+use super::raw_secrets::Secrets;
 use super::units;
 use super::valid;
 
@@ -22,6 +23,9 @@ pub struct Config {
     /// Where this process runs; `production` turns on the strict rules. The variable `ENVIRONMENT`
     /// wins. Default: development.
     pub environment: Option<Environment>,
+    /// Where secrets come from that are in neither a variable nor a file. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Secrets>,
     /// Where the process listens.
     pub listeners: Option<Listeners>,
     /// How the process stops.
