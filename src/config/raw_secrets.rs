@@ -109,7 +109,10 @@ impl Vault {
         match &options.auth {
             client::Auth::AppRole { mount, secret_id_file, .. } => {
                 auth.approle = Some(VaultAppRole {
-                    role_id: role_id.as_ref().map(|it| it.reference.to_string()).unwrap_or_default(),
+                    role_id: role_id
+                        .as_ref()
+                        .map(|it| it.reference.to_string())
+                        .unwrap_or_default(),
                     secret_id_file: path(secret_id_file),
                     mount: Some(mount.clone()),
                 });

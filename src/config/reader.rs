@@ -107,6 +107,8 @@ pub(super) struct Reader<'a> {
     pub(super) resolver: &'a dyn Resolver,
     /// Whether the strict rules hold.
     pub(super) production: bool,
+    /// Whether the section is wrong that says where Vault is. What refers to it is not wrong, too.
+    pub(super) vault_is_wrong: bool,
 }
 
 impl Reader<'_> {
@@ -381,6 +383,9 @@ impl Reader<'_> {
 
     /// The value behind `reference`.
     pub(super) fn resolved(&mut self, at: &Cursor<'_>, reference: SecretRef) -> Option<Secret> {
+        if self.vault_is_wrong && matches!(reference, SecretRef::Vault(_)) {
+            return None;
+        }
         match self.resolver.resolve(&reference) {
             Ok(secret) => {
                 debug_assert!(!secret.value.expose_secret().is_empty());

@@ -303,7 +303,8 @@ mod tests {
     fn a_reference_into_a_vault_is_read_and_nothing_is_asked() {
         let text = "vault:secret/data/xai#api_key";
         assert_eq!(SecretRef::parse(text).unwrap().to_string(), text);
-        let message = format!("{text} can't be read: there is no `secrets.vault` that says from where");
+        let message =
+            format!("{text} can't be read: there is no `secrets.vault` that says from where");
         assert_eq!(resolve(text).unwrap_err().to_string(), message);
         let error = resolve("vault:secret/data/xai").unwrap_err();
         assert_eq!(error, SecretError::BadReference(ReferenceError::NoField));

@@ -11,6 +11,7 @@ use prometheus::{
 use super::access_metrics::AccessMetrics;
 use super::ledger_metrics::LedgerMetrics;
 use super::quota_metrics::QuotaMetrics;
+use super::secret_metrics::SecretMetrics;
 use crate::chat::Usage;
 use crate::config::valid::Config;
 use crate::dialects::Endpoint;
@@ -88,6 +89,8 @@ pub struct Metrics {
     pub quotas: QuotaMetrics,
     /// What was used and paid.
     pub ledger: LedgerMetrics,
+    /// How old secrets are, and where they come from.
+    pub secrets: SecretMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -278,6 +281,7 @@ impl Metrics {
             access: AccessMetrics::new(&registry)?,
             quotas: QuotaMetrics::new(&registry)?,
             ledger: LedgerMetrics::new(&registry)?,
+            secrets: SecretMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

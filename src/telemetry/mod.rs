@@ -5,3 +5,4 @@ pub mod access_metrics;
 pub mod ledger_metrics;
 pub mod metrics;
 pub mod quota_metrics;
+pub mod secret_metrics;

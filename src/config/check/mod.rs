@@ -110,7 +110,7 @@ const ENVIRONMENTS: [(&str, Environment); 3] = [
 
 /// Reads a whole configuration. What it gives is only good if `report` has no errors.
 pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -> Config {
-    let mut reader = Reader { report, resolver, production: false };
+    let mut reader = Reader { report, resolver, production: false, vault_is_wrong: false };
     let root = Cursor::root(root);
     let fields = reader.fields(&root, &KEYS);
     let environment = fields.get("environment").and_then(|at| reader.choice(&at, &ENVIRONMENTS));

@@ -89,8 +89,11 @@ const MAX_NAME: usize = 256;
 pub(super) fn secrets(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Secrets {
     let fields = section(reader, at, &KEYS);
     let vault = value(reader, fields.as_ref(), "vault", vault);
-    if let Some(vault) = &vault {
-        reader.resolver.lead_to(&vault.options);
+    match &vault {
+        Some(vault) => reader.resolver.lead_to(&vault.options),
+        None => {
+            reader.vault_is_wrong = fields.is_some_and(|fields| fields.get("vault").is_some());
+        }
     }
     Secrets { vault }
 }
@@ -98,7 +101,8 @@ pub(super) fn secrets(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Secre
 fn vault(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Vault> {
     let fields = reader.fields(at, &VAULT);
     let hint = "write it as in https://vault.example.com:8200";
-    let address = required(reader, at, &fields, "address", hint).and_then(|at| address(reader, &at));
+    let address =
+        required(reader, at, &fields, "address", hint).and_then(|at| address(reader, &at));
     let namespace = value(reader, Some(&fields), "namespace", |reader, at| path(reader, at));
     let ca = value(reader, Some(&fields), "ca", |reader, at| {
         if address.as_ref().is_some_and(|address| !address.is_tls()) {
@@ -134,7 +138,8 @@ fn address(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Address> {
     match text.parse::<Address>() {
         Ok(address) => {
             if reader.production && !address.is_tls() {
-                let message = "a plain connection to where secrets are kept is refused in production";
+                let message =
+                    "a plain connection to where secrets are kept is refused in production";
                 reader.wrong(at, message, "use https://");
             }
             Some(address)
@@ -154,7 +159,8 @@ fn address(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Address> {
 
 fn auth(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<(Auth, Option<Secret>)> {
     let fields = reader.fields(at, &AUTH);
-    let given: Vec<_> = AUTH.known.iter().filter_map(|key| Some((*key, fields.get(key)?))).collect();
+    let given: Vec<_> =
+        AUTH.known.iter().filter_map(|key| Some((*key, fields.get(key)?))).collect();
     match given.as_slice() {
         [("approle", at)] => approle(reader, at),
         [("kubernetes", at)] => kubernetes(reader, at).map(|auth| (auth, None)),
@@ -212,7 +218,11 @@ fn token(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Auth> {
 fn file_to_come(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PathBuf> {
     let text = reader.text(at)?;
     if text.contains(':') {
-        reader.wrong(at, "is not the path of a file", "write the path alone, as in /run/secrets/id");
+        reader.wrong(
+            at,
+            "is not the path of a file",
+            "write the path alone, as in /run/secrets/id",
+        );
         return None;
     }
     Some(PathBuf::from(text))

@@ -15,9 +15,12 @@ fn a_service_account_logs_in_with_its_token() {
     let role = Role::make(&bao, &json!({}));
     let key = KeyPair::generate().unwrap();
     bao.put("sys/auth/cluster", &json!({ "type": "jwt" }));
-    bao.put("auth/cluster/config", &json!({
-        "jwt_validation_pubkeys": [key.public_key_pem()], "jwt_supported_algs": ["ES256"],
-    }));
+    bao.put(
+        "auth/cluster/config",
+        &json!({
+            "jwt_validation_pubkeys": [key.public_key_pem()], "jwt_supported_algs": ["ES256"],
+        }),
+    );
     let settings = json!({
         "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"],
         "bound_subject": "system:serviceaccount:sluicegate:sluicegate", "token_policies": ["reader"],
