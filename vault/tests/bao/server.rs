@@ -224,8 +224,9 @@ impl Drop for Bao {
 
 /// Where `make test-tools` puts it, or wherever the system has it.
 fn program() -> PathBuf {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/openbao/bao");
-    if ours.exists() { ours } else { "bao".into() }
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut ours = above.map(|directory| directory.join(".tools/openbao/bao"));
+    ours.find(|ours| ours.exists()).unwrap_or_else(|| "bao".into())
 }
 
 pub fn free_address() -> SocketAddr {
