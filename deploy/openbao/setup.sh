@@ -11,7 +11,7 @@ path "secret/data/simulator" { capabilities = ["read"] }
 POLICY
 
 bao auth list | grep -q '^approle/' || bao auth enable approle >/dev/null
-# An hour, so that renewals and new logins are seen within a day's work.
+# Short, so that renewals and new logins are seen while one works.
 bao write auth/approle/role/sluicegate \
     role_id="$DEV_VAULT_ROLE_ID" token_policies=sluicegate token_ttl=10m token_max_ttl=1h >/dev/null
 
