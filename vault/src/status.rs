@@ -96,7 +96,8 @@ impl Outcome {
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Whether the last thing that the server was asked for was not kept from us by its being away,
-    /// sealed or the like, nor by a login that it refuses.
+    /// sealed or the like, nor by a login that it refuses. Before anything is asked for, nothing is in
+    /// the way.
     pub up: bool,
     /// When the token expires, if there is one and it does.
     pub token_expires: Option<SystemTime>,
@@ -127,7 +128,7 @@ pub(crate) struct Figures {
 
 #[derive(Default)]
 struct Now {
-    up: bool,
+    down: bool,
     token_expires: Option<SystemTime>,
     refreshed: Option<SystemTime>,
     error: Option<VaultError>,
@@ -141,13 +142,13 @@ impl Figures {
 
     /// The server has answered what could be answered.
     pub(crate) fn answered(&self) {
-        self.now.lock().up = true;
+        self.now.lock().down = false;
     }
 
     /// Nothing can be had now. Says whether that is news.
     pub(crate) fn failed(&self, error: &VaultError) -> bool {
         let mut now = self.now.lock();
-        now.up = false;
+        now.down = true;
         now.error.replace(error.clone()).as_ref() != Some(error)
     }
 
@@ -159,7 +160,7 @@ impl Figures {
     /// All is well. Says whether that is news.
     pub(crate) fn refreshed(&self) -> bool {
         let mut now = self.now.lock();
-        now.up = true;
+        now.down = false;
         now.refreshed = Some(SystemTime::now());
         now.error.take().is_some()
     }
@@ -179,7 +180,7 @@ impl Figures {
         let requests = requests.collect();
         let now = self.now.lock();
         Status {
-            up: now.up,
+            up: !now.down,
             token_expires: now.token_expires,
             requests,
             refreshed: now.refreshed,
