@@ -98,6 +98,9 @@ impl Keeper {
                 }
             };
             tokio::select! {
+                // What is due first: whoever wishes for something then gets it with a fresh token.
+                biased;
+                () = due => self.see_to_what_is_due().await,
                 wish = wishes.recv() => match wish {
                     Some(Wish::Get { at, field, answer }) => {
                         // Who has given up waiting needs no answer; so below, too.
@@ -114,7 +117,6 @@ impl Keeper {
                     }
                     None => return self.leave().await,
                 },
-                () = due => self.see_to_what_is_due().await,
             }
         }
     }

@@ -69,7 +69,7 @@ fn what_is_refused() {
         ),
         (
             "address: \"https://vault\", mounts: { a/../b: 1 }, auth: { token: { file: /t } }",
-            "1:57: secrets.vault.mounts.a/../b: not a mount's name; write it without a slash at an end",
+            "1:57: secrets.vault.mounts.\"a/../b\": not a mount's name; write it without a slash at an end",
         ),
         (
             "address: \"https://vault\", skip_verify: true, auth: { token: { file: /t } }",

@@ -27,7 +27,9 @@ fn a_service_account_logs_in_with_its_token() {
     });
     bao.put("auth/cluster/role/gateway", &settings);
     let write = |subject: &str| {
-        let claims = json!({ "sub": subject, "aud": "vault", "exp": jsonwebtoken::get_current_timestamp() + 600 });
+        let now = jsonwebtoken::get_current_timestamp();
+        let claims =
+            json!({ "sub": subject, "aud": "vault", "iat": now, "nbf": now, "exp": now + 600 });
         let pem = key.serialize_pem();
         let signing = EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
         let jwt = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &signing).unwrap();
