@@ -16,6 +16,10 @@ use sluicegate_filters::authorize::{
 };
 use sluicegate_filters::identify::{Accepts, Identify, Presented};
 
+/// As in the gateway.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const KEY: &str = "sk-0123456789abcdef0123456789abcdef0123456789abcdef";
 const BEARER: &str = "Bearer sk-0123456789abcdef0123456789abcdef0123456789abcdef";
 

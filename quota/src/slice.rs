@@ -36,6 +36,9 @@ const REFUSALS: usize = 16;
 /// Buckets in one exchange, at most. Beyond it the oldest are joined: their units count longer.
 const MAX_CHARGES: usize = 64;
 
+/// Stands for a limit that is no longer in force: higher than any.
+const CHANGED: u64 = u64::MAX;
+
 /// An instance's part of a counter.
 pub struct Slice {
     counter: Arc<str>,
@@ -63,9 +66,9 @@ struct State {
     seq: u64,
     /// When the lease is over, by our own clock.
     deadline: i64,
-    /// When the raise is over under which the store was last asked, by the store's clock. What is free
-    /// then may be of the raise, so that the lease is over with it.
-    raised_until: Option<i64>,
+    /// The limit under which the store was last asked; [`CHANGED`], if it was another limit altogether.
+    /// Once the limit is lower, what is free may be too much, so that the lease is over.
+    leased_under: u64,
     /// When the last exchange was answered.
     answered_at: i64,
     /// When that exchange was first sent.
@@ -96,7 +99,8 @@ struct State {
 struct Sent {
     exchange: Exchange,
     at: i64,
-    raised_until: Option<i64>,
+    /// The limit was changed since.
+    outdated: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -254,11 +258,20 @@ impl Slice {
 
     /// Puts another limit on the same counter in force.
     pub(crate) fn set_quota(&self, quota: &Quota) {
-        let mut state = self.state.lock();
-        if *state.quota != *quota {
-            state.quota = Arc::new(quota.clone());
-            state.dry = None;
+        let state = &mut *self.state.lock();
+        if *state.quota == *quota {
+            return;
         }
+        if (state.quota.limit, state.quota.raise) != (quota.limit, quota.raise) {
+            // Others may have used what the new limit gave, or have to do with less than it takes: what is
+            // leased under the old one has to be asked for again.
+            state.leased_under = CHANGED;
+            if let Some(sent) = &mut state.sent {
+                sent.outdated = true;
+            }
+        }
+        state.quota = Arc::new(quota.clone());
+        state.dry = None;
     }
 
     /// Holds `amount` units for a request. Says as well whether the lease is nearly spent, so that it
@@ -426,7 +439,7 @@ impl Slice {
             || (tick && idle && state.free > 0)
             || (tick && state.free > 0 && now.local - state.answered_at >= SILENT_MS)
             || (tick && stored && now.local - state.answered_at >= terms.ttl_ms / 3)
-            || (tick && state.free > 0 && state.raise_is_over(now))
+            || (tick && state.free > 0 && state.limit_is_lower(now))
             || (!idle && state.dry.is_none() && state.free < state.demand_before / 2);
         if !due {
             return None;
@@ -456,19 +469,16 @@ impl Slice {
             on_lost_lease: state.quota.on_lost_lease,
             mark: 0,
         };
-        let raised_until = state.quota.raised_until(now.store);
-        state.sent = Some(Sent { exchange: exchange.clone(), at: now.local, raised_until });
+        state.sent = Some(Sent { exchange: exchange.clone(), at: now.local, outdated: false });
         Some(exchange)
     }
 
-    /// The exchange that is under way, to be sent again. A raise that has ended since is not asked for
-    /// again.
+    /// The exchange that is under way, to be sent again. Under a limit that is lower since, no more is
+    /// asked for than that.
     pub(crate) fn again(&self, now: Now) -> Option<Exchange> {
         let state = &mut *self.state.lock();
         let sent = state.sent.as_mut()?;
-        if sent.raised_until.is_some_and(|until| until <= now.store) {
-            sent.exchange.limit = state.quota.limit_at(now.store).min(MAX_AMOUNT);
-        }
+        sent.exchange.limit = sent.exchange.limit.min(state.quota.limit_at(now.store));
         Some(sent.exchange.clone())
     }
 
@@ -584,7 +594,7 @@ impl State {
             sent: None,
             seq: 0,
             deadline: i64::MIN,
-            raised_until: None,
+            leased_under: 0,
             answered_at: i64::MIN / 2,
             told_at: i64::MIN / 2,
             last: Answer::default(),
@@ -613,12 +623,12 @@ impl State {
     }
 
     fn lease_is_over(&self, now: Now) -> bool {
-        now.local >= self.deadline || self.raise_is_over(now)
+        now.local >= self.deadline || self.limit_is_lower(now)
     }
 
-    /// Whether what is free may be of a raise that has ended.
-    fn raise_is_over(&self, now: Now) -> bool {
-        self.raised_until.is_some_and(|until| until <= now.store)
+    /// Whether what is free may be of a limit that is no longer in force.
+    fn limit_is_lower(&self, now: Now) -> bool {
+        self.leased_under > self.quota.limit_at(now.store).min(MAX_AMOUNT)
     }
 
     /// The soft limit, where an answer is the first of its window to say that it is reached. Only what is
@@ -710,7 +720,7 @@ impl State {
     }
 
     fn take_answer(&mut self, sent: Sent, answer: Answer, terms: Terms, now: Now) {
-        let Exchange { seq, need, charges, left, held, .. } = sent.exchange;
+        let Exchange { seq, limit, need, charges, left, held, .. } = sent.exchange;
         // What is forgotten after long silence is not lost.
         let remembers = sent.at - self.told_at < MEMORY_MS;
         if answer.previous_seq + 1 < seq && remembers {
@@ -731,7 +741,7 @@ impl State {
         self.log.push_back((seq, charges));
         self.free += answer.granted;
         self.deadline = sent.at.saturating_add(terms.ttl_ms);
-        self.raised_until = sent.raised_until;
+        self.leased_under = if sent.outdated { CHANGED } else { limit };
         self.told_at = sent.at;
         self.answered_at = now.local;
         if answer.granted < need {

@@ -291,6 +291,7 @@ impl Gateway {
         self.metrics.ledger.observe(&self.ledger);
         let vault = self.vault();
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
+        self.metrics.routes.observe(&self.current().routes);
         self.metrics.render()
     }
 }

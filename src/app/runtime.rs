@@ -145,8 +145,10 @@ fn authorize(
         PolicyMode::Shadow => Mode::Shadow,
     };
     let world = config.models.iter().fold(World::default(), |world, (name, model)| {
-        let targets: Vec<_> =
-            model.targets.iter().map(|target| target_of(config, target)).collect();
+        // Whoever may ask for a model may be answered by any that it falls back to.
+        let fallbacks = model.fallback.iter().filter_map(|name| config.models.get(name));
+        let all = std::iter::once(model).chain(fallbacks).flat_map(|model| &model.targets);
+        let targets: Vec<_> = all.map(|target| target_of(config, target)).collect();
         world.with_model(name, &targets)
     });
     Authorize::new(policies.policies, mode, config.environment.name(), world, generation)

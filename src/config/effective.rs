@@ -278,11 +278,25 @@ fn model(model: &valid::Model) -> raw::Model {
                 provider: target.provider.clone(),
                 model: Some(target.model.clone()),
                 weight: Some(target.weight),
+                priority: Some(target.priority),
             })
             .collect(),
+        balance: Some(match model.balance {
+            valid::Balance::Weighted => raw::Balance::Weighted,
+            valid::Balance::LeastBusy => raw::Balance::LeastBusy,
+            valid::Balance::Latency => raw::Balance::Latency,
+        }),
+        fallback: (!model.fallback.is_empty()).then(|| model.fallback.clone()),
+        health: Some(raw::Health {
+            failures: Some(model.health.failures),
+            cooldown: Some(raw::Wait(model.health.cooldown)),
+            slow_start: Some(raw::Wait(model.health.slow_start)),
+        }),
         retries: Some(raw::Retries {
             attempts: Some(model.retries.attempts),
             on: Some(model.retries.on.iter().copied().map(raw::RetryOn).collect()),
+            backoff: Some(raw::Wait(model.retries.backoff)),
+            budget: Some(model.retries.budget),
         }),
         timeouts: Some(raw::Timeouts {
             connect: Some(raw::Wait(connect)),

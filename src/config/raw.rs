@@ -604,6 +604,14 @@ pub struct Model {
     /// Where it is served, in one dialect.
     #[schemars(length(min = 1))]
     pub targets: Vec<Target>,
+    /// How one of several targets is chosen. Default: `weighted`.
+    pub balance: Option<Balance>,
+    /// Other models, whose targets are asked in this order when none of its own can answer. Their own
+    /// fallbacks don't count. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Vec<String>>,
+    /// When a target is left out.
+    pub health: Option<Health>,
     /// When a failed call is tried again.
     pub retries: Option<Retries>,
     /// How long to wait for what.
@@ -661,6 +669,35 @@ pub struct Target {
     /// Its share of calls relative to the other targets. Default: 1.
     #[schemars(range(min = 1, max = 1000))]
     pub weight: Option<u32>,
+    /// Targets with a lower one are asked first; those with a higher one only when all of these have failed
+    /// or are left out. Default: 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub priority: Option<u32>,
+}
+
+/// How one of several targets is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// By weight.
+    Weighted,
+    /// The one with the fewest calls under way, for its weight.
+    LeastBusy,
+    /// Of two chosen by weight, the one that is likely to answer sooner.
+    Latency,
+}
+
+/// When a target is left out: after failures in a row, for a while that doubles each time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// So many failures in a row. Default: 5.
+    #[schemars(range(min = 1, max = 1000))]
+    pub failures: Option<u32>,
+    /// How long it is left out, the first time. Default: 10s.
+    pub cooldown: Option<Wait>,
+    /// From its return, with a tenth of its share, to all of it. Default: 20s.
+    pub slow_start: Option<Wait>,
 }
 
 /// When a failed call is tried again; never after the first byte of an answer has been sent.
@@ -672,6 +709,13 @@ pub struct Retries {
     pub attempts: Option<u8>,
     /// Failures worth another attempt. Default: all of them.
     pub on: Option<Vec<RetryOn>>,
+    /// The wait before a target is asked again that has failed the call; doubled each time, and up to half
+    /// of it left to chance. Default: 100ms.
+    pub backoff: Option<Wait>,
+    /// Attempts beyond the first, in percent of the model's calls; ten, and one more each second, are there
+    /// in any case. Default: 20.
+    #[schemars(range(max = 100))]
+    pub budget: Option<u32>,
 }
 
 /// A failure that may be worth another attempt: `connect`, `timeout`, `429` or `5xx`.

@@ -13,8 +13,7 @@ use super::valid;
 pub struct Quota {
     /// Whom it is for.
     pub scope: QuotaScope,
-    /// Which one, by name or id. Absent: each end user, tag, model or user separately. None for the
-    /// gateway.
+    /// Which one, by name or id. Absent: each one separately. None for the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Only their requests for this model. Default: for all.

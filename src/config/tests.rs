@@ -235,7 +235,6 @@ providers:
 models:
   gpt-4o:
     targets: [{ provider: opneai, weight: 0 }]
-    fallback: [x]
 colour: red
 ";
     let text = text.replace("env:NONE", "\"env:NONE\"");
@@ -252,17 +251,19 @@ colour: red
             "c.yaml:8:56: providers.openai.api_key: environment variable NONE is not set; set it before the start",
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
-            "c.yaml:12:5: models.gpt-4o.fallback: not available in this version; take it out; it would have no effect",
-            "c.yaml:13:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `providers`, `models`",
+            "c.yaml:12:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `providers`, `models`",
         ]
     );
 }
 
 #[test]
 fn keys_of_later_versions_and_of_others() {
-    const LATER: &str = "not available in this version; take it out; it would have no effect";
     let model = "providers: { ollama: }\nmodels:\n  m:\n    targets: [{ provider: ollama }]\n    ";
-    refused(&format!("{model}fallbacks: [a]"), &format!("c.yaml:5:5: models.m.fallbacks: {LATER}"));
+    let renamed = "unknown key; it is called `fallback` here";
+    refused(
+        &format!("{model}fallbacks: [a]"),
+        &format!("c.yaml:5:5: models.m.fallbacks: {renamed}"),
+    );
     for (text, expected) in [
         ("model_list: []", "1:1: model_list: unknown key; it is called `models` here"),
         ("Limits: {}", "1:1: Limits: unknown key; did you mean `limits`?"),
@@ -641,6 +642,34 @@ fn models() {
             "3:55: models.m.retries.on[0]: unknown value `404`; it can be `connect`, `timeout`, `429`, `5xx`",
         ),
         (
+            "{ targets: [{ provider: vllm }], fallback: [m] }",
+            "3:50: models.m.fallback[0]: `m` is there already; take it out; a model's own targets are asked first in any case",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], fallback: [visoin] }\n  vision: { targets: [{ provider: vllm }] }",
+            "3:50: models.m.fallback[0]: no model is called `visoin`; did you mean `vision`?",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], fallback: [c] }\n  c: { targets: [{ provider: a }] }",
+            "3:50: models.m.fallback[0]: `c` speaks anthropic, `m` speaks openai; this version does not translate between dialects",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], balance: fair }",
+            "3:48: models.m.balance: unknown value `fair`; it can be `weighted`, `least_busy`, `latency`",
+        ),
+        (
+            "{ targets: [{ provider: vllm, priority: 0 }] }",
+            "3:46: models.m.targets[0].priority: `0` is out of range; it can be 1 to 1000",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], health: { failures: 0 } }",
+            "3:59: models.m.health.failures: `0` is out of range; it can be 1 to 1000",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], retries: { budget: 101 } }",
+            "3:58: models.m.retries.budget: `101` is out of range; it can be 0 to 100",
+        ),
+        (
             "{ targets: [{ provider: vllm }], timeouts: { total: 2d } }",
             "3:58: models.m.timeouts.total: `2d` is out of range; it can be 1ms to 24h",
         ),
@@ -915,6 +944,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("HeaderAuth", providers::AUTH),
         ("Model", models::KEYS),
         ("Target", models::TARGET),
+        ("Health", models::HEALTH),
         ("Retries", models::RETRIES),
         ("Timeouts", models::TIMEOUTS),
     ]

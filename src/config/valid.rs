@@ -561,6 +561,12 @@ pub struct Model {
     pub dialect: Dialect,
     /// Where it is served; at least one.
     pub targets: Vec<Target>,
+    /// How one of several targets is chosen.
+    pub balance: Balance,
+    /// Other models, whose targets are asked when none of its own can answer. They exist.
+    pub fallback: Vec<String>,
+    /// When a target is left out.
+    pub health: HealthRules,
     /// When to try again.
     pub retries: Retries,
     /// How long to wait for what.
@@ -580,6 +586,31 @@ pub struct Target {
     pub model: String,
     /// Its share of calls relative to the other targets, 1 to 1000.
     pub weight: u32,
+    /// Those with a lower one are asked first.
+    pub priority: u32,
+}
+
+/// How one of several targets is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// By weight.
+    #[default]
+    Weighted,
+    /// The one with the fewest requests under way, for its weight.
+    LeastBusy,
+    /// Of two, the one that answers sooner.
+    Latency,
+}
+
+/// When a target is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthRules {
+    /// So many failures in a row, 1 to 1000.
+    pub failures: u32,
+    /// For so long, the first time.
+    pub cooldown: Duration,
+    /// From its return to its whole share.
+    pub slow_start: Duration,
 }
 
 /// When a failed call is tried again.
@@ -589,6 +620,10 @@ pub struct Retries {
     pub attempts: u8,
     /// Failures worth another attempt.
     pub on: BTreeSet<RetryOn>,
+    /// The wait before a target is asked again that has failed the request; longer each time.
+    pub backoff: Duration,
+    /// Attempts beyond the first, in hundredths of the model's requests. 0 to 100.
+    pub budget: u32,
 }
 
 /// A failure that may be worth another attempt.

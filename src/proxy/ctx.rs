@@ -23,6 +23,7 @@ use crate::dialects::peek::Peek;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::Conn;
 use crate::quotas::standing::Standings;
+use crate::routing::health::UnderWay;
 use crate::routing::{Model, Target};
 
 /// One request.
@@ -96,6 +97,12 @@ pub struct Exchange {
     pub caller: RequestHeader,
     /// The targets tried so far, the present one last.
     pub tried: Vec<usize>,
+    /// Held for its drop: the present target counts it as under way.
+    pub under_way: UnderWay,
+    /// Whether all targets were left out, so that the present one is the least bad.
+    pub desperate: bool,
+    /// How long the present attempt's provider asks to be left alone.
+    pub retry_after: Option<Duration>,
     /// When to give up.
     pub deadlines: Arc<Deadlines>,
     /// Whether a pooled connection has turned out dead: once is bad luck.
@@ -223,11 +230,6 @@ impl Exchange {
     /// The target of the present attempt.
     pub fn target(&self) -> &Target {
         self.model.target(self.tried.last().copied().unwrap_or(0))
-    }
-
-    /// Whether another attempt is allowed.
-    pub fn may_retry(&self) -> bool {
-        self.tried.len() < usize::from(self.model.retries.attempts)
     }
 }
 

@@ -9,9 +9,9 @@ use sluicegate_filters::{Denial, DenialKind};
 
 use super::ctx::{Ctx, End, Times};
 use super::reply::Reply;
-use super::respond;
 use super::stream::interrupted;
 use super::watchdog::Expiry;
+use super::{respond, route};
 use crate::config::valid::RetryOn;
 
 /// The status of a request whose client did not wait; never on the wire, as in nginx's logs.
@@ -71,11 +71,11 @@ pub fn while_proxying(
     error
 }
 
-/// Whether `cause` is worth another attempt, and one is left.
+/// Takes another attempt, where `cause` is worth one and one is left.
 pub fn may_retry(ctx: &Ctx, cause: RetryOn) -> bool {
-    ctx.exchange
-        .as_ref()
-        .is_some_and(|exchange| exchange.may_retry() && exchange.model.retries.on.contains(&cause))
+    ctx.exchange.as_ref().is_some_and(|exchange| {
+        exchange.model.retries.on.contains(&cause) && route::take_retry(exchange)
+    })
 }
 
 /// The last word on a request that failed.

@@ -18,7 +18,7 @@ use super::overrun::Overrun;
 use super::reply::{Content, Reply};
 use super::rows::{self, Whose};
 use super::watchdog::{Deadlines, Watchdog};
-use super::{admit, authorize, failure, respond};
+use super::{admit, authorize, failure, respond, route};
 use crate::app::Gateway;
 use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
@@ -87,7 +87,7 @@ async fn exchange(
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
     let first = model.choose(&[], random(ctx));
-    let target = model.target(first);
+    let target = model.target(first.index);
     let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
     let (admission, holds) = admit::inference(gateway, ctx, &asked).await?;
     // Where the caller did not ask for usage, we do, and take the answer's usage chunk out again.
@@ -114,7 +114,10 @@ async fn exchange(
         body_len: body.len(),
         caller,
         peek,
-        tried: vec![first],
+        tried: Vec::new(),
+        under_way: model.begin(first.index),
+        desperate: false,
+        retry_after: None,
         deadlines,
         stale_seen: false,
         hide_usage,
@@ -123,6 +126,8 @@ async fn exchange(
         upstream_status: None,
         bytes_out: 0,
     });
+    model.requested();
+    route::send_to(gateway, &mut exchange, first);
     rows::begin(gateway, Whose::of(gateway, ctx), &mut exchange, true)?;
     Ok((exchange, body.freeze()))
 }
@@ -134,8 +139,12 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
+        route::note(exchange, None);
         let settled = attempt::end(exchange, whose) == Charge::Settled;
-        let next = exchange.model.choose(&exchange.tried, random.rotate_left(7));
+        let random = route::chance(random, *started);
+        let choice = exchange.model.choose(&exchange.tried, random);
+        let next = choice.index;
+        route::rest(exchange, next, random).await;
         let moved = admit::moves(gateway, runtime, caller.as_deref(), exchange, next);
         let admitted = settled || moved;
         // No provider has seen the attempt that there is not yet.
@@ -157,7 +166,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
             exchange.peek = peek;
             held.set_body(body);
         }
-        exchange.tried.push(next);
+        route::send_to(gateway, exchange, choice);
         exchange.reply = Reply::Awaited;
         exchange.upstream_status = None;
         if let Err(denial) = rows::begin(gateway, whose, exchange, admitted) {
@@ -217,7 +226,8 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     exchange.times.head = Some(now);
     exchange.upstream_status = Some(status);
     exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
-    if exchange.model.retries_status(status) && exchange.may_retry() {
+    exchange.retry_after = route::retry_after(&response.headers);
+    if exchange.model.retries_status(status) && route::take_retry(exchange) {
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "answered with an error");
         error.set_retry(true);
         return Err(error.into_up());

@@ -27,6 +27,7 @@ mod local;
 mod overrun;
 mod reply;
 mod respond;
+mod route;
 mod rows;
 mod settle;
 mod stream;

@@ -182,11 +182,14 @@ mod tests {
                     cut = Some(output);
                     break;
                 }
-                // Until the store has answered: here the stream waits for it, so that what is seen does
-                // not depend on who is faster.
                 if overrun == before {
                     tokio::task::yield_now().await;
                 }
+            }
+            // Here the store answers between two tokens, so that what is seen does not depend on who is
+            // faster.
+            for _ in 0..32 {
+                tokio::task::yield_now().await;
             }
         }
         holds.settle(&amounts(&used(5, output)));

@@ -9,6 +9,7 @@ use sluicegate_quota::Amounts;
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::reply::Reply;
+use super::route;
 use super::rows::Whose;
 use crate::app::Gateway;
 use crate::chat::Usage;
@@ -21,6 +22,9 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let duration = now - ctx.started;
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let end = end(ctx, status, error);
+    if let Some(exchange) = ctx.exchange.as_deref() {
+        route::note(exchange, Some(end));
+    }
     let Ctx { exchange, caller, id, started, .. } = ctx;
     let whose = Whose::new(gateway, *id, *started, caller.as_deref());
     let used = exchange.as_deref_mut().and_then(|exchange| settle_last(exchange, whose, end));
@@ -70,7 +74,6 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
             end,
             status,
             stream: line.stream,
-            attempts: exchange.tried.len(),
             reused: exchange.times.connected.map(|_| exchange.times.reused),
             duration,
             first_token: first,

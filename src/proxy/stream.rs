@@ -17,6 +17,7 @@ use super::gather::Wish;
 use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::REQUEST_ID;
+use super::route::DEGRADED;
 use crate::config::valid::Answers;
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
@@ -63,6 +64,10 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     }
     response.headers.extend(ctx.standings.headers());
     let Some(exchange) = &mut ctx.exchange else { return };
+    if exchange.desperate {
+        let (name, value) = DEGRADED;
+        response.headers.insert(name, value);
+    }
     let answers = &ctx.runtime.config.answers;
     exchange.reply = watch(response, exchange, answers);
     exchange.overrun = Overrun::of(exchange);

@@ -34,7 +34,7 @@ impl Configured {
         tags: &[String],
     ) -> Vec<Quota> {
         let mut found = Vec::new();
-        for quota in &self.quotas {
+        for quota in self.in_order() {
             if quota.model.as_deref().is_some_and(|only| only != model) {
                 continue;
             }
@@ -76,7 +76,20 @@ impl Configured {
         let applies = |quota: &&ConfiguredQuota| {
             quota.scope == kind && quota.id.as_deref().is_none_or(|only| only == id)
         };
-        self.quotas.iter().filter(applies).map(|quota| quota.for_id(id)).collect()
+        let mut found: Vec<Quota> = Vec::new();
+        for quota in self.in_order().filter(applies).map(|quota| quota.for_id(id)) {
+            if !found.iter().any(|known| known.shares_counter(&quota)) {
+                found.push(quota);
+            }
+        }
+        found
+    }
+
+    /// Those for somebody by name first: on one counter they count, and not those for each one.
+    fn in_order(&self) -> impl Iterator<Item = &ConfiguredQuota> {
+        let named = |quota: &&ConfiguredQuota| quota.id.is_some();
+        let of_each = |quota: &&ConfiguredQuota| quota.id.is_none();
+        self.quotas.iter().filter(named).chain(self.quotas.iter().filter(of_each))
     }
 }
 
@@ -159,16 +172,27 @@ mod tests {
             ConfiguredQuota { model: Some("n".to_owned()), ..configured(Gateway, None) },
         ];
         let expected = [
+            "provider:q",
+            "team:blue",
             "gateway:",
             "model:m",
-            "provider:q",
             "tag:a",
             "tag:b",
             "end_user:eve",
-            "team:blue",
             "user:alice",
         ];
         assert_eq!(ids(&quotas, &caller(Vec::new())), expected);
+    }
+
+    #[test]
+    fn one_by_name_counts_and_not_that_for_each_one() {
+        let of_each = ConfiguredQuota { limit: 1, ..configured(ScopeKind::Team, None) };
+        let quotas = Configured::new(&[of_each, configured(ScopeKind::Team, Some("blue"))]);
+        let of_request = quotas.for_request(&caller(Vec::new()), "m", &[], None, &[]);
+        let limits = |found: &[Quota]| found.iter().map(|quota| quota.limit).collect::<Vec<_>>();
+        assert_eq!(limits(&of_request), [7]);
+        assert_eq!(limits(&quotas.of(ScopeKind::Team, "blue")), [7]);
+        assert_eq!(limits(&quotas.of(ScopeKind::Team, "red")), [1]);
     }
 
     #[test]

@@ -73,12 +73,23 @@ impl Standings {
 fn duration(ms: i64) -> Option<HeaderValue> {
     let ms = ms.max(0);
     let (seconds, minutes, hours) = (ms / 1_000, ms / 60_000, ms / 3_600_000);
-    let text = match ms {
-        0..1_000 => format!("{ms}ms"),
-        1_000..60_000 => format!("{}s", (ms + 999) / 1_000),
-        60_000..3_600_000 => format!("{minutes}m{}s", seconds % 60),
-        _ => format!("{hours}h{}m{}s", minutes % 60, seconds % 60),
+    let mut text = String::with_capacity(16);
+    let mut digits = itoa::Buffer::new();
+    let mut write = |number: i64, unit: &str| {
+        text.push_str(digits.format(number));
+        text.push_str(unit);
     };
+    match ms {
+        0..1_000 => write(ms, "ms"),
+        1_000..60_000 => write((ms + 999) / 1_000, "s"),
+        _ => {
+            if hours > 0 {
+                write(hours, "h");
+            }
+            write(minutes % 60, "m");
+            write(seconds % 60, "s");
+        }
+    }
     HeaderValue::try_from(text).ok()
 }
 

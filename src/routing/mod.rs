@@ -1,18 +1,44 @@
 //! From the model that a caller names to the provider that serves it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`balance`] | which target is asked next |
+//! | [`health`] | how each has done of late |
+//! | [`retry_budget`] | how many attempts there may be beyond each request's first |
+//! | `prices` | what a target costs |
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use sluicegate_filters::price::{Price, ServiceTier, Worst};
 
-use crate::config::valid::{self as config, Config, ModelTimeouts, Retries, RetryOn};
+use self::balance::{Candidate, Choice, Terms};
+use self::health::{Health, Outcome, Shown, UnderWay};
+use self::retry_budget::Tally;
+use crate::config::valid::{
+    self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn,
+};
 use crate::dialects::Dialect;
 use crate::providers::resolve::Resolvers;
 use crate::providers::upstream::{Upstream, UpstreamError};
 use crate::quotas::estimate::close::Cut;
 use crate::quotas::estimate::{Answerer, Bound, Calibration};
 
+pub mod balance;
+pub mod health;
 mod prices;
+pub mod retry_budget;
+
+/// The priorities that a model's own targets can have; those of its fallbacks come after them.
+const PRIORITIES: u32 = 1_000;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time of [`health`]: milliseconds since the process began, and a little.
+pub fn now_ms() -> i64 {
+    i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX - 1) + 1
+}
 
 /// All models of one configuration.
 pub struct Routes(HashMap<String, Arc<Model>>);
@@ -28,7 +54,26 @@ pub struct Model {
     /// How long to wait for what.
     pub timeouts: ModelTimeouts,
     targets: Vec<Target>,
-    total_weight: u64,
+    /// What the choice sees of each.
+    candidates: Vec<Candidate>,
+    balance: Balance,
+    rules: HealthRules,
+    /// What is counted of it. Outlives the generation.
+    pub tally: Arc<Tally>,
+}
+
+/// What there is to show of a target.
+pub struct TargetState<'a> {
+    /// The provider's name.
+    pub provider: &'a str,
+    /// The model's name there.
+    pub model: &'a str,
+    /// Lower ones are asked first.
+    pub priority: u32,
+    /// Its share among those of its priority.
+    pub weight: u64,
+    /// How it does.
+    pub health: Shown,
 }
 
 /// One place where a model is served.
@@ -45,7 +90,6 @@ pub struct Target {
     pub cut: Option<Cut>,
     /// How many tokens its provider has counted for a byte. Outlives the generation.
     pub calibration: Arc<Calibration>,
-    weight: u64,
 }
 
 impl Routes {
@@ -59,45 +103,66 @@ impl Routes {
         for (name, provider) in &config.providers {
             upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, resolvers)?));
         }
-        let models = config.models.values().map(|model| {
-            // The config has checked that each target's provider exists, that they agree on the
-            // dialect, and that there is one.
-            let targets: Vec<_> = model
-                .targets
-                .iter()
-                .filter_map(|target| {
+        let mut healths = Healths { before, known: HashMap::new() };
+        let mut routes = HashMap::new();
+        for model in config.models.values() {
+            // The config has checked that each target's provider and each fallback exists, and that they
+            // agree on the dialect.
+            let fallbacks = model.fallback.iter().filter_map(|name| config.models.get(name));
+            let (mut targets, mut candidates) = (Vec::new(), Vec::new());
+            for (round, owner) in (0..).zip(std::iter::once(model).chain(fallbacks)) {
+                for target in &owner.targets {
+                    let Some(upstream) = upstreams.get(target.provider.as_str()) else { continue };
                     let prices::Resolved { price, ceiling, context, cut } =
-                        prices::resolve(config, model, target);
+                        prices::resolve(config, owner, target);
                     let known = before.and_then(|before| before.calibration(&model.name, target));
-                    Some(Target {
-                        upstream: upstreams.get(target.provider.as_str())?.clone(),
+                    targets.push(Target {
+                        upstream: upstream.clone(),
                         model: target.model.clone(),
                         price,
                         answerer: Answerer { context, ceiling, picture: picture(&target.model) },
                         cut,
                         calibration: known.unwrap_or_default(),
+                    });
+                    candidates.push(Candidate {
+                        priority: PRIORITIES * round + target.priority,
                         weight: u64::from(target.weight),
-                    })
-                })
-                .collect();
-            let model = Model {
+                        health: healths.of(target),
+                    });
+                }
+            }
+            let known = before.and_then(|before| before.model(&model.name));
+            let route = Model {
                 name: model.name.clone(),
                 dialect: model.dialect,
                 retries: model.retries.clone(),
                 timeouts: model.timeouts.clone(),
-                total_weight: targets.iter().map(|target| target.weight).sum(),
                 targets,
+                candidates,
+                balance: model.balance,
+                rules: model.health,
+                tally: known.map(|known| known.tally.clone()).unwrap_or_default(),
             };
-            (model.name.clone(), Arc::new(model))
-        });
-        Ok(Self(models.collect()))
+            routes.insert(model.name.clone(), Arc::new(route));
+        }
+        Ok(Self(routes))
     }
 
     fn calibration(&self, model: &str, target: &config::Target) -> Option<Arc<Calibration>> {
-        let same = |known: &&Target| {
-            known.model == target.model && *known.upstream.name == *target.provider
-        };
-        Some(self.0.get(model)?.targets.iter().find(same)?.calibration.clone())
+        let known = self.0.get(model)?.targets.iter().find(|known| known.is(target))?;
+        Some(known.calibration.clone())
+    }
+
+    fn health(&self, target: &config::Target) -> Option<Arc<Health>> {
+        self.0.values().find_map(|model| {
+            let place = model.targets.iter().position(|known| known.is(target))?;
+            Some(model.candidates[place].health.clone())
+        })
+    }
+
+    /// All models, in no order.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.0.values()
     }
 
     /// The model of that name.
@@ -121,6 +186,27 @@ impl Routes {
 /// <https://docs.anthropic.com/en/docs/build-with-claude/vision#calculate-image-costs>
 fn picture(model: &str) -> u64 {
     if model.contains("4o-mini") { 48_169 } else { 5_000 }
+}
+
+/// How each place does, by its provider and its model's name there: the same for all models that it serves,
+/// and in all generations.
+struct Healths<'a> {
+    before: Option<&'a Routes>,
+    known: HashMap<(&'a str, &'a str), Arc<Health>>,
+}
+
+impl<'a> Healths<'a> {
+    fn of(&mut self, target: &'a config::Target) -> Arc<Health> {
+        let place = (target.provider.as_str(), target.model.as_str());
+        let before = || self.before.and_then(|before| before.health(target)).unwrap_or_default();
+        self.known.entry(place).or_insert_with(before).clone()
+    }
+}
+
+impl Target {
+    fn is(&self, target: &config::Target) -> bool {
+        self.model == target.model && *self.upstream.name == *target.provider
+    }
 }
 
 impl Model {
@@ -153,25 +239,50 @@ impl Model {
         self.targets.iter().map(cost).reduce(|a, b| Some(a?.max(b?))).flatten()
     }
 
-    /// Chooses a target by weight. `tried` are the indices of targets that have failed this
-    /// request; they come again only when no other is left. `random` is any number.
-    pub fn choose(&self, tried: &[usize], random: u64) -> usize {
-        let fresh = |index: &usize| !tried.contains(index);
-        let all_tried = !(0..self.targets.len()).any(|index| fresh(&index));
-        let usable = |index: &usize| all_tried || fresh(index);
-        let total: u64 = if tried.is_empty() {
-            self.total_weight
-        } else {
-            (0..self.targets.len()).filter(usable).map(|i| self.targets[i].weight).sum()
-        };
-        let mut at = random % total.max(1);
-        for index in (0..self.targets.len()).filter(usable) {
-            match at.checked_sub(self.targets[index].weight) {
-                Some(rest) => at = rest,
-                None => return index,
-            }
-        }
-        0
+    /// Chooses a target. `tried` are the indices of targets that have failed this request; they come again
+    /// only when no other is left. `random` is any number.
+    pub fn choose(&self, tried: &[usize], random: u64) -> Choice {
+        let Self { balance, rules, .. } = self;
+        let terms = Terms { balance: *balance, rules, random, now: now_ms() };
+        balance::choose(&self.candidates, tried, terms)
+    }
+
+    /// Counts a request that goes to the target at `index`, for as long as what is returned lives.
+    pub fn begin(&self, index: usize) -> UnderWay {
+        self.candidates[index].health.begin()
+    }
+
+    /// Notes what came of asking the target at `index`. Returns whether it is left out from now on, and was
+    /// not before.
+    pub fn note(&self, index: usize, outcome: Outcome) -> bool {
+        self.candidates[index].health.note(outcome, now_ms(), &self.rules)
+    }
+
+    /// Counts a request, from which attempts beyond its first may come.
+    pub fn requested(&self) {
+        self.tally.requested(self.retries.budget);
+    }
+
+    /// Takes an attempt beyond a request's first, if there is one left.
+    pub fn take_retry(&self) -> bool {
+        self.tally.take_retry(now_ms())
+    }
+
+    /// Whether there is a target that has not failed this request.
+    pub fn has_untried(&self, tried: &[usize]) -> bool {
+        (0..self.targets.len()).any(|index| !tried.contains(&index))
+    }
+
+    /// Its targets, as they are to be shown.
+    pub fn states(&self) -> impl Iterator<Item = TargetState<'_>> {
+        let now = now_ms();
+        self.targets.iter().zip(&self.candidates).map(move |(target, candidate)| TargetState {
+            provider: &target.upstream.name,
+            model: &target.model,
+            priority: candidate.priority,
+            weight: candidate.weight,
+            health: candidate.health.show(now, &self.rules),
+        })
     }
 
     /// Where it is served, in the order of the configuration.

@@ -11,6 +11,7 @@ use prometheus::{
 use super::access_metrics::AccessMetrics;
 use super::ledger_metrics::LedgerMetrics;
 use super::quota_metrics::QuotaMetrics;
+use super::route_metrics::RouteMetrics;
 use super::secret_metrics::SecretMetrics;
 use crate::chat::Usage;
 use crate::config::valid::Config;
@@ -89,6 +90,8 @@ pub struct Metrics {
     pub quotas: QuotaMetrics,
     /// What was used and paid.
     pub ledger: LedgerMetrics,
+    /// How targets do.
+    pub routes: RouteMetrics,
     /// How old secrets are, and where they come from.
     pub secrets: SecretMetrics,
 }
@@ -107,8 +110,6 @@ pub struct Inference<'a> {
     pub status: u16,
     /// Whether the answer was a stream.
     pub stream: bool,
-    /// Calls made.
-    pub attempts: usize,
     /// Whether the last call's connection came from the pool; `None` without a connection.
     pub reused: Option<bool>,
     /// In all.
@@ -281,6 +282,7 @@ impl Metrics {
             access: AccessMetrics::new(&registry)?,
             quotas: QuotaMetrics::new(&registry)?,
             ledger: LedgerMetrics::new(&registry)?,
+            routes: RouteMetrics::new(&registry)?,
             secrets: SecretMetrics::new(&registry)?,
             registries: [registry, genai],
         };
@@ -340,6 +342,11 @@ impl Metrics {
         }
     }
 
+    /// Counts an attempt at a provider.
+    pub fn attempt(&self, provider: &str) {
+        self.attempts.with_label_values(&[provider]).inc();
+    }
+
     /// Counts a request for inference.
     pub fn inference(&self, it: &Inference<'_>) {
         let (model, provider) = (it.model, it.provider);
@@ -347,7 +354,6 @@ impl Metrics {
         self.exchanges
             .with_label_values(&[it.endpoint.name(), model, provider, stream, it.end.as_str()])
             .inc();
-        self.attempts.with_label_values(&[provider]).inc_by(it.attempts as u64);
         if let Some(reused) = it.reused {
             let reused = if reused { "true" } else { "false" };
             self.upstream_connections.with_label_values(&[provider, reused]).inc();

@@ -5,4 +5,5 @@ pub mod access_metrics;
 pub mod ledger_metrics;
 pub mod metrics;
 pub mod quota_metrics;
+pub mod route_metrics;
 pub mod secret_metrics;

@@ -341,3 +341,29 @@ async fn a_stream_that_outruns_its_hold_is_finished_and_charged_in_full() {
     assert_eq!(charged, cost(&provider.ledger().total));
     assert!(log.iter().take(2).all(|line| line["end"] == "complete"), "{log:#?}");
 }
+
+#[tokio::test]
+async fn a_stream_that_outruns_a_limit_that_cuts_ends_with_an_error_and_is_charged_what_was_seen() {
+    let provider = provider().await;
+    let gateway = Gateway::start(&with_keys(&provider));
+    let limits = json!({"on_overrun": "cut", "windows": [
+        {"unit": "tokens", "limit": 300, "window": "1h"},
+    ]});
+    let made = gateway.admin("POST", "/admin/v1/keys", &json!({"limits": limits})).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    let answer = overrunning(&gateway, &key, 2_000).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = answer.text();
+    assert!(!text.contains("[DONE]"), "no fake end: {text}");
+    let last = text.trim_end().rsplit("data: ").next().unwrap();
+    let event: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(event["error"]["code"], "rate_limit_exceeded", "{event}");
+    let seen = text.matches("\"content\"").count();
+    assert!((100..600).contains(&seen), "{seen}");
+    soon("the provider to be left", provider.wait_until(|stats| stats.total.aborted == 1)).await;
+    let log = gateway.stop().await;
+    assert_eq!(log[0]["end"], "limit_reached", "{log:#?}");
+    let output = log[0]["usage"]["output"].as_u64().unwrap();
+    assert!((seen as u64 - 2..2_000).contains(&output), "{output} of {seen}: {log:#?}");
+}

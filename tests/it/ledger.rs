@@ -138,11 +138,11 @@ async fn a_process_that_is_killed_again_and_again_loses_nothing_and_charges_noth
     let gateway = Gateway::start(&config);
     let key = gateway.key(&json!({"max_budget": 100})).await;
     gateway.stop().await;
-    let kills = 12;
+    let kills = 50;
     for round in 0..kills {
         let gateway = Gateway::start(&config);
         // Under load until some more are through, and then gone, wherever it is.
-        let enough = provider.ledger().total.completed + 40 + round * 7;
+        let enough = provider.ledger().total.completed + 20 + round % 12 * 7;
         let load = async {
             let mut clients = tokio::task::JoinSet::new();
             for _ in 0..8 {

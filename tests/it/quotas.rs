@@ -214,3 +214,55 @@ async fn a_soft_limit_is_written_down_once() {
     assert!(lines[0].to_string().contains(&counter), "{}", lines[0]);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn limits_of_the_configuration_hold_for_whom_they_name() {
+    let provider = provider().await;
+    for (quota, other, expected) in [
+        ("{ scope: gateway, unit: requests, limit: 2, window: 1h }", None, "This gateway"),
+        (
+            "{ scope: model, id: sim-1, unit: requests, limit: 2, window: 1h }",
+            Some("model"),
+            "model",
+        ),
+        ("{ scope: model, unit: requests, limit: 2, window: 1h }", Some("model"), "model"),
+        ("{ scope: provider, id: sim, unit: requests, limit: 2, window: 1h }", None, "provider"),
+        ("{ scope: end_user, unit: requests, limit: 2, window: 1h }", Some("user"), "end user"),
+        (
+            "{ scope: end_user, id: eve, unit: requests, limit: 2, window: 1h }",
+            Some("user"),
+            "end user",
+        ),
+        ("{ scope: tag, id: batch, unit: requests, limit: 2, window: 1h }", Some("key"), "tag"),
+    ] {
+        let mut config = config(provider.address()).with(&format!("quotas: [{quota}]"));
+        config.models += "  sim-2: { targets: [{ provider: sim, model: sim-1 }] }\n";
+        let gateway = Gateway::start(&config);
+        let tagged = gateway.key(&json!({"tags": ["batch"]})).await;
+        let plain = gateway.key(&json!({})).await;
+        let mut body = short(false);
+        body["user"] = json!("eve");
+        // By two keys: it is not a key's own limit.
+        let keys = if other == Some("key") { [&tagged, &tagged] } else { [&tagged, &plain] };
+        for key in keys {
+            let answer = gateway.chat(key, &body).await;
+            assert_eq!(answer.status, 200, "{quota}: {}", answer.text());
+        }
+        let refused = gateway.chat(&tagged, &body).await;
+        let code = refused.code();
+        assert_eq!((refused.status, code.as_str()), (429, "rate_limit_exceeded"), "{quota}");
+        let text = refused.text().to_lowercase();
+        assert!(text.contains(&expected.to_lowercase()), "{quota}: {text}");
+        assert!(refused.header("retry-after").is_some(), "{quota}");
+        let mut key = &tagged;
+        match other {
+            None => continue,
+            Some("model") => body["model"] = json!("sim-2"),
+            Some("user") => body["user"] = json!("bob"),
+            _ => key = &plain,
+        }
+        let passed = gateway.chat(key, &body).await;
+        assert_eq!(passed.status, 200, "{quota}: {}", passed.text());
+        gateway.stop().await;
+    }
+}

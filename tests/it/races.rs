@@ -208,12 +208,19 @@ async fn a_budget_on_postgres_is_used_up_and_never_passed() {
     a_budget_is_used_up_and_never_passed(&postgres(&server)).await;
 }
 
+/// Records in PostgreSQL, and counters in Redis.
+fn both(postgres: &Postgres, redis: &Redis) -> String {
+    format!(
+        "{}quota_store: {{ redis: {{ url: \"{}\" }} }}\n",
+        self::postgres(postgres),
+        redis.url()
+    )
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_budget_on_redis_is_used_up_and_never_passed() {
     let (server, redis) = (Postgres::start(), Redis::start());
-    let store =
-        format!("{}quota_store: {{ redis: {{ url: \"{}\" }} }}\n", postgres(&server), redis.url());
-    a_budget_is_used_up_and_never_passed(&store).await;
+    a_budget_is_used_up_and_never_passed(&both(&server, &redis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,7 +230,19 @@ async fn no_more_run_at_once_than_may_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_run_at_once_than_may_on_redis() {
+    let (server, redis) = (Postgres::start(), Redis::start());
+    no_more_run_at_once_than_may(&both(&server, &redis)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_of_a_thousand_keys_hold_on_postgres() {
     let server = Postgres::start();
     limits_of_many_keys_hold(&postgres(&server), 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_a_thousand_keys_hold_on_redis() {
+    let (server, redis) = (Postgres::start(), Redis::start());
+    limits_of_many_keys_hold(&both(&server, &redis), 1_000).await;
 }

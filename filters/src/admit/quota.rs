@@ -129,11 +129,6 @@ impl Quota {
         self.limit.saturating_add(raise.map_or(0, |raise| raise.by))
     }
 
-    /// When the raise ends that is in force at `now_ms`.
-    pub fn raised_until(&self, now_ms: i64) -> Option<i64> {
-        self.raise.filter(|raise| now_ms < raise.until_ms).map(|raise| raise.until_ms)
-    }
-
     /// Whether both are counted by the same counter.
     pub fn shares_counter(&self, other: &Self) -> bool {
         self.unit == other.unit && self.scope == other.scope && self.window == other.window
@@ -332,7 +327,6 @@ mod tests {
         let mut quota = plain.clone();
         quota.raise = Some(Raise { by: 3, until_ms: 100 });
         assert_eq!((quota.limit_at(99), quota.limit_at(100)), (10, 7));
-        assert_eq!((quota.raised_until(99), quota.raised_until(100)), (Some(100), None));
         assert_eq!(quota.id(), plain.id(), "what was used still counts");
         quota.limit = u64::MAX;
         assert_eq!(quota.limit_at(0), u64::MAX);

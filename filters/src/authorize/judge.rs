@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use cedar_policy::{Entities, Entity, EntityUid, EvalResult, Request, eval_expression};
+use cedar_policy::{Entities, Entity, EntityUid, Request};
+use cedar_policy_core::ast::{Literal, SlotEnv, ValueKind};
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 
 use super::arguments;
 use super::ask::{Action, Ask};
@@ -229,8 +232,13 @@ impl Judge {
         let request = Request::new(principal, action, object, context, None)
             .map_err(|error| error.to_string())?;
         let entities = self.entities(resource, part, ask)?;
+        // One for all policies: `cedar_policy::eval_expression` copies the request for each.
+        let request = request.as_ref().clone();
+        let entities = Entities::as_ref(&entities);
+        let evaluator = Evaluator::new(request, entities, Extensions::all_available());
+        let slots = SlotEnv::new();
         for rule in part.rules.iter().map(|number| &self.policies.rules[*number]) {
-            match rule.holds(&request, &entities) {
+            match rule.holds(&evaluator, &slots) {
                 Ok(false) => {}
                 Ok(true) if rule.info.effect == Effect::Permit => {
                     verdict.permits.push(rule.info.clone());
@@ -327,12 +335,12 @@ impl Verdict {
 
 impl Rule {
     /// Whether the conditions hold.
-    fn holds(&self, request: &Request, entities: &Entities) -> Result<bool, String> {
+    fn holds(&self, evaluator: &Evaluator<'_>, slots: &SlotEnv) -> Result<bool, String> {
         let Some(condition) = &self.condition else { return Ok(true) };
-        match eval_expression(request, entities, condition) {
-            Ok(EvalResult::Bool(holds)) => Ok(holds),
-            Ok(_) => Err("the condition is neither true nor false".to_owned()),
-            Err(error) => Err(error.to_string()),
+        let value = evaluator.interpret(condition.as_ref(), slots);
+        match value.map_err(|error| error.to_string())?.value_kind() {
+            ValueKind::Lit(Literal::Bool(holds)) => Ok(*holds),
+            _ => Err("the condition is neither true nor false".to_owned()),
         }
     }
 }

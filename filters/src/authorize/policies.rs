@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::decision::{Effect, PolicyInfo};
 use super::problem::{MAX_PROBLEMS, Problem, problem, tidy, told};
 use super::schema;
+use super::scope::Scope;
 use super::split::{Lines, Piece, split};
 use super::uses::{self, Uses};
 
@@ -51,7 +52,7 @@ pub struct Policies {
 
 /// One policy, with what is known of it before any request.
 pub(super) struct Rule {
-    pub(super) policy: Policy,
+    pub(super) scope: Scope,
     /// What must hold for whoever its scope lets in; nothing, if that is all it asks.
     pub(super) condition: Option<Expression>,
     pub(super) info: Arc<PolicyInfo>,
@@ -295,9 +296,13 @@ impl Found<'_> {
     }
 
     fn into_rule(self) -> Rule {
-        let uses = uses::of(&self.policy);
-        let condition = condition(&self.policy);
-        Rule { policy: self.policy, condition, info: Arc::new(self.info), uses }
+        let Self { policy, info, .. } = self;
+        Rule {
+            scope: Scope::of(&policy),
+            condition: condition(&policy),
+            uses: uses::of(&policy),
+            info: Arc::new(info),
+        }
     }
 }
 

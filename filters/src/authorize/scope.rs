@@ -6,10 +6,27 @@
 
 use std::collections::HashSet;
 
-use cedar_policy::{ActionConstraint, EntityUid, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 
 use super::entities::Place;
 use super::policies::Rule;
+
+/// Whom and what a policy lets in.
+pub(super) struct Scope {
+    principal: PrincipalConstraint,
+    action: ActionConstraint,
+    resource: ResourceConstraint,
+}
+
+impl Scope {
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            principal: policy.principal_constraint(),
+            action: policy.action_constraint(),
+            resource: policy.resource_constraint(),
+        }
+    }
+}
 
 /// A set of policies, by their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,13 +35,13 @@ pub(super) struct RuleSet(Box<[u64]>);
 impl RuleSet {
     /// The policies that let `principal` in.
     pub(super) fn of_principal(rules: &[Rule], principal: &Place) -> Self {
-        Self::of(rules, |rule| match rule.policy.principal_constraint() {
+        Self::of(rules, |rule| match &rule.scope.principal {
             PrincipalConstraint::Any => true,
-            PrincipalConstraint::Eq(uid) => principal.uid == uid,
-            PrincipalConstraint::In(uid) => principal.is_in(&uid),
-            PrincipalConstraint::Is(of) => *principal.uid.type_name() == of,
+            PrincipalConstraint::Eq(uid) => principal.uid == *uid,
+            PrincipalConstraint::In(uid) => principal.is_in(uid),
+            PrincipalConstraint::Is(of) => *principal.uid.type_name() == *of,
             PrincipalConstraint::IsIn(of, uid) => {
-                *principal.uid.type_name() == of && principal.is_in(&uid)
+                *principal.uid.type_name() == *of && principal.is_in(uid)
             }
         })
     }
@@ -35,9 +52,9 @@ impl RuleSet {
         action: &EntityUid,
         above: &HashSet<EntityUid>,
     ) -> Self {
-        Self::of(rules, |rule| match rule.policy.action_constraint() {
+        Self::of(rules, |rule| match &rule.scope.action {
             ActionConstraint::Any => true,
-            ActionConstraint::Eq(uid) => uid == *action,
+            ActionConstraint::Eq(uid) => uid == action,
             ActionConstraint::In(list) => {
                 list.iter().any(|uid| uid == action || above.contains(uid))
             }
@@ -46,13 +63,13 @@ impl RuleSet {
 
     /// The policies that let `resource` in.
     pub(super) fn of_resource(rules: &[Rule], resource: &Place) -> Self {
-        Self::of(rules, |rule| match rule.policy.resource_constraint() {
+        Self::of(rules, |rule| match &rule.scope.resource {
             ResourceConstraint::Any => true,
-            ResourceConstraint::Eq(uid) => resource.uid == uid,
-            ResourceConstraint::In(uid) => resource.is_in(&uid),
-            ResourceConstraint::Is(of) => *resource.uid.type_name() == of,
+            ResourceConstraint::Eq(uid) => resource.uid == *uid,
+            ResourceConstraint::In(uid) => resource.is_in(uid),
+            ResourceConstraint::Is(of) => *resource.uid.type_name() == *of,
             ResourceConstraint::IsIn(of, uid) => {
-                *resource.uid.type_name() == of && resource.is_in(&uid)
+                *resource.uid.type_name() == *of && resource.is_in(uid)
             }
         })
     }

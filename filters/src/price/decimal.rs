@@ -96,12 +96,14 @@ fn divided_up(value: u128, places: u64) -> u128 {
 /// Writes a whole number of `10^-decimals` as a plain decimal that [`parse`] reads back.
 pub fn format(value: u64, decimals: u32) -> String {
     let width = decimals as usize + 1;
-    let digits = format!("{value:0>width$}");
-    let (whole, fraction) = digits.split_at(digits.len() - decimals as usize);
-    match fraction.trim_end_matches('0') {
-        "" => whole.to_owned(),
-        fraction => format!("{whole}.{fraction}"),
+    let mut text = format!("{value:0>width$}");
+    let point = text.len() - decimals as usize;
+    let end = text.trim_end_matches('0').len().max(point);
+    text.truncate(end);
+    if end > point {
+        text.insert(point, '.');
     }
+    text
 }
 
 #[cfg(test)]

@@ -78,6 +78,9 @@ struct World {
     instances: Vec<Instance>,
     requests: Vec<Request>,
     born: usize,
+    /// The instances' clocks are the store's, so that it is known to the millisecond which limit is in
+    /// force.
+    exact: bool,
 }
 
 impl World {
@@ -92,6 +95,7 @@ impl World {
             instances: Vec::new(),
             requests: Vec::new(),
             born: 0,
+            exact: false,
         };
         for _ in 0..INSTANCES {
             let instance = world.instance();
@@ -111,7 +115,8 @@ impl World {
     }
 
     fn now_of(&self, instance: usize) -> Now {
-        Now { local: self.now, store: self.now + self.instances[instance].skew }
+        let skew = if self.exact { 0 } else { self.instances[instance].skew };
+        Now { local: self.now, store: self.now + skew }
     }
 
     fn happens(&mut self, event: &Event) {
@@ -337,6 +342,22 @@ proptest! {
         }
     }
 
+    /// Whatever was leased before under which limit: nothing more is admitted than the present one allows.
+    #[test]
+    fn a_lower_limit_is_in_force_at_once(
+        (window, unit) in windows(),
+        events in events(false),
+    ) {
+        let mut world = World::new(window, unit, 100, OnLostLease::Charge);
+        world.exact = true;
+        for event in &events {
+            let before = world.requests.len();
+            world.happens(event);
+            let (used, limit) = (world.really_used(), world.quota.limit_at(world.now));
+            prop_assert!(world.requests.len() == before || used <= limit, "{used} of {limit}");
+        }
+    }
+
     #[test]
     fn no_crash_passes_the_limit((window, unit) in windows(), events in events(true)) {
         let mut world = World::new(window, unit, 100, OnLostLease::Charge);
@@ -403,6 +424,45 @@ fn what_a_raise_gave_is_gone_when_it_ends() {
     world.instances[0].slice.wait_for(6);
     exchange(&mut world);
     assert!(hold(&world, 6).is_ok());
+}
+
+#[test]
+fn what_is_leased_is_asked_for_again_when_the_limit_is_another() {
+    let mut world = World::new(Window::Lifetime, Unit::Tokens, 100, OnLostLease::Charge);
+    let hold = |world: &World, instance: usize, amount| {
+        world.instances[instance].slice.hold(amount, world.now_of(instance), false)
+    };
+    world.instances[0].slice.wait_for(50);
+    world.happens(&Event::Exchange { instance: 0, tick: false, lost: false });
+    assert!(hold(&world, 0, 10).is_ok());
+    world.happens(&Event::Limit { limit: 30 });
+    assert_eq!(hold(&world, 0, 1), Err(Short::Ask), "40 are free, 10 held, and 30 allowed");
+    world.instances[0].slice.wait_for(20);
+    world.happens(&Event::Exchange { instance: 0, tick: false, lost: false });
+    assert!(hold(&world, 0, 20).is_ok());
+    // What the first has leased under the lower limit is no longer its own once others have used more.
+    world.happens(&Event::Limit { limit: 200 });
+    world.instances[1].slice.wait_for(100);
+    world.happens(&Event::Exchange { instance: 1, tick: false, lost: false });
+    assert!(hold(&world, 1, 100).is_ok());
+    world.happens(&Event::Limit { limit: 30 });
+    for instance in [0, 1] {
+        assert_eq!(hold(&world, instance, 1).map(|_| ()), Err(Short::Ask), "{instance}");
+    }
+}
+
+#[test]
+fn an_answer_under_a_limit_that_was_changed_meanwhile_leases_nothing() {
+    let mut world = World::new(Window::Lifetime, Unit::Tokens, 10, OnLostLease::Charge);
+    let it = &world.instances[0];
+    it.slice.wait_for(10);
+    let exchange = it.slice.exchange(&it.name, TERMS, world.now_of(0), false).unwrap();
+    world.happens(&Event::Limit { limit: 20 });
+    let Reply::Done(answer) = world.counter.exchange(&exchange, world.now) else { panic!() };
+    assert_eq!(answer.granted, 10);
+    world.instances[0].slice.answer(exchange.seq, answer, TERMS, world.now_of(0));
+    let held = world.instances[0].slice.hold(10, world.now_of(0), false);
+    assert_eq!(held.map(|_| ()), Err(Short::Ask));
 }
 
 #[test]

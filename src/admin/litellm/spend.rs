@@ -14,8 +14,10 @@ use super::super::services::Services;
 use super::{rows, told};
 use crate::stores::records::{Key, Team, User};
 
-/// Attempts or groups of an answer, at most: LiteLLM's have no pages.
-const MOST: usize = 10_000;
+/// Groups that are read at once: LiteLLM's answers have no pages.
+const PART: usize = 10_000;
+/// Parts of an answer, at most.
+const PARTS: usize = 20;
 /// Attempts of an answer, at most.
 const MOST_ROWS: usize = 1_000;
 
@@ -56,8 +58,7 @@ pub async fn logs(mut call: Call) -> Answer {
     let ignored = Ignored(call.query.ignored().map(str::to_owned).collect());
     if summarize && from.is_some() && to.is_some() && request_id.is_none() {
         let by = vec![Dimension::Day, Dimension::User, Dimension::Model];
-        let query = UsageQuery { by, days, only, after: None, limit: MOST };
-        let groups = usage::totals(&call.services, &call.actor, query).await?;
+        let groups = totals(&call, by, days, only).await?;
         return told(ignored, Value::Array(by_day(&groups)));
     }
     let begun = days.map(usage::in_ms);
@@ -100,8 +101,7 @@ pub async fn report(mut call: Call) -> Answer {
         }
     };
     let key_at = by.iter().position(|by| *by == Dimension::Key).unwrap_or_default();
-    let query = UsageQuery { by, days, only, after: None, limit: MOST };
-    let groups = usage::totals(&call.services, &call.actor, query).await?;
+    let groups = totals(&call, by, days, only).await?;
     let ids = groups.iter().filter_map(|group| Uuid::try_parse(value(group, key_at)).ok());
     let tokens = tokens(&call.services, ids).await?;
     let body = match group_by.as_deref() {
@@ -110,6 +110,30 @@ pub async fn report(mut call: Call) -> Answer {
         _ => by_name(&groups, &tokens, "teams", "team_name"),
     };
     told(ignored, Value::Array(body))
+}
+
+/// All totals that the actor may see: a sum of some of them would be wrong, so that it is refused rather
+/// than cut.
+async fn totals(
+    call: &Call,
+    by: Vec<Dimension>,
+    days: Option<(i64, i64)>,
+    only: Vec<(Dimension, Vec<String>)>,
+) -> Result<Vec<Group>, ApiError> {
+    let mut query = UsageQuery { by, days, only, after: None, limit: PART };
+    let mut groups = Vec::new();
+    for _ in 0..PARTS {
+        let part = usage::totals(&call.services, &call.actor, query.clone()).await?;
+        let last = part.len() < PART;
+        groups.extend(part);
+        if last {
+            return Ok(groups);
+        }
+        query.after = groups.last().map(|group: &Group| group.values.clone());
+    }
+    let reason = format!("is too far from `start_date`: there are over {} totals", PART * PARTS);
+    Err(ApiError::invalid("end_date", reason)
+        .hint("ask for fewer days, or use /admin/v1/usage, which answers in parts"))
 }
 
 /// The key that the query names. One that the actor may not see is none.

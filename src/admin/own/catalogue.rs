@@ -1,12 +1,15 @@
 //! `/admin/v1/models` and `/admin/v1/providers`: what the configuration serves. Read-only; no secret is in
 //! any answer.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::call::{Answer, Call, ok};
 use super::List;
 use crate::config::valid::{HttpVersion, Model, Provider};
+use crate::routing::{self, TargetState};
 
 /// A model that callers can name.
 #[derive(Serialize, ToSchema)]
@@ -25,8 +28,23 @@ pub struct TargetView {
     pub provider: String,
     /// The model's name there.
     pub model: String,
-    /// Its share of calls relative to the other targets.
-    pub weight: u32,
+    /// Lower ones are asked first. Those of the models that it falls back to are above 1000.
+    pub priority: u32,
+    /// Its share of calls relative to the other targets of its priority.
+    pub weight: u64,
+    /// How much of its weight it gets now, 0 to 1. 0: it is left out for its failures.
+    pub share: f64,
+    /// For how many milliseconds more it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_for_ms: Option<i64>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How often it was left out since this instance began.
+    pub ejections: u64,
+    /// Requests of this instance under way there.
+    pub in_flight: u32,
+    /// The decaying peak of the time from a request to the head of its answer, in milliseconds.
+    pub latency_ms: f64,
 }
 
 /// Somewhere that serves models.
@@ -57,20 +75,27 @@ pub async fn models(call: Call) -> Answer {
         .map(|model| ModelView {
             id: model.name.clone(),
             dialect: model.dialect.name(),
-            targets: everything.then(|| targets(model)),
+            targets: everything.then(|| runtime.routes.model(&model.name).map(targets)).flatten(),
         })
         .collect();
     let total = items.len() as u64;
     Ok(ok(List { items, total, cursor: None }))
 }
 
-fn targets(model: &Model) -> Vec<TargetView> {
-    let view = |target: &crate::config::valid::Target| TargetView {
-        provider: target.provider.clone(),
-        model: target.model.clone(),
-        weight: target.weight,
+fn targets(model: &Arc<routing::Model>) -> Vec<TargetView> {
+    let view = |state: TargetState<'_>| TargetView {
+        provider: state.provider.to_owned(),
+        model: state.model.to_owned(),
+        priority: state.priority,
+        weight: state.weight,
+        share: state.health.share as f64 / 1e3,
+        out_for_ms: state.health.out_for_ms,
+        failures: state.health.failures,
+        ejections: state.health.ejections,
+        in_flight: state.health.in_flight,
+        latency_ms: state.health.latency_us as f64 / 1e3,
     };
-    model.targets.iter().map(view).collect()
+    model.states().map(view).collect()
 }
 
 pub async fn providers(call: Call) -> Answer {

@@ -9,11 +9,20 @@ use super::providers::Providers;
 use super::{section, value};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report::{self, Place};
-use crate::config::valid::{Model, ModelTimeouts, Retries, RetryOn, Target};
+use crate::config::valid::{Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, Target};
 use crate::dialects::Dialect;
 
 pub(in crate::config) const KEYS: Keys = Keys {
-    known: &["targets", "retries", "timeouts", "price", "max_output_tokens"],
+    known: &[
+        "targets",
+        "balance",
+        "fallback",
+        "health",
+        "retries",
+        "timeouts",
+        "price",
+        "max_output_tokens",
+    ],
     renamed: &[
         ("target", "targets"),
         ("litellm_params", "targets"),
@@ -27,6 +36,11 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("timeout", "timeouts.total"),
         ("stream_timeout", "timeouts.idle"),
         ("fallbacks", "fallback"),
+        ("routing_strategy", "balance"),
+        ("load_balancing", "balance"),
+        ("cooldown", "health.cooldown"),
+        ("cooldown_time", "health.cooldown"),
+        ("allowed_fails", "health.failures"),
         ("pricing", "price"),
         ("model_info", "price"),
         ("input_cost_per_token", "price"),
@@ -34,17 +48,28 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("max_tokens", "max_output_tokens"),
         ("max_completion_tokens", "max_output_tokens"),
     ],
-    later: &["fallback"],
+    later: &[],
 };
 
 pub(in crate::config) const TARGET: Keys = Keys {
-    known: &["provider", "model", "weight"],
-    renamed: &[("name", "model"), ("model_name", "model"), ("upstream", "provider")],
+    known: &["provider", "model", "weight", "priority"],
+    renamed: &[
+        ("name", "model"),
+        ("model_name", "model"),
+        ("upstream", "provider"),
+        ("order", "priority"),
+    ],
+    later: &[],
+};
+
+pub(in crate::config) const HEALTH: Keys = Keys {
+    known: &["failures", "cooldown", "slow_start"],
+    renamed: &[("allowed_fails", "failures"), ("cooldown_time", "cooldown")],
     later: &[],
 };
 
 pub(in crate::config) const RETRIES: Keys = Keys {
-    known: &["attempts", "on"],
+    known: &["attempts", "on", "backoff", "budget"],
     renamed: &[("count", "attempts"), ("max", "attempts"), ("num_retries", "attempts")],
     later: &[],
 };
@@ -70,8 +95,24 @@ pub(in crate::config) const RETRY_ON: [(&str, RetryOn); 4] = [
     ("5xx", RetryOn::ServerError),
 ];
 
+/// How a target is chosen, with the names.
+pub(in crate::config) const BALANCE: [(&str, Balance); 3] = [
+    ("weighted", Balance::Weighted),
+    ("least_busy", Balance::LeastBusy),
+    ("latency", Balance::Latency),
+];
+
+/// Targets of a model, those of its fallbacks included.
+const MOST_TARGETS: usize = 64;
+
 /// A model may think for long; more than a day is a mistake.
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+/// A target that is left out for longer than an hour is better taken out.
+const RESTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);
+
+/// A client waits all the while.
+const BACKOFFS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 
 /// Tokens of an answer: more is a mistake.
 const OUTPUTS: RangeInclusive<u64> = 1..=100_000_000;
@@ -85,14 +126,19 @@ pub(super) fn models(
     providers: &Providers,
 ) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::new();
+    let mut fallbacks = Vec::new();
     let mut named = 0;
     if let Some(at) = &at {
         for (name, at) in reader.map(at).named() {
             named += 1;
-            if let Some(model) = model(reader, name, &at, providers) {
+            if let Some((model, others)) = model(reader, name, &at, providers) {
                 models.insert(name.to_owned(), model);
+                fallbacks.push((name.to_owned(), at, others));
             }
         }
+    }
+    for (name, at, others) in fallbacks {
+        fall_back(reader, &mut models, &name, &at, others);
     }
     if named == 0 {
         let (place, path) = at.map_or((Place::START, String::new()), |at| (at.key, at.path));
@@ -102,12 +148,61 @@ pub(super) fn models(
     models
 }
 
-fn model(
+/// Other models that a model falls back to, and where they are named.
+type Others<'a> = Vec<(String, Cursor<'a>)>;
+
+/// Lets the model `name`, which is `at`, fall back to the `others`, where they can serve it.
+fn fall_back(
     reader: &mut Reader<'_>,
+    models: &mut BTreeMap<String, Model>,
     name: &str,
     at: &Cursor<'_>,
+    others: Others<'_>,
+) {
+    let Some(own) = models.get(name) else { return };
+    let (dialect, mut targets) = (own.dialect, own.targets.len());
+    let mut fallback = Vec::new();
+    for (other, at) in others {
+        let Some(model) = models.get(&other) else {
+            let hint = match report::nearest(&other, models.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write the name of one of `models`".to_owned(),
+            };
+            reader.wrong(&at, format!("no model is called {}", report::shorten(&other)), hint);
+            continue;
+        };
+        if other == name || fallback.contains(&other) {
+            let hint = "take it out; a model's own targets are asked first in any case";
+            reader.wrong(&at, format!("`{other}` is there already"), hint);
+        } else if model.dialect != dialect {
+            let message = format!(
+                "`{other}` speaks {}, `{name}` speaks {}",
+                model.dialect.name(),
+                dialect.name()
+            );
+            let hint = "this version does not translate between dialects";
+            reader.wrong(&at, message, hint);
+        } else {
+            targets += model.targets.len();
+            fallback.push(other);
+        }
+    }
+    if targets > MOST_TARGETS {
+        let message = format!("{targets} targets, its fallbacks' included");
+        let hint = format!("name {MOST_TARGETS} at most");
+        reader.report.error(at.key, &at.path, message, hint);
+    }
+    if let Some(model) = models.get_mut(name) {
+        model.fallback = fallback;
+    }
+}
+
+fn model<'a>(
+    reader: &mut Reader<'_>,
+    name: &str,
+    at: &Cursor<'a>,
     providers: &Providers,
-) -> Option<Model> {
+) -> Option<(Model, Others<'a>)> {
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(|b| b.is_ascii_graphic()) {
         let hint = format!("use up to {MAX_NAME} printable ASCII characters without spaces");
         reader.report.error(at.key, &at.path, "not a model's name", hint);
@@ -129,6 +224,12 @@ fn model(
             return None;
         }
     };
+    let balance = value(reader, Some(&fields), "balance", |r, at| r.choice(at, &BALANCE));
+    let others = fields.get("fallback").and_then(|at| {
+        reader.list(&at, |reader, at| Some((reader.text(at)?.to_owned(), at.clone())))
+    });
+    let health_at = fields.get("health");
+    let health = health(reader, health_at.as_ref());
     let retries_at = fields.get("retries");
     let timeouts_at = fields.get("timeouts");
     let retries = retries(reader, retries_at.as_ref());
@@ -137,8 +238,19 @@ fn model(
     let price = price_at.as_ref().and_then(|at| prices::price(reader, at));
     let max_output_tokens =
         value(reader, Some(&fields), "max_output_tokens", |r, at| r.integer(at, OUTPUTS));
-    let (name, dialect) = (name.to_owned(), dialect?);
-    Some(Model { name, dialect, targets, retries, timeouts, price, max_output_tokens })
+    let model = Model {
+        name: name.to_owned(),
+        dialect: dialect?,
+        targets,
+        balance: balance.unwrap_or_default(),
+        fallback: Vec::new(),
+        health,
+        retries,
+        timeouts,
+        price,
+        max_output_tokens,
+    };
+    Some((model, others.unwrap_or_default()))
 }
 
 /// Reads one target. `dialect` is that of the targets before it.
@@ -155,6 +267,7 @@ fn target(
         None => Some(alias.to_owned()),
     };
     let weight = value(reader, Some(&fields), "weight", |r, at| r.integer(at, 1..=1000));
+    let priority = value(reader, Some(&fields), "priority", |r, at| r.integer(at, 1..=1000));
     let Some(provider_at) = fields.get("provider") else {
         if !at.is_broken() {
             let hint = "write the name of one of `providers`";
@@ -190,7 +303,22 @@ fn target(
         provider: provider.to_owned(),
         model: model?,
         weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+        priority: priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(1),
     })
+}
+
+fn health(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> HealthRules {
+    let fields = section(reader, at, &HEALTH);
+    let failures = value(reader, fields.as_ref(), "failures", |r, at| r.integer(at, 1..=1000));
+    let mut wait = |key, default| {
+        value(reader, fields.as_ref(), key, |reader, at| reader.duration(at, RESTS))
+            .unwrap_or(Duration::from_secs(default))
+    };
+    HealthRules {
+        cooldown: wait("cooldown", 10),
+        slow_start: wait("slow_start", 20),
+        failures: failures.and_then(|failures| u32::try_from(failures).ok()).unwrap_or(5),
+    }
 }
 
 fn retries(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Retries {
@@ -200,7 +328,11 @@ fn retries(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Retries {
         let on = reader.list(at, |reader, at| reader.choice(at, &RETRY_ON))?;
         Some(on.into_iter().collect::<BTreeSet<_>>())
     });
+    let backoff = value(reader, fields.as_ref(), "backoff", |r, at| r.duration(at, BACKOFFS));
+    let budget = value(reader, fields.as_ref(), "budget", |r, at| r.integer(at, 0..=100));
     Retries {
+        backoff: backoff.unwrap_or(Duration::from_millis(100)),
+        budget: budget.and_then(|budget| u32::try_from(budget).ok()).unwrap_or(20),
         attempts: attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(2),
         on: on.unwrap_or_else(|| RETRY_ON.iter().map(|(_, on)| *on).collect()),
     }

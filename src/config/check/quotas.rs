@@ -116,7 +116,7 @@ fn quota(
     let unit = required(reader, at, &fields, "unit", "write what is counted, as in unit: tokens");
     let unit = unit.and_then(|at| reader.choice(&at, &UNITS));
     let limit = required(reader, at, &fields, "limit", "write how much may be used");
-    let id = scope.and_then(|scope| id(reader, at, &fields, scope, providers, models));
+    let id = scope.and_then(|scope| id(reader, &fields, scope, providers, models));
     let model = model(reader, &fields, scope, models);
     let limit = limit.and_then(|at| amount(reader, &at, unit?));
     let soft = value(reader, Some(&fields), "soft", |reader, at| {
@@ -151,23 +151,13 @@ fn quota(
 /// Whom: the inner one is absent where each is counted separately.
 fn id(
     reader: &mut Reader<'_>,
-    at: &Cursor<'_>,
     fields: &Fields<'_>,
     scope: ScopeKind,
     providers: &Providers,
     models: &[&str],
 ) -> Option<Option<String>> {
     use ScopeKind::{EndUser, Gateway, Key, Model, Organization, Provider, Tag, Team, User};
-    let Some(at_id) = fields.get("id") else {
-        return match scope {
-            Gateway | EndUser | Tag | Model | User => Some(None),
-            Team | Organization | Key | Provider => {
-                let hint = format!("write which {} it is for", scope.name());
-                reader.report.error(at.key, &at.path, "`id` is missing", hint);
-                None
-            }
-        };
-    };
+    let Some(at_id) = fields.get("id") else { return Some(None) };
     let id = reader.text(&at_id)?;
     match scope {
         Gateway => {

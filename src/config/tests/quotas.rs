@@ -36,10 +36,22 @@ fn quotas_are_read_to_the_last_digit_and_dumped_as_they_were() {
 }
 
 #[test]
+fn a_quota_without_an_id_is_for_each_one() {
+    for scope in ["model", "provider", "tag", "end_user", "team", "user", "organization", "key"] {
+        let quota = format!("- {{ scope: {scope}, unit: tokens, limit: 1, window: 1m }}\n");
+        let quotas = loaded(&text(&quota)).config.quotas;
+        assert_eq!((quotas[0].scope.name(), &quotas[0].id), (scope, &None));
+    }
+}
+
+#[test]
 fn quotas_that_are_none() {
     for (quota, expected) in [
         ("{ unit: tokens, limit: 1, window: 1m }", "quotas[0]: `scope` is missing"),
-        ("{ scope: team, unit: tokens, limit: 1, window: 1m }", "quotas[0]: `id` is missing"),
+        (
+            "{ scope: teams, unit: tokens, limit: 1, window: 1m }",
+            "quotas[0].scope: unknown value `teams`; did you mean `team`?",
+        ),
         ("{ scope: gateway, id: x, unit: tokens, limit: 1, window: 1m }", "it has no id"),
         ("{ scope: gateway, unit: tokens, window: 1m }", "quotas[0]: `limit` is missing"),
         ("{ scope: gateway, unit: tokens, limit: 1 }", "quotas[0]: `window` is missing"),

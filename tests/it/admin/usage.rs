@@ -188,6 +188,33 @@ async fn no_cell_of_a_table_is_a_formula() {
 }
 
 #[tokio::test]
+async fn a_report_is_never_cut() {
+    let admin = Admin::start().await;
+    let (key, _) = admin.stored_key(None, None).await;
+    let ledger = admin.services.gateway.ledger.store().unwrap();
+    // More totals than are read at once, each of a model of its own.
+    let numbers: Vec<u128> = (1..=10_050).collect();
+    for part in numbers.chunks(500) {
+        let rows: Vec<_> = part
+            .iter()
+            .map(|number| Row {
+                model: format!("m{number}").into(),
+                cost: Some(1_000_000),
+                ..row(*number, &key, "m", 0)
+            })
+            .collect();
+        assert_eq!(ledger.append(&rows).await.unwrap(), part.len() as u64);
+    }
+    let days = "start_date=2026-01-31&end_date=2026-01-31";
+    let summary = ok(admin.get(&format!("/spend/logs?{days}")).await);
+    assert_eq!(summary[0]["spend"], 10.05);
+    assert_eq!(summary[0]["models"].as_object().unwrap().len(), 10_050);
+    let report = ok(admin.get(&format!("/global/spend/report?{days}&group_by=api_key")).await);
+    assert_eq!(report[0]["total_cost"], 10.05);
+    assert_eq!(report[0]["model_details"].as_array().unwrap().len(), 10_050);
+}
+
+#[tokio::test]
 async fn litellms_clients_find_what_was_spent() {
     let World { admin, keys, .. } = world().await;
     let token = keys[0].hash.to_hex();

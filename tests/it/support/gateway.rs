@@ -101,6 +101,8 @@ impl Gateway {
             .arg(config)
             .arg("--upgrade-socket")
             .arg(root.join("handover/upgrade.sock"))
+            // What is written by default, such as the ledger's journal, is this gateway's own.
+            .current_dir(root)
             .env_clear()
             .env("SIM_KEY", "sk-provider-secret")
             .env("MASTER_KEY", MASTER_KEY)

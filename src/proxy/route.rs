@@ -1,0 +1,143 @@
+//! Which target a request goes to, what is noted of it afterwards, and when there is another attempt.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::ctx::{End, Exchange};
+use super::watchdog::Expiry;
+use crate::app::Gateway;
+use crate::routing::balance::Choice;
+use crate::routing::health::Outcome;
+
+/// On an answer of a model all of whose targets are left out for their failures, so that the least bad was
+/// asked.
+pub const DEGRADED: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-sluicegate-degraded"),
+    HeaderValue::from_static("no-healthy-target"),
+);
+
+/// The longest wait before another attempt: the client waits all the while.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Sends the next attempt to the chosen target.
+pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
+    exchange.under_way = exchange.model.begin(choice.index);
+    exchange.desperate = choice.desperate;
+    exchange.retry_after = None;
+    if choice.desperate {
+        exchange.model.tally.desperate();
+    }
+    exchange.tried.push(choice.index);
+    gateway.metrics.attempt(&exchange.target().upstream.name);
+}
+
+/// Takes another attempt for the request, where one is left.
+pub fn take_retry(exchange: &Exchange) -> bool {
+    let waits = exchange.retry_after.is_none_or(|wait| wait <= LONGEST_WAIT);
+    exchange.tried.len() < usize::from(exchange.model.retries.attempts)
+        && (waits || exchange.model.has_untried(&exchange.tried))
+        && exchange.model.take_retry()
+}
+
+/// Waits before a target is asked that has failed the request already. `random` is any number.
+pub async fn rest(exchange: &Exchange, next: usize, random: u64) {
+    if !exchange.tried.contains(&next) {
+        return;
+    }
+    let times = u32::try_from(exchange.tried.len()).unwrap_or(u32::MAX).saturating_sub(1);
+    let whole = exchange.model.retries.backoff.saturating_mul(1 << times.min(16));
+    // So that not all who have failed together come back together.
+    let chance = Duration::from_micros(random % 1_000) * 1_000;
+    let wait = whole / 2 + (whole / 2).mul_f64(chance.as_secs_f64());
+    tokio::time::sleep(wait.max(exchange.retry_after.unwrap_or_default()).min(LONGEST_WAIT)).await;
+}
+
+/// Notes what came of the present attempt. `end` is that of the request; without one there is another
+/// attempt.
+pub fn note(exchange: &Exchange, end: Option<End>) {
+    let Some(&index) = exchange.tried.last() else { return };
+    let Some(outcome) = outcome(exchange, end) else { return };
+    if exchange.model.note(index, outcome) {
+        let target = exchange.target();
+        tracing::warn!(
+            provider = %target.upstream.name,
+            provider_model = %target.model,
+            status = exchange.upstream_status,
+            "left out for a while"
+        );
+    }
+}
+
+/// `None`: nothing that tells of the target.
+fn outcome(exchange: &Exchange, end: Option<End>) -> Option<Outcome> {
+    exchange.times.chosen?;
+    // It may have worked well all the time that it was given.
+    let ran_out = exchange.deadlines.expired() == Some(Expiry::Total);
+    let begun_in = || Some(exchange.times.head?.duration_since(exchange.times.sent?));
+    match (exchange.upstream_status, end) {
+        (Some(429), _) => Some(Outcome::Limited(exchange.retry_after)),
+        (Some(503 | 529), _) if exchange.retry_after.is_some() => {
+            Some(Outcome::Limited(exchange.retry_after))
+        }
+        // 401: its credential is not, or no longer, good.
+        (Some(401 | 408 | 500..), _) => Some(Outcome::Bad),
+        (Some(400..), _) => Some(Outcome::Good(None)),
+        (_, None | Some(End::UpstreamBroke | End::TimedOut | End::Unreachable)) => {
+            (!ran_out).then_some(Outcome::Bad)
+        }
+        (Some(_), Some(_)) => Some(Outcome::Good(begun_in())),
+        (None, Some(_)) => None,
+    }
+}
+
+/// How long a provider asks to be left alone.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    if let Some(ms) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
+    }
+    let after = text("retry-after")?;
+    if let Ok(seconds) = after.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = jiff::fmt::rfc2822::parse(after).ok()?.timestamp();
+    until.duration_since(jiff::Timestamp::now()).try_into().ok()
+}
+
+/// Any number, different for each request and attempt.
+pub fn chance(random: u64, began: Instant) -> u64 {
+    let turn = u32::try_from(began.elapsed().subsec_nanos() % 64).unwrap_or(0);
+    random.rotate_left(turn).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_as_providers_write_it() {
+        for (name, value, expected) in [
+            ("retry-after", "2", Some(2_000)),
+            ("retry-after", "0.5", Some(500)),
+            ("retry-after-ms", "1500", Some(1_500)),
+            ("retry-after", "-1", None),
+            ("retry-after", "1e400", None),
+            ("retry-after", "soon", None),
+            ("x-retry", "1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )]);
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(retry_after(&headers), expected, "{name}: {value}");
+        }
+        let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90);
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date);
+        let value = HeaderValue::from_str(&date.unwrap()).unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("retry-after"), value)]);
+        let wait = retry_after(&headers).unwrap();
+        assert!(wait > Duration::from_secs(60) && wait <= Duration::from_secs(90), "{wait:?}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Which target a call goes to, and what becomes of one that fails.
+
+use serde_json::{Value, json};
+use sluicegate_simulator::Simulator;
+
+use crate::support::{Config, Gateway, Response, chat, provider, soon};
+
+/// Two providers: `sim`, which does as it is told by a model's name, and `other`.
+fn config(sim: &Simulator, other: &Simulator, models: &str) -> Config {
+    let mut config = Config::for_provider(sim.address());
+    config.head = "auth: { anonymous: true }\nadmin: { master_key: \"env:MASTER_KEY\" }\n".into();
+    config.providers += &format!(
+        "  other: {{ dialect: openai, base_url: \"http://{}/v1\", api_key: \"env:SIM_KEY\" }}\n",
+        other.address()
+    );
+    config.with_models(models)
+}
+
+const BAD: &str = "{ provider: sim, model: \"bad;fault=status;status=503\" }";
+
+async fn ask(gateway: &Gateway) -> Response {
+    gateway.client().post("/v1/chat/completions", &chat(false, "")).await
+}
+
+/// The targets of the model `sim-1`, as the admin API tells of them.
+async fn targets(gateway: &Gateway) -> Vec<Value> {
+    let models = gateway.admin("GET", "/admin/v1/models", &Value::Null).await.json();
+    let models = models["items"].as_array().unwrap();
+    let model = models.iter().find(|model| model["id"] == "sim-1").unwrap();
+    model["targets"].as_array().unwrap().clone()
+}
+
+fn served(simulator: &Simulator) -> u64 {
+    simulator.ledger().total.requests
+}
+
+#[tokio::test]
+async fn a_model_falls_back_to_others_in_their_order() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = format!(
+        "  sim-1: {{ targets: [{BAD}], fallback: [second, third], retries: {{ attempts: 3 }} }}\n  \
+         third: {{ targets: [{{ provider: other, model: the-third }}] }}\n  \
+         second: {{ targets: [{{ provider: sim, model: \"also-bad;fault=status;status=500\" }}] }}\n"
+    );
+    let gateway = Gateway::start(&config(&sim, &other, &models));
+    for stream in [false, true] {
+        let answer = gateway.client().post("/v1/chat/completions", &chat(stream, "")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent: Value = serde_json::from_slice(&other.requests().last().unwrap().body).unwrap();
+        assert_eq!(sent["model"], "the-third");
+    }
+    let asked: Vec<_> = sim
+        .requests()
+        .iter()
+        .map(|request| serde_json::from_slice::<Value>(&request.body).unwrap()["model"].clone())
+        .collect();
+    assert!(asked[0].as_str().unwrap().starts_with("bad;"), "{asked:?}");
+    assert!(asked[1].as_str().unwrap().starts_with("also-bad;"), "{asked:?}");
+    let log = gateway.stop().await;
+    assert!(
+        log.iter().all(|line| line["attempts"] == 3 && line["provider"] == "other"),
+        "{log:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_fails_is_left_out_and_comes_back_slowly() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = format!(
+        "  sim-1:\n    targets: [{BAD}, {{ provider: other, model: good, priority: 2 }}]\n    \
+         health: {{ failures: 3, cooldown: 1h }}\n    retries: {{ attempts: 2, budget: 100 }}\n"
+    );
+    let gateway = Gateway::start(&config(&sim, &other, &models));
+    for _ in 0..20 {
+        let answer = ask(&gateway).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("x-sluicegate-degraded"), None);
+    }
+    assert_eq!(served(&sim), 3, "after three failures it is asked no more");
+    let found = targets(&gateway).await;
+    assert_eq!(
+        (&found[0]["share"], &found[0]["ejections"]),
+        (&json!(0.0), &json!(1)),
+        "{found:#?}"
+    );
+    assert!(found[0]["out_for_ms"].as_i64().unwrap() > 3_500_000, "{found:#?}");
+    assert_eq!((&found[1]["share"], &found[1]["priority"]), (&json!(1.0), &json!(2)));
+    let share = gateway.metric("sluicegate_target_share", "provider=\"sim\"").await;
+    assert!(share.abs() < f64::EPSILON, "{share}");
+    gateway.until_metric("sluicegate_target_ejections_total", "provider=\"sim\"", 1.0).await;
+    gateway.until_metric("sluicegate_retries_total", "result=\"made\"", 3.0).await;
+
+    // What is known of it outlives a reload.
+    let answer = gateway.admin("POST", "/admin/v1/config/reload", &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(targets(&gateway).await[0]["ejections"], 1);
+    assert_eq!(ask(&gateway).await.status, 200);
+    assert_eq!(served(&sim), 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_with_all_of_its_kind_left_out_is_asked_all_the_same_and_that_is_said() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = format!(
+        "  sim-1:\n    targets: [{BAD}]\n    health: {{ failures: 1, cooldown: 1h }}\n    \
+         retries: {{ attempts: 1 }}\n"
+    );
+    let gateway = Gateway::start(&config(&sim, &other, &models));
+    let first = ask(&gateway).await;
+    assert_eq!((first.status, first.header("x-sluicegate-degraded")), (503, None));
+    let second = ask(&gateway).await;
+    let said = second.header("x-sluicegate-degraded");
+    assert_eq!((second.status, said), (503, Some("no-healthy-target")));
+    gateway.until_metric("sluicegate_degraded_attempts_total", "model=\"sim-1\"", 1.0).await;
+    assert_eq!(served(&sim), 2);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_to_be_left_alone_is_and_a_long_wait_is_the_callers_to_make() {
+    let (sim, other) = (provider().await, provider().await);
+    let limited = "{ provider: sim, model: \"limited;fault=retry_after;status=429;seconds=30\" }";
+    let alone = format!("  sim-1: {{ targets: [{limited}], retries: {{ attempts: 3 }} }}\n");
+    let gateway = Gateway::start(&config(&sim, &other, &alone));
+    let answer = ask(&gateway).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("30")));
+    assert_eq!(served(&sim), 1, "nobody waits for half a minute");
+    gateway.stop().await;
+
+    let both = format!(
+        "  sim-1: {{ targets: [{limited}, {{ provider: other, model: good, priority: 2 }}] }}\n"
+    );
+    let gateway = Gateway::start(&config(&sim, &other, &both));
+    for _ in 0..5 {
+        assert_eq!(ask(&gateway).await.status, 200);
+    }
+    assert_eq!((served(&sim), served(&other)), (2, 5));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn when_all_fails_there_are_few_attempts_more_than_calls() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = format!(
+        "  sim-1:\n    targets: [{BAD}]\n    health: {{ failures: 1000 }}\n    \
+         retries: {{ attempts: 5, budget: 10, backoff: 0s }}\n"
+    );
+    let gateway = Gateway::start(&config(&sim, &other, &models));
+    let calls = 100;
+    for _ in 0..calls {
+        assert_eq!(ask(&gateway).await.status, 503);
+    }
+    // A tenth, ten in reserve, and one for each second that this took: far from four more for each.
+    let attempts = served(&sim);
+    assert!((calls + 15..2 * calls).contains(&attempts), "{attempts}");
+    assert!(gateway.metric("sluicegate_retries_total", "result=\"over_budget\"").await > 50.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_go_to_the_less_busy() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = "  sim-1:\n    targets: [{ provider: sim, model: \"slow;fault=stall;after=1\" }, \
+                  { provider: other, model: good }]\n    balance: least_busy\n";
+    let gateway = Gateway::start(&config(&sim, &other, models));
+    // One hangs at the slow one; from then on all others go to the other.
+    let mut hanging = Vec::new();
+    let started = async {
+        while served(&sim) == 0 {
+            let mut stream = gateway.client().connect().await;
+            let request =
+                crate::support::Client::request("/v1/chat/completions", "", &chat(true, ""));
+            let before = served(&sim) + served(&other);
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
+            hanging.push(stream);
+            while served(&sim) + served(&other) == before {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    soon("one that hangs", started).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&gateway).await.status, 200);
+    }
+    assert_eq!(served(&sim), 1);
+    let found = targets(&gateway).await;
+    assert_eq!(found[0]["in_flight"], 1, "{found:#?}");
+    drop(hanging);
+    gateway.stop().await;
+}
