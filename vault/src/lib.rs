@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`options`] | where the server is, and how to log in |
-//! | [`reference`] | which field of which secret is meant |
+//! | [`reference`](mod@reference) | which field of which secret is meant |
 //! | [`error`] | what can go wrong, and what to do about it |
 //! | `credential` | what is read from files at each login |
 //! | `wire` | one bounded exchange with the server |
