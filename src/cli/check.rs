@@ -31,6 +31,7 @@ pub fn run(args: &Check) -> ExitCode {
                     eprintln!("warning: {warning}");
                 }
             }
+            sources.loaded.close();
             (unservable(args, sources), warnings)
         }
         Err(problems) => {

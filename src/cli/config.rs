@@ -53,7 +53,9 @@ pub fn run(command: &Config) -> ExitCode {
 }
 
 fn load(path: &Path) -> Result<Loaded, Problems> {
-    load_file(path, &Env::from_process())
+    let loaded = load_file(path, &Env::from_process())?;
+    loaded.close();
+    Ok(loaded)
 }
 
 fn changes(a: &Loaded, b: &Loaded) -> String {

@@ -110,6 +110,7 @@ fn by_file(args: &Verify, token: &[u8], now: i64) -> Result<Judged, String> {
 
 fn by_config(path: &Path, token: &[u8], now: i64) -> Result<Judged, String> {
     let loaded = load_file(path, &Env::from_process()).map_err(|problems| problems.to_string())?;
+    loaded.close();
     let issuers = loaded.config.auth.jwt;
     if issuers.is_empty() {
         return Err(format!("{}: there is no issuer in `auth.jwt`", path.display()));

@@ -120,9 +120,12 @@ fn effect(path: &str) -> Effect {
 }
 
 /// Every secret with its path.
-fn secrets(config: &Config) -> Vec<(String, &Secret)> {
+pub fn secrets(config: &Config) -> Vec<(String, &Secret)> {
     let mut secrets = Vec::new();
     let mut add = |path: String, secret| secrets.push((path, secret));
+    if let Some(role_id) = config.secrets.vault.as_ref().and_then(|vault| vault.role_id.as_ref()) {
+        add("secrets.vault.auth.approle.role_id".to_owned(), role_id);
+    }
     if let Some(token) = &config.listeners.metrics.bearer_token {
         add("listeners.metrics.bearer_token".to_owned(), token);
     }

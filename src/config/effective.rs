@@ -9,6 +9,7 @@ use sluicegate_filters::price::{ManualPrice, manual};
 
 use super::raw;
 use super::raw_quotas::Quota;
+use super::raw_secrets::Secrets;
 use super::valid;
 
 /// `config` as a file that would load to it, where its secrets are references.
@@ -19,6 +20,7 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             valid::Environment::Staging => raw::Environment::Staging,
             valid::Environment::Production => raw::Environment::Production,
         }),
+        secrets: Secrets::of(&config.secrets),
         listeners: Some(listeners(&config.listeners)),
         shutdown: Some(raw::Shutdown { timeout: Some(raw::Wait(config.shutdown.timeout)) }),
         workers: Some(raw::Workers { threads: Some(config.workers.threads) }),

@@ -10,6 +10,7 @@
 //! | [`valid`] | the checked configuration |
 //! | [`raw`] | the file's shape, for the schema, the dump and the comparison |
 //! | [`secrets`] | references to secrets, and their values |
+//! | [`vault`] | those that are kept in Vault |
 //! | [`units`] | sizes and durations |
 //! | [`watch`] | notices when the file changes |
 //!
@@ -19,8 +20,10 @@
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use sluicegate_vault::Vault;
 
 mod check;
 mod diff;
@@ -34,6 +37,7 @@ mod postgres;
 mod problem;
 pub mod raw;
 pub mod raw_quotas;
+pub mod raw_secrets;
 mod reader;
 mod redis;
 mod report;
@@ -42,9 +46,10 @@ pub mod secrets;
 pub mod units;
 mod url;
 pub mod valid;
+pub mod vault;
 pub mod watch;
 
-pub use diff::{Change, Effect, diff};
+pub use diff::{Change, Effect, diff, secrets as secrets_of};
 pub use env::Env;
 pub use problem::{Problem, Problems};
 pub use schema::schema;
@@ -52,6 +57,7 @@ pub use valid::{Config, Secret};
 
 use report::{Place, Report};
 use secrets::{LocalResolver, Resolver};
+use vault::VaultResolver;
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -64,13 +70,37 @@ pub struct Loaded {
     pub hash: String,
     /// What should be better, though it works.
     pub warnings: Vec<Problem>,
+    /// The client that knows the values behind `vault:` references, where there is a Vault.
+    pub vault: Option<Arc<Vault>>,
 }
 
-/// Loads the file at `path`, secrets included.
+impl Loaded {
+    /// For programs that end here: leaves no token behind. Waits for that, but not for long.
+    pub fn close(&self) {
+        if let Some(vault) = &self.vault {
+            vault.close();
+        }
+    }
+}
+
+/// Loads the file at `path`, secrets included. Blocks on the disk, and on Vault where it is needed.
 ///
 /// # Errors
 /// Everything that is wrong with it, an unreadable file too.
 pub fn load_file(path: &Path, env: &Env) -> Result<Loaded, Problems> {
+    load_file_again(path, env, None)
+}
+
+/// The same for a process that has a client of Vault already: it is used where it leads to the same
+/// server.
+///
+/// # Errors
+/// As [`load_file`].
+pub fn load_file_again(
+    path: &Path,
+    env: &Env,
+    vault: Option<Arc<Vault>>,
+) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| {
@@ -81,7 +111,12 @@ pub fn load_file(path: &Path, env: &Env) -> Result<Loaded, Problems> {
         return Err(unreadable(&name, Place { line: 0, ..Place::START }, error.to_string()));
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => load_str(&name, text, env),
+        Ok(text) => {
+            let resolver = VaultResolver::new(env, vault);
+            let mut loaded = load(&name, text, env, &resolver)?;
+            loaded.vault = resolver.into_client();
+            Ok(loaded)
+        }
         // Cut at the limit, which may be within a character.
         Err(_) if bytes.len() > node::MAX_BYTES => Err(too_large(&name)),
         Err(error) => {
@@ -93,7 +128,8 @@ pub fn load_file(path: &Path, env: &Env) -> Result<Loaded, Problems> {
     }
 }
 
-/// Loads a configuration from `text`; `name` stands for the file in what is reported.
+/// Loads a configuration from `text`; `name` stands for the file in what is reported. Nothing but this
+/// machine is asked: a `vault:` reference is a mistake here.
 ///
 /// # Errors
 /// Everything that is wrong with it.
@@ -121,7 +157,7 @@ fn load(name: &str, text: &str, env: &Env, resolver: &dyn Resolver) -> Result<Lo
     match (config, report.finish()) {
         (Some(config), (errors, warnings)) if errors.is_empty() => {
             let hash = hash(&config);
-            Ok(Loaded { config, hash, warnings })
+            Ok(Loaded { config, hash, warnings, vault: None })
         }
         (_, (errors, _)) => Err(Problems(errors)),
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::models::RETRY_ON;
 use super::raw_quotas::Quota;
+use super::raw_secrets::Secrets;
 use super::units;
 use super::valid;
 
@@ -22,6 +23,9 @@ pub struct Config {
     /// Where this process runs; `production` turns on the strict rules. The variable `ENVIRONMENT`
     /// wins. Default: development.
     pub environment: Option<Environment>,
+    /// Where secrets come from that are in neither a variable nor a file. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Secrets>,
     /// Where the process listens.
     pub listeners: Option<Listeners>,
     /// How the process stops.
@@ -135,7 +139,8 @@ pub struct MetricsListener {
     pub address: Option<String>,
     /// Networks that may connect. Default: this machine, [127.0.0.0/8, "::1/128"].
     pub allow: Option<Vec<String>>,
-    /// With it, a scrape must present this bearer token. A reference, `env:NAME` or `file:/path`.
+    /// With it, a scrape must present this bearer token. A reference, `env:NAME`, `file:/path` or
+    /// `vault:MOUNT/PATH#FIELD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer_token: Option<String>,
 }
@@ -244,8 +249,8 @@ pub struct Sqlite {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Postgres {
-    /// Its URL, as a reference: `env:NAME` or `file:/path`. Production asks for `sslmode=require`,
-    /// `verify-ca` or `verify-full` in it, unless it is on this machine.
+    /// Its URL, as a reference: `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`. Production asks
+    /// for `sslmode=require`, `verify-ca` or `verify-full` in it, unless it is on this machine.
     pub url: String,
     /// Connections that this process opens at most. Default: 20.
     #[schemars(range(min = 1, max = 1000))]
@@ -269,7 +274,8 @@ pub struct QuotaStore {
 }
 
 /// Redis: one of `url`, `cluster` and `sentinel`. Production asks for `rediss://`, unless it is on this
-/// machine. A URL with a user or a password in it is a reference: `env:NAME` or `file:/path`.
+/// machine. A URL with a user or a password in it is a reference: `env:NAME`, `file:/path` or
+/// `vault:MOUNT/PATH#FIELD`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
@@ -418,8 +424,8 @@ pub struct Keys {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// A reference, `env:NAME` or `file:/path`. Needed unless there is `auth.anonymous` or `store`,
-    /// and always in production, where it must hold 256 bits of entropy.
+    /// A reference, `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`. Needed unless there is
+    /// `auth.anonymous` or `store`, and always in production, where it must hold 256 bits of entropy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master_key: Option<String>,
 }
@@ -528,7 +534,8 @@ pub struct Provider {
     /// Where it is; OpenAI's dialect usually with `/v1`, Anthropic's without. Default: the
     /// catalogue's.
     pub base_url: Option<String>,
-    /// Its key, as a reference: `env:NAME` or `file:/path`. Production refuses anything else.
+    /// Its key, as a reference: `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`. Production
+    /// refuses anything else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<String>,
     /// How calls carry the key. Default: the catalogue's, else the dialect's.

@@ -107,6 +107,8 @@ pub(super) struct Reader<'a> {
     pub(super) resolver: &'a dyn Resolver,
     /// Whether the strict rules hold.
     pub(super) production: bool,
+    /// Whether the section is wrong that says where Vault is. What refers to it is not wrong, too.
+    pub(super) vault_is_wrong: bool,
 }
 
 impl Reader<'_> {
@@ -351,7 +353,7 @@ impl Reader<'_> {
 
     /// A secret with its value. No message shows what was written.
     pub(super) fn secret(&mut self, at: &Cursor<'_>) -> Option<Secret> {
-        const HINT: &str = "write `env:NAME` or `file:/path`";
+        const HINT: &str = SECRET_HINT;
         let Kind::Scalar(scalar) = &at.node.kind else {
             self.expected(at, "a reference to a secret", HINT);
             return None;
@@ -381,10 +383,13 @@ impl Reader<'_> {
 
     /// The value behind `reference`.
     pub(super) fn resolved(&mut self, at: &Cursor<'_>, reference: SecretRef) -> Option<Secret> {
+        if self.vault_is_wrong && matches!(reference, SecretRef::Vault(_)) {
+            return None;
+        }
         match self.resolver.resolve(&reference) {
-            Ok(value) => {
-                debug_assert!(!value.expose_secret().is_empty());
-                Some(Secret { reference, value })
+            Ok(secret) => {
+                debug_assert!(!secret.value.expose_secret().is_empty());
+                Some(secret)
             }
             Err(error) => {
                 self.wrong(at, error.to_string(), secret_hint(&error));
@@ -446,14 +451,20 @@ fn looks_typed(text: &str) -> bool {
     boolean || number
 }
 
+/// How a secret is written.
+const SECRET_HINT: &str = "write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`";
+
 fn secret_hint(error: &SecretError) -> Option<&'static str> {
     match error {
-        SecretError::UnsupportedStore(_) | SecretError::Redacted => {
-            Some("write `env:NAME` or `file:/path`")
-        }
+        SecretError::UnsupportedStore(_) | SecretError::Redacted => Some(SECRET_HINT),
+        SecretError::NoVault(_) => Some("add `secrets.vault`; docs/vault.md tells how"),
+        SecretError::Vault { .. } => Some("docs/vault.md tells what to do about each of these"),
         SecretError::NotSet(_) => Some("set it before the start"),
         SecretError::Unprintable => Some("a secret is one line of printable ASCII"),
         SecretError::Empty => Some("put the secret there"),
-        SecretError::BadVariableName | SecretError::NoPath | SecretError::Unreadable { .. } => None,
+        SecretError::BadVariableName
+        | SecretError::NoPath
+        | SecretError::BadReference(_)
+        | SecretError::Unreadable { .. } => None,
     }
 }

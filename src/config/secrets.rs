@@ -1,16 +1,19 @@
 //! Secrets: a reference in the configuration, a value in memory.
 //!
-//! A reference is written `env:NAME` or `file:/path`. Nothing here ever shows a value: not `Debug`,
+//! A reference is written `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`. Nothing here ever shows a value: not `Debug`,
 //! not `Display`, not an error.
 
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use secrecy::{ExposeSecret, SecretString};
+use sluicegate_vault::{Options, Reference, ReferenceError, VaultError};
 
 use super::env::Env;
+use super::valid::Secret;
 
 /// What a literal secret is shown as; refused as a value, so that it can't come back as one.
 pub const REDACTED: &str = "<redacted>";
@@ -25,6 +28,8 @@ pub enum SecretRef {
     Env(String),
     /// A file; one line end at its end does not count.
     File(PathBuf),
+    /// A field of a secret in Vault or OpenBao.
+    Vault(Reference),
     /// Written in the configuration itself. Refused in production.
     Literal(SecretString),
     /// Written in the configuration, and no secret: a plain header, shown as it is.
@@ -54,7 +59,10 @@ impl SecretRef {
                 Ok(Self::File(PathBuf::from(path)))
             };
         }
-        for store in ["vault", "aws", "gcp", "azure", "k8s"] {
+        if let Some(reference) = text.strip_prefix("vault:") {
+            return reference.trim().parse().map(Self::Vault).map_err(SecretError::BadReference);
+        }
+        for store in ["aws", "gcp", "azure", "k8s"] {
             if text.strip_prefix(store).is_some_and(|rest| rest.starts_with(':')) {
                 return Err(SecretError::UnsupportedStore(store));
             }
@@ -81,6 +89,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Vault(reference) => write!(f, "vault:{reference}"),
             Self::Literal(_) => f.write_str(REDACTED),
             Self::Public(text) => f.write_str(text),
         }
@@ -98,6 +107,7 @@ impl PartialEq for SecretRef {
         match (self, other) {
             (Self::Env(a), Self::Env(b)) => a == b,
             (Self::File(a), Self::File(b)) => a == b,
+            (Self::Vault(a), Self::Vault(b)) => a == b,
             (Self::Literal(a), Self::Literal(b)) => a.expose_secret() == b.expose_secret(),
             (Self::Public(a), Self::Public(b)) => a == b,
             _ => false,
@@ -119,6 +129,20 @@ pub enum SecretError {
     /// A secret store that this version can't ask.
     #[error("`{0}:` references are not supported in this version")]
     UnsupportedStore(&'static str),
+    /// `vault:` without a usable reference.
+    #[error("the `vault:` reference {0}")]
+    BadReference(ReferenceError),
+    /// `vault:` where no Vault is to be asked.
+    #[error("vault:{0} can't be read: there is no `secrets.vault` that says from where")]
+    NoVault(Reference),
+    /// What Vault, or the way to it, has against it.
+    #[error("vault:{reference}: {error}")]
+    Vault {
+        /// What was asked for.
+        reference: Reference,
+        /// Why there is nothing.
+        error: VaultError,
+    },
     /// The variable is not set.
     #[error("environment variable {0} is not set")]
     NotSet(String),
@@ -147,10 +171,13 @@ pub trait Resolver {
     ///
     /// # Errors
     /// The value is absent, empty, or can't stand in a header.
-    fn resolve(&self, reference: &SecretRef) -> Result<SecretString, SecretError>;
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError>;
+
+    /// Says where `vault:` references lead, before the first of them.
+    fn lead_to(&self, _vault: &Options) {}
 }
 
-/// Resolves what this machine has: variables and files.
+/// Resolves what this machine has: variables and files. What Vault has is not asked for.
 #[derive(Clone, Debug)]
 pub struct LocalResolver {
     env: Env,
@@ -164,22 +191,24 @@ impl LocalResolver {
 }
 
 impl Resolver for LocalResolver {
-    fn resolve(&self, reference: &SecretRef) -> Result<SecretString, SecretError> {
-        let value = match reference {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
+        let (value, since) = match reference {
             SecretRef::Env(name) => match self.env.get(name) {
-                Some(value) => SecretString::from(value),
+                Some(value) => (SecretString::from(value), None),
                 None => return Err(SecretError::NotSet(name.clone())),
             },
             SecretRef::File(path) => read_file(path)?,
-            SecretRef::Literal(value) => value.clone(),
-            SecretRef::Public(text) => SecretString::from(text.as_str()),
+            SecretRef::Vault(reference) => return Err(SecretError::NoVault(reference.clone())),
+            SecretRef::Literal(value) => (value.clone(), None),
+            SecretRef::Public(text) => (SecretString::from(text.as_str()), None),
         };
         check(value.expose_secret())?;
-        Ok(value)
+        Ok(Secret { reference: reference.clone(), value, since })
     }
 }
 
-fn check(value: &str) -> Result<(), SecretError> {
+/// Whether `value` can be one.
+pub(super) fn check(value: &str) -> Result<(), SecretError> {
     if value.is_empty() {
         return Err(SecretError::Empty);
     }
@@ -193,11 +222,13 @@ fn check(value: &str) -> Result<(), SecretError> {
     Ok(())
 }
 
-fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+/// What a file holds, and when it was written.
+fn read_file(path: &Path) -> Result<(SecretString, Option<SystemTime>), SecretError> {
     let unreadable = |reason: String| SecretError::Unreadable { path: path.to_owned(), reason };
     let io = |error: std::io::Error| unreadable(error.to_string());
     // Opening a pipe that nobody writes to would wait for ever, so ask first what it is.
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
         return Err(unreadable("is not a regular file".to_owned()));
     }
     let mut text = String::new();
@@ -208,7 +239,7 @@ fn read_file(path: &Path) -> Result<SecretString, SecretError> {
     }
     let secret = SecretString::from(text.trim_end_matches(['\r', '\n']));
     secrecy::zeroize::Zeroize::zeroize(&mut text);
-    Ok(secret)
+    Ok((secret, metadata.modified().ok()))
 }
 
 /// Whether `name` can name an environment variable in a shell (POSIX, 8.1).
@@ -224,8 +255,8 @@ mod tests {
 
     fn resolve(text: &str) -> Result<String, SecretError> {
         let env = Env::from_iter([("KEY", "from-env"), ("EMPTY", ""), ("LINES", "a\nb")]);
-        let value = LocalResolver::new(env).resolve(&SecretRef::parse(text)?)?;
-        Ok(value.expose_secret().to_owned())
+        let secret = LocalResolver::new(env).resolve(&SecretRef::parse(text)?)?;
+        Ok(secret.value.expose_secret().to_owned())
     }
 
     #[test]
@@ -264,8 +295,29 @@ mod tests {
 
     #[test]
     fn stores_of_later_versions_are_refused_by_name() {
-        let error = resolve("vault:secret/data/xai#api_key").unwrap_err();
-        assert_eq!(error.to_string(), "`vault:` references are not supported in this version");
+        let error = resolve("aws:secretsmanager/xai").unwrap_err();
+        assert_eq!(error.to_string(), "`aws:` references are not supported in this version");
+    }
+
+    #[test]
+    fn a_reference_into_a_vault_is_read_and_nothing_is_asked() {
+        let text = "vault:secret/data/xai#api_key";
+        assert_eq!(SecretRef::parse(text).unwrap().to_string(), text);
+        let message =
+            format!("{text} can't be read: there is no `secrets.vault` that says from where");
+        assert_eq!(resolve(text).unwrap_err().to_string(), message);
+        let error = resolve("vault:secret/data/xai").unwrap_err();
+        assert_eq!(error, SecretError::BadReference(ReferenceError::NoField));
+    }
+
+    #[test]
+    fn a_file_s_secret_is_as_old_as_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, "sk-1").unwrap();
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let secret = LocalResolver::new(Env::default()).resolve(&SecretRef::File(path)).unwrap();
+        assert_eq!(secret.since, Some(written));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The whole way from a file to a configuration.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::reader::Keys;
+use super::secrets::{SecretError, SecretRef};
 use super::valid::{AuthStyle, Environment, RetryOn};
 use super::*;
 use crate::dialects::Dialect;
@@ -16,6 +18,7 @@ mod jwt;
 mod prices;
 mod quota_store;
 mod quotas;
+mod secrets;
 mod stores;
 
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
@@ -45,6 +48,7 @@ fn env() -> Env {
         ("XAI_API_KEY", "sk-hidden-xai"),
         ("METRICS_TOKEN", "hidden-metrics-token"),
         ("OPENAI_PROJECT", "hidden-project"),
+        ("VAULT_ROLE_ID", "hidden-role-id"),
         ("SIMULATOR_KEY", "hidden-simulator-key"),
         ("SIMULATOR_URL", "http://127.0.0.1:4000"),
     ])
@@ -56,12 +60,42 @@ fn env_with(name: &str, value: &str) -> Env {
     set.into_iter().chain([(name, value)]).collect()
 }
 
+/// A Vault that has whatever is asked for: what the variable of the reference's name says, or a value
+/// like any other.
+struct Full {
+    local: LocalResolver,
+    env: Env,
+    leads: Cell<bool>,
+}
+
+impl Resolver for Full {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
+        match reference {
+            SecretRef::Vault(_) if self.leads.get() => {
+                let value = self.env.get(&reference.to_string()).unwrap_or("sk-hidden-in-vault");
+                Ok(Secret { reference: reference.clone(), value: value.into(), since: None })
+            }
+            _ => self.local.resolve(reference),
+        }
+    }
+
+    fn lead_to(&self, _vault: &sluicegate_vault::Options) {
+        self.leads.set(true);
+    }
+}
+
+/// As [`load_str`], with a full Vault.
+fn load_with(text: &str, env: &Env) -> Result<Loaded, Problems> {
+    let local = LocalResolver::new(env.clone());
+    load("c.yaml", text, env, &Full { local, env: env.clone(), leads: Cell::new(false) })
+}
+
 fn loaded(text: &str) -> Loaded {
-    load_str("c.yaml", text, &env()).unwrap_or_else(|problems| panic!("{problems}"))
+    load_with(text, &env()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn problems_with(text: &str, env: &Env) -> Vec<String> {
-    match load_str("c.yaml", text, env) {
+    match load_with(text, env) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
     }
@@ -217,15 +251,13 @@ colour: red
             "c.yaml:8:56: providers.openai.api_key: environment variable NONE is not set; set it before the start",
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
-            "c.yaml:12:1: colour: unknown key; known here: `environment`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `providers`, `models`",
+            "c.yaml:12:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `providers`, `models`",
         ]
     );
 }
 
 #[test]
 fn keys_of_later_versions_and_of_others() {
-    const LATER: &str = "not available in this version; take it out; it would have no effect";
-    refused("secrets: { vault: { address: x } }", &format!("c.yaml:1:1: secrets: {LATER}"));
     let model = "providers: { ollama: }\nmodels:\n  m:\n    targets: [{ provider: ollama }]\n    ";
     let renamed = "unknown key; it is called `fallback` here";
     refused(
@@ -242,6 +274,7 @@ fn keys_of_later_versions_and_of_others() {
         ),
         ("salt_key: x", "1:1: salt_key: unknown key; it is called `auth.keys.pepper` here"),
         ("cedar: x", "1:1: cedar: unknown key; it is called `policies` here"),
+        ("vault: {}", "1:1: vault: unknown key; it is called `secrets.vault` here"),
         ("audit_log: x", "1:1: audit_log: unknown key; it is called `audit` here"),
         (
             "cors: { allow_origins: [] }",
@@ -488,15 +521,15 @@ fn providers() {
         ),
         (
             "base_url: http://a, api_key: \"vault:secret/x#y\"",
-            "2:54: providers.p.api_key: `vault:` references are not supported in this version; write `env:NAME` or `file:/path`",
+            "2:54: providers.p.api_key: vault:secret/x#y can't be read: there is no `secrets.vault` that says from where; add `secrets.vault`; docs/vault.md tells how",
         ),
         (
             "base_url: http://a, api_key: \"${OPENAI_API_KEY}\"",
-            "2:54: providers.p.api_key: a secret is one reference, not part of a text; write `env:NAME` or `file:/path`",
+            "2:54: providers.p.api_key: a secret is one reference, not part of a text; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
         ),
         (
             "base_url: http://a, api_key: <redacted>",
-            "2:54: providers.p.api_key: this is the mark of a secret that was left out; write `env:NAME` or `file:/path`",
+            "2:54: providers.p.api_key: this is the mark of a secret that was left out; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
         ),
         (
             "base_url: http://a, auth: basic",
@@ -549,11 +582,11 @@ fn providers() {
     );
     refused_in_production(
         &provider("base_url: https://a, api_key: sk-hidden-literal"),
-        "c.yaml:2:55: providers.p.api_key: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`",
+        "c.yaml:2:55: providers.p.api_key: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
     );
     refused_in_production(
         &provider("base_url: https://a, headers: { x-my-token: hidden-literal }"),
-        "c.yaml:2:69: providers.p.headers.x-my-token: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`",
+        "c.yaml:2:69: providers.p.headers.x-my-token: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
     );
     let text = provider("base_url: http://127.0.0.1:1/v1")
         + "\nenvironment: production\nadmin: { master_key: \"env:SLUICEGATE_MASTER_KEY\" }";
@@ -566,7 +599,7 @@ fn a_literal_secret_is_a_warning_outside_production() {
     let loaded = loaded(text);
     assert_eq!(
         loaded.warnings[1].to_string(),
-        "c.yaml:3:20: providers.groq.api_key: a secret in the file itself; production refuses it; write `env:NAME` or `file:/path`"
+        "c.yaml:3:20: providers.groq.api_key: a secret in the file itself; production refuses it; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`"
     );
     assert!(!format!("{:?}{}", loaded, dump(&loaded.config)).contains("hidden"));
 }
@@ -809,7 +842,10 @@ fn a_dump_loads_to_the_same_and_shows_no_secret() {
         assert_eq!(mirrored, effective::raw(&first.config));
         let shown = format!("{dump}{first:?}{}", schema());
         assert!(!shows_a_secret(&shown), "{shown}");
-        assert!(!dump.contains("api_key") || dump.contains("env:"), "{dump}");
+        assert!(
+            !dump.contains("api_key") || dump.contains("env:") || dump.contains("vault:"),
+            "{dump}"
+        );
     }
 }
 
@@ -830,7 +866,8 @@ fn differences() {
         .replace("header_timeout: 10s", "header_timeout: 11s")
         .replace("address: 0.0.0.0:9464", "address: 0.0.0.0:9465")
         .replace("  grok-4:\n    targets: [{ provider: xai, model: grok-4 }]\n", "");
-    let b = load_str("c.yaml", &changed, &env_with("XAI_API_KEY", "sk-hidden-other")).unwrap();
+    let b =
+        load_with(&changed, &env_with("vault:secret/data/xai#api_key", "sk-hidden-other")).unwrap();
     let changes = diff(&a, &b.config);
     let shown: Vec<_> =
         changes.iter().map(|change| (change.path.as_str(), change.effect)).collect();
@@ -846,7 +883,7 @@ fn differences() {
     assert_eq!(changes[0].to_string(), "limits.header_timeout: \"10s\" -> \"11s\"");
     assert!(changes[1].to_string().ends_with("\"0.0.0.0:9465\" (needs a restart)"));
     assert_eq!((changes[2].from.is_some(), &changes[2].to), (true, &None));
-    assert_eq!(changes[3].to.as_deref(), Some("\"env:XAI_API_KEY\" (another value)"));
+    assert_eq!(changes[3].to.as_deref(), Some("\"vault:secret/data/xai#api_key\" (another value)"));
     assert_eq!(diff(&a, &a), []);
 }
 
@@ -854,10 +891,16 @@ fn differences() {
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
         access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers,
-        quota_store, quotas, stores,
+        quota_store, quotas, secrets, stores,
     };
     vec![
         ("", check::KEYS),
+        ("Secrets", secrets::KEYS),
+        ("Vault", secrets::VAULT),
+        ("VaultAuth", secrets::AUTH),
+        ("VaultAppRole", secrets::APPROLE),
+        ("VaultKubernetes", secrets::KUBERNETES),
+        ("VaultToken", secrets::TOKEN),
         ("Listeners", listeners::KEYS),
         ("ProxyListener", listeners::PROXY),
         ("AdminListener", listeners::ADMIN),
@@ -949,12 +992,12 @@ proptest! {
     ) {
         let (start, end) = (floor(at), floor((at + length).min(PRODUCTION.len())));
         let text = format!("{}{with}{}", &PRODUCTION[..start], &PRODUCTION[end..]);
-        let shown = match load_str("c.yaml", &text, &env()) {
+        let shown = match load_with(&text, &env()) {
             Ok(loaded) => {
                 let dump = dump(&loaded.config);
                 // A secret in the file itself is left out of the dump, which production refuses.
-                if !dump.contains(secrets::REDACTED) {
-                    let again = load_str("dump.yaml", &dump, &env());
+                if !dump.contains(super::secrets::REDACTED) {
+                    let again = load_with(&dump, &env());
                     prop_assert_eq!(again.map(|again| again.hash), Ok(loaded.hash.clone()));
                 }
                 format!("{loaded:?}{dump}")

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
@@ -25,6 +25,8 @@ use crate::dialects::Dialect;
 pub struct Config {
     /// Where this process runs; decides how strict the checks were.
     pub environment: Environment,
+    /// Where secrets come from that are in neither a variable nor a file.
+    pub secrets: Secrets,
     /// Where it listens.
     pub listeners: Listeners,
     /// How it stops.
@@ -64,6 +66,23 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// The models, by the name that callers use. Each one's targets name providers that exist.
     pub models: BTreeMap<String, Model>,
+}
+
+/// Stores of secrets.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// Where `vault:` references lead.
+    pub vault: Option<Vault>,
+}
+
+/// A server of HashiCorp Vault or OpenBao. In production it is reached with TLS, and a root token is
+/// refused.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    /// How it is reached and used.
+    pub options: sluicegate_vault::Options,
+    /// The role of the AppRole method, where that is used: its value is in the options as well.
+    pub role_id: Option<Secret>,
 }
 
 /// Where the process runs.
@@ -652,6 +671,9 @@ pub struct ModelTimeouts {
 pub struct Secret {
     /// Where it came from.
     pub reference: SecretRef,
+    /// Since when it is what it is, as far as its source can tell: when the version in Vault or the
+    /// file was written.
+    pub since: Option<SystemTime>,
     /// Never empty; printable ASCII, so that it can stand in a header.
     pub value: SecretString,
 }

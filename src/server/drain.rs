@@ -51,6 +51,11 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
     if !gateway.ledger.close(deadline.saturating_duration_since(Instant::now())).await {
         tracing::error!("rows of the ledger wait in its journal for the next process");
     }
+    if let Some(vault) = gateway.vault() {
+        // A token that is not ended in time ends by itself.
+        let closed = tokio::task::spawn_blocking(move || vault.close());
+        tokio::time::timeout_at(deadline, closed).await.ok();
+    }
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(50));

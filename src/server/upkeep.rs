@@ -1,4 +1,4 @@
-//! What goes on beside the traffic: reloads on change and on SIGHUP, and names resolved anew.
+//! What goes on beside the traffic: reloads on change, on SIGHUP and on a rotation in Vault, and names resolved anew.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub async fn run(gateway: Arc<Gateway>) {
         on_change(&gateway),
         on_change_of(&gateway, policies),
         on_change_of(&gateway, prices),
+        on_rotation(&gateway),
         resolve(&gateway)
     );
 }
@@ -62,6 +63,31 @@ async fn on_change_of(gateway: &Gateway, named: fn(&Gateway) -> Option<PathBuf>)
                 Ok(()) = generations.changed() => {}
                 else => return,
             }
+        }
+    }
+}
+
+/// Other values in Vault. Which Vault that is can change with any reload.
+async fn on_rotation(gateway: &Gateway) {
+    let mut generations = gateway.generations();
+    let mut vault = gateway.vault();
+    let mut changes = vault.as_ref().map(|vault| vault.changes());
+    loop {
+        let changed = async {
+            match &mut changes {
+                Some(changes) => changes.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Ok(()) = changed => drop(gateway.reload().await),
+            Ok(()) = generations.changed() => {}
+            else => return,
+        }
+        let now = gateway.vault();
+        if vault.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr) {
+            changes = now.as_ref().map(|vault| vault.changes());
+            vault = now;
         }
     }
 }

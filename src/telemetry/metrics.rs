@@ -12,6 +12,7 @@ use super::access_metrics::AccessMetrics;
 use super::ledger_metrics::LedgerMetrics;
 use super::quota_metrics::QuotaMetrics;
 use super::route_metrics::RouteMetrics;
+use super::secret_metrics::SecretMetrics;
 use crate::chat::Usage;
 use crate::config::valid::Config;
 use crate::dialects::Endpoint;
@@ -91,6 +92,8 @@ pub struct Metrics {
     pub ledger: LedgerMetrics,
     /// How targets do.
     pub routes: RouteMetrics,
+    /// How old secrets are, and where they come from.
+    pub secrets: SecretMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -280,6 +283,7 @@ impl Metrics {
             quotas: QuotaMetrics::new(&registry)?,
             ledger: LedgerMetrics::new(&registry)?,
             routes: RouteMetrics::new(&registry)?,
+            secrets: SecretMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

@@ -6,3 +6,4 @@ pub mod ledger_metrics;
 pub mod metrics;
 pub mod quota_metrics;
 pub mod route_metrics;
+pub mod secret_metrics;

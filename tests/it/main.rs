@@ -33,3 +33,4 @@ mod stores;
 mod streams;
 mod support;
 mod upstream_h2;
+mod vault;

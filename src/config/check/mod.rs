@@ -21,12 +21,14 @@ pub(super) mod prices;
 pub(super) mod providers;
 pub(super) mod quota_store;
 pub(super) mod quotas;
+pub(super) mod secrets;
 pub(super) mod stores;
 
 /// The keys of the file.
 pub(super) const KEYS: Keys = Keys {
     known: &[
         "environment",
+        "secrets",
         "listeners",
         "shutdown",
         "workers",
@@ -93,9 +95,11 @@ pub(super) const KEYS: Keys = Keys {
         ("rate_limits", "quotas"),
         ("pricing", "prices"),
         ("price", "prices"),
-        ("vault", "secrets"),
+        ("vault", "secrets.vault"),
+        ("openbao", "secrets.vault"),
+        ("hashicorp_vault", "secrets.vault"),
     ],
-    later: &["secrets"],
+    later: &[],
 };
 
 const ENVIRONMENTS: [(&str, Environment); 3] = [
@@ -106,13 +110,15 @@ const ENVIRONMENTS: [(&str, Environment); 3] = [
 
 /// Reads a whole configuration. What it gives is only good if `report` has no errors.
 pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -> Config {
-    let mut reader = Reader { report, resolver, production: false };
+    let mut reader = Reader { report, resolver, production: false, vault_is_wrong: false };
     let root = Cursor::root(root);
     let fields = reader.fields(&root, &KEYS);
     let environment = fields.get("environment").and_then(|at| reader.choice(&at, &ENVIRONMENTS));
     let environment = environment.unwrap_or(Environment::Development);
     reader.production = environment == Environment::Production;
 
+    // Before anything that may be a reference into it.
+    let secrets = secrets::secrets(&mut reader, fields.get("secrets").as_ref());
     let listeners = listeners::listeners(&mut reader, fields.get("listeners"));
     let shutdown = limits::shutdown(&mut reader, fields.get("shutdown"));
     let workers = limits::workers(&mut reader, fields.get("workers"));
@@ -136,6 +142,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let quotas = quotas::quotas(&mut reader, fields.get("quotas").as_ref(), &providers, &named);
     Config {
         environment,
+        secrets,
         listeners,
         shutdown,
         workers,

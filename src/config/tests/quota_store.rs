@@ -130,7 +130,7 @@ fn credentials_of_redis_are_references_and_its_network_is_not_trusted_in_product
     assert_eq!(
         literal,
         [
-            "c.yaml:3:10: quota_store.redis.url: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`"
+            "c.yaml:3:10: quota_store.redis.url: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`"
         ]
     );
     // Without a credential, there is nothing to hide.

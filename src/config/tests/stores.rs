@@ -178,7 +178,7 @@ fn a_database_url_in_the_file_itself_is_left_out_of_the_dump() {
     assert_eq!(
         warnings_of(&loaded),
         [
-            "c.yaml:1:27: store.postgres.url: a secret in the file itself; production refuses it; write `env:NAME` or `file:/path`"
+            "c.yaml:1:27: store.postgres.url: a secret in the file itself; production refuses it; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`"
         ]
     );
     let dump = dump(&loaded.config);
@@ -186,7 +186,7 @@ fn a_database_url_in_the_file_itself_is_left_out_of_the_dump() {
     assert!(dump.contains("<redacted>"));
     refused_in_production(
         &format!("{literal}auth: {{ keys: {{ pepper: \"env:SLUICEGATE_KEY_PEPPER\" }} }}"),
-        "c.yaml:1:27: store.postgres.url: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`",
+        "c.yaml:1:27: store.postgres.url: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
     );
 }
 
@@ -298,7 +298,7 @@ fn a_pepper_is_strong_in_production_and_there_where_there_are_keys() {
     assert_eq!(warnings_of(&loaded), [format!("{place}; production refuses it; {make}")]);
     refused_in_production(
         &format!("{store}auth: {{ keys: {{ pepper: hidden-{PEPPER} }} }}"),
-        "c.yaml:2:25: auth.keys.pepper: a secret in the file itself is refused in production; write `env:NAME` or `file:/path`",
+        "c.yaml:2:25: auth.keys.pepper: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
     );
 }
 
@@ -439,7 +439,7 @@ fn what_is_kept_changes_with_a_restart_and_policies_do_not() {
             "auth.keys.pepper",
         ),
     ] {
-        let b = load_str("c.yaml", PRODUCTION, &env_with(variable, value)).unwrap().config;
+        let b = load_with(PRODUCTION, &env_with(variable, value)).unwrap().config;
         assert_eq!(shown(&a, &b), [(path.to_owned(), Effect::Restart)], "{variable}");
     }
     // A store that comes or goes brings its keys along.

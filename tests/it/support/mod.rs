@@ -1,5 +1,8 @@
 //! What the tests share: a gateway process, a client that hides nothing, a provider.
 
+#[path = "../../../vault/tests/bao/server.rs"]
+#[expect(dead_code, reason = "the tests of the client use the rest")]
+pub mod bao;
 mod client;
 mod gateway;
 pub mod issuer;
@@ -8,7 +11,7 @@ pub mod postgres;
 #[expect(dead_code, reason = "the stores' tests use the rest")]
 pub mod redis;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use client::{Client, Response, read_response, split_events};
 pub use gateway::{Config, Gateway, MASTER_KEY, free_address};
@@ -23,6 +26,15 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// Waits until `seen`.
+fn until(what: &str, mut seen: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !seen() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
