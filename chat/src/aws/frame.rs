@@ -304,7 +304,10 @@ mod tests {
         assert_eq!(read([&*prelude(0, 0)], &[]), Err(Fault::Lengths));
     }
 
-    fn frames() -> impl Strategy<Value = Vec<(Vec<(String, String)>, Vec<u8>)>> {
+    /// Headers and a payload.
+    type Written = (Vec<(String, String)>, Vec<u8>);
+
+    fn frames() -> impl Strategy<Value = Vec<Written>> {
         let header = ("[a-z:-]{1,12}", ".{0,20}");
         let frame = (
             proptest::collection::vec(header, 0..4),
@@ -313,7 +316,7 @@ mod tests {
         proptest::collection::vec(frame, 0..5)
     }
 
-    fn written(frames: &[(Vec<(String, String)>, Vec<u8>)]) -> Vec<u8> {
+    fn written(frames: &[Written]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (headers, payload) in frames {
             let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
