@@ -16,9 +16,9 @@ pub fn is_public(url: &str) -> bool {
     let host = authority.split(':').next().unwrap_or_default().trim_end_matches('.');
     let host = host.to_ascii_lowercase();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    let google = ["googleapis.com", "storage.cloud.google.com"]
-        .into_iter()
-        .any(|own| host.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+    let google = ["googleapis.com", "storage.cloud.google.com"].into_iter().any(|own| {
+        host.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
     !host.is_empty() && host.chars().all(plain) && !authority.contains('@') && !google
 }
 
@@ -45,7 +45,9 @@ mod tests {
 
     #[test]
     fn only_the_public_web_is_handed_on() {
-        for url in ["https://example.com/a.png", "HTTP://EXAMPLE.com:8080/a", "https://a-b.example?x"] {
+        for url in
+            ["https://example.com/a.png", "HTTP://EXAMPLE.com:8080/a", "https://a-b.example?x"]
+        {
             assert!(is_public(url), "{url}");
         }
         for url in [

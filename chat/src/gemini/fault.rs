@@ -173,14 +173,16 @@ mod tests {
 
     #[test]
     fn details_are_read() {
-        let body = br#"{"error":{"code":429,"message":"Quota exceeded.","status":"RESOURCE_EXHAUSTED",
+        let body =
+            br#"{"error":{"code":429,"message":"Quota exceeded.","status":"RESOURCE_EXHAUSTED",
             "details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{}]},
             {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"7s"}]}}"#;
         let fault = decode_fault(429, body);
         assert_eq!(fault.kind, FaultKind::RateLimit);
         assert_eq!(fault.retry_after_ms, Some(7_000));
         assert_eq!(fault.code.as_deref(), Some("RESOURCE_EXHAUSTED"));
-        let body = br#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT",
+        let body =
+            br#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT",
             "details":[{"reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}]"#;
         assert_eq!(decode_fault(400, body).kind, FaultKind::Authentication);
         assert_eq!(decode_fault(503, b"<html>").kind, FaultKind::Overloaded);

@@ -75,7 +75,8 @@ impl Counts {
             cache_read,
             output: cut(output),
             reasoning: self.thoughts,
-            audio_input: cut(self.audio_prompt + self.audio_tool_use).min(self.prompt + self.tool_use),
+            audio_input: cut(self.audio_prompt + self.audio_tool_use)
+                .min(self.prompt + self.tool_use),
             audio_output: self.audio_candidates.min(self.candidates),
             ..Usage::default()
         })
