@@ -40,7 +40,9 @@ pub fn write(
         let strict = function.strict == Some(true);
         let description = function.description.as_deref();
         spec(&function.name, description, schema, strict, out.element());
-        cache_point(function.cache, family, function.origin, losses, out);
+        // Nova takes none here.
+        let caching = if family == Family::Nova { Family::Other } else { family };
+        cache_point(function.cache, caching, function.origin, losses, out);
     }
     out.close_array();
     choice(request, chooses, losses, out)?;

@@ -207,7 +207,8 @@ fn note_cache(part: &Part<'_>, losses: &mut Losses) {
     }
 }
 
-/// Writes a cache hint as an element of its own behind what it stood on, where the model takes it.
+/// Writes a cache hint as an element of its own behind what it stood on, where the model takes it. Only Claude can be told for how
+/// long.
 pub(super) fn cache_point(
     hint: Option<CacheHint>,
     family: Family,
@@ -216,14 +217,18 @@ pub(super) fn cache_point(
     out: &mut Writer<'_>,
 ) {
     let Some(hint) = hint else { return };
-    if !family.caches() {
+    let timed = family == Family::Anthropic;
+    let untold = !timed && hint.life == Some(CacheLife::OneHour);
+    if !family.caches() || untold {
         losses.note(format_args!("{origin}.cache_control"));
+    }
+    if !family.caches() {
         return;
     }
     out.element().open().key("cachePoint").open().field("type", "default");
     out.field_if(
         "ttl",
-        hint.life.map(|life| match life {
+        hint.life.filter(|_| timed).map(|life| match life {
             CacheLife::FiveMinutes => "5m",
             CacheLife::OneHour => "1h",
         }),

@@ -15,12 +15,20 @@
 
 mod documents;
 mod fixture;
+mod frames;
 mod streams;
 
 use fixture::Pair;
 
 /// Pairs whose codecs are complete, and so need enough fixtures.
-const COMPLETE: &[&str] = &["anthropic-openai_chat", "openai_chat-anthropic"];
+const COMPLETE: &[&str] = &[
+    "anthropic-bedrock",
+    "anthropic-gemini",
+    "anthropic-openai_chat",
+    "openai_chat-anthropic",
+    "openai_chat-bedrock",
+    "openai_chat-gemini",
+];
 
 #[test]
 fn each_complete_pair_has_enough_fixtures() {
