@@ -42,7 +42,7 @@ ci: lint test lint-k8s ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
-	cargo bench --workspace --bench wire --bench filters --bench identity --bench authorize --bench jwt --bench hold --bench journal
+	cargo bench --workspace --bench wire --bench filters --bench identity --bench authorize --bench jwt --bench hold --bench journal --bench translate
 
 .PHONY: image
 image: ## Build the image, the same from the same commit

@@ -59,7 +59,7 @@ pub mod translate;
 pub use dialect::{ClientDialect, Dialect};
 pub use model::{Event, Fault, FaultKind, Finish, Reply, Request, Usage};
 pub use refusal::{Refusal, Why};
-pub use stream::{Broken, StreamDecoder, StreamEncoder, Translator};
+pub use stream::{Annotate, Broken, StreamDecoder, StreamEncoder, Translator};
 pub use translate::{
     Capabilities, Dropped, Encoded, Envelope, Expect, OnLoss, Target, decode_fault, decode_reply,
     decode_request, encode_fault, encode_reply, encode_request,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Dialect, Dropped, OnLoss, json};
+use crate::{Dialect, Dropped, Fault, FaultKind, OnLoss, json};
 
 /// A request that can not be translated. The client gets it as a 400 in its own dialect.
 ///
@@ -45,6 +45,22 @@ pub enum Why {
 }
 
 impl Refusal {
+    /// What to tell the client, by [`encode_fault`](crate::encode_fault). The codes are OpenAI's.
+    pub fn fault(&self) -> Fault {
+        let code = match self.why {
+            Why::Syntax(_) => "invalid_json",
+            Why::Duplicate | Why::Invalid(_) => "invalid_value",
+            Why::Missing => "missing_required_parameter",
+            Why::Unsupported { .. } => "unsupported_parameter",
+            Why::Unknown => "unknown_parameter",
+        };
+        Fault {
+            code: Some(code.to_owned()),
+            param: Some(self.field.clone()).filter(|field| !field.is_empty()),
+            ..Fault::new(FaultKind::InvalidRequest, format!("{self}."))
+        }
+    }
+
     /// A refusal of a field.
     pub fn new(field: impl fmt::Display, why: Why) -> Self {
         Self { field: field.to_string(), why }
@@ -192,8 +208,11 @@ mod tests {
             refusal.to_string(),
             "`n` can not be translated to Anthropic's messages: send one request for each answer"
         );
+        let fault = refusal.fault();
+        assert_eq!((fault.param.as_deref(), fault.kind.status()), (Some("n"), 400));
         let refusal = Refusal::invalid("", "an object");
-        assert_eq!(refusal.to_string(), "The request must be an object");
+        assert_eq!(refusal.fault().message, "The request must be an object.");
+        assert_eq!(refusal.fault().param, None);
     }
 
     #[test]

@@ -54,7 +54,15 @@ pub trait Decode: Send {
 pub trait Encode: Send {
     /// Appends what `event` is in the client's dialect, which may be nothing.
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
+
+    /// Members to add to the last usage that is written: JSON members without braces, on one line. Called right before
+    /// [`Event::End`].
+    fn annotate(&mut self, _members: &str) {}
 }
+
+/// Writes members that a client is to find in the usage, such as `"cost_usd":"0.1"`, for a usage that the provider has
+/// told.
+pub type Annotate = Box<dyn Fn(&Usage, Option<ServiceTier>) -> String + Send + Sync>;
 
 /// Reads one upstream's stream, of any dialect.
 pub struct StreamDecoder {
@@ -132,6 +140,7 @@ impl StreamEncoder {
 pub struct Translator {
     decoder: StreamDecoder,
     encoder: StreamEncoder,
+    annotate: Option<Annotate>,
     seen: Seen,
 }
 
@@ -150,7 +159,14 @@ struct Seen {
 impl Translator {
     /// From `decoder` to `encoder`.
     pub fn new(decoder: StreamDecoder, encoder: StreamEncoder) -> Self {
-        Self { decoder, encoder, seen: Seen::default() }
+        Self { decoder, encoder, annotate: None, seen: Seen::default() }
+    }
+
+    /// Has members added to the last usage that the client sees.
+    #[must_use]
+    pub fn with_annotation(mut self, annotate: Annotate) -> Self {
+        self.annotate = Some(annotate);
+        self
     }
 
     /// Takes the next bytes from upstream; appends what to send to the client.
@@ -177,9 +193,12 @@ impl Translator {
         out: &mut Vec<u8>,
         step: impl FnOnce(&mut StreamDecoder, Sink<'_>) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
-        let Self { decoder, encoder, seen } = self;
+        let Self { decoder, encoder, annotate, seen } = self;
         let result = step(decoder, &mut |event| {
             seen.note(&event);
+            if let (Event::End, Some(annotate), Some(usage)) = (&event, &annotate, &seen.usage) {
+                encoder.codec.annotate(&annotate(usage, seen.tier));
+            }
             encoder.event(&event, out);
         });
         if let Err(broken) = &result {
@@ -236,5 +255,64 @@ impl Seen {
             Event::End => self.ended = true,
             Event::BlockStart(_) | Event::BlockEnd | Event::Ping => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Finish;
+
+    const ANTHROPIC: &str = concat!(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\n",
+        "event: content_block_start\ndata: {\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+        "event: content_block_delta\ndata: {\"delta\":{\"text\":\"x\"}}\n\n",
+        "event: content_block_stop\ndata: {}\n\n",
+        "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":4}}\n\n",
+        "event: message_stop\ndata: {}\n\n",
+    );
+
+    fn translator(client: ClientDialect) -> Translator {
+        let envelope = Envelope { include_usage: true, ..Envelope::default() };
+        Translator::new(
+            StreamDecoder::new(Dialect::Anthropic, &Expect::default()),
+            StreamEncoder::new(client, envelope),
+        )
+    }
+
+    #[test]
+    fn what_passes_is_known() {
+        let mut translator = translator(ClientDialect::OpenAiChat);
+        let mut out = Vec::new();
+        translator.push(ANTHROPIC.as_bytes(), &mut out).unwrap();
+        translator.finish(&mut out).unwrap();
+        assert!(translator.ended());
+        assert_eq!(translator.finish_reason(), Some(Finish::Stop));
+        assert_eq!(translator.content_events(), 1);
+        assert_eq!(translator.usage().map(|usage| (usage.input, usage.output)), Some((3, 4)));
+    }
+
+    #[test]
+    fn the_last_usage_is_annotated() {
+        for client in [ClientDialect::OpenAiChat, ClientDialect::Anthropic] {
+            let mut translator = translator(client)
+                .with_annotation(Box::new(|usage, _| format!("\"cost_of\":{}", usage.total())));
+            let mut out = Vec::new();
+            translator.push(ANTHROPIC.as_bytes(), &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.matches(",\"cost_of\":7}").count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_fault() {
+        let mut translator = translator(ClientDialect::Anthropic);
+        let mut out = Vec::new();
+        translator.fail(Fault::new(FaultKind::Timeout, ""), &mut out);
+        let length = out.len();
+        assert!(String::from_utf8_lossy(&out).contains("timeout_error"));
+        translator.push(ANTHROPIC.as_bytes(), &mut out).unwrap();
+        assert_eq!(out.len(), length);
+        assert!(translator.finish(&mut out).is_ok());
     }
 }

@@ -131,6 +131,9 @@ pub struct Envelope {
     pub asked_model: String,
     /// Whether the client asked for usage in a chat completions stream.
     pub include_usage: bool,
+    /// Members to add to the usage of an answer that is one document, such as its cost: JSON members without braces, on one
+    /// line.
+    pub usage_members: String,
     /// Members of the answer that repeat the request, as OpenAI's responses have them: JSON members without
     /// braces.
     pub echo: String,
@@ -149,6 +152,7 @@ impl Envelope {
             model: None,
             asked_model: request.model.clone().into_owned(),
             include_usage: request.include_usage,
+            usage_members: String::new(),
             echo,
         }
     }

@@ -278,13 +278,12 @@ fn result_content<'a>(
         return Ok(vec![Part::text(at.string(reader)?, origin)]);
     }
     at.array(reader, |at, _, reader| {
-        let part = block(at, reader, origin, extras)?;
-        match part.content {
-            Content::Text { .. }
-            | Content::Image(_)
-            | Content::Document(_)
-            | Content::Native { .. } => Ok(part),
-            _ => Err(at.invalid("text, an image or a document")),
+        // Asked beforehand, so that results do not nest: each level would be looked through once more.
+        let kind = at.look_up(reader, "type")?.unwrap_or_default();
+        let own = ["tool_use", "tool_result", "thinking", "redacted_thinking"];
+        if own.contains(&&*kind) {
+            return Err(at.invalid("text, an image or a document"));
         }
+        block(at, reader, origin, extras)
     })
 }

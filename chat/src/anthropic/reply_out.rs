@@ -25,7 +25,12 @@ pub fn encode_reply(envelope: &Envelope, reply: &Reply<'_>, out: &mut Vec<u8>) {
     out.field_or_null("stop_sequence", reply.stop_sequence.as_deref());
     // The field has to be there.
     out.key("usage");
-    usage::write(&reply.usage.unwrap_or_default(), reply.service_tier, &mut out);
+    usage::write(
+        &reply.usage.unwrap_or_default(),
+        reply.service_tier,
+        &envelope.usage_members,
+        &mut out,
+    );
     out.close();
 }
 

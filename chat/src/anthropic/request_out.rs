@@ -68,6 +68,14 @@ fn form<'r>(
     thinks: &Thinks,
     losses: &mut Losses,
 ) -> Result<Form<'r>, Refusal> {
+    if let Some(Format::JsonSchema { description: Some(_), .. }) = &request.format {
+        losses.note(match request.dialect {
+            ClientDialect::OpenAiResponses => "text.format.description",
+            ClientDialect::OpenAiChat | ClientDialect::Anthropic => {
+                "response_format.json_schema.description"
+            }
+        });
+    }
     let schema = match &request.format {
         None => return Ok(Form::Free),
         Some(Format::JsonSchema { schema, .. }) if target.capabilities.structured_output => {

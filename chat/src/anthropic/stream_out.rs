@@ -21,6 +21,8 @@ pub struct StepWriter {
     usage: Option<Usage>,
     tier: Option<ServiceTier>,
     finish: Option<(Finish, Option<String>)>,
+    /// What is added to the last usage.
+    members: String,
 }
 
 impl StepWriter {
@@ -34,6 +36,7 @@ impl StepWriter {
             usage: None,
             tier: None,
             finish: None,
+            members: String::new(),
         }
     }
 
@@ -44,7 +47,7 @@ impl StepWriter {
         writer.field("role", "assistant").field("model", &model);
         writer.key("content").open_array().close_array();
         writer.key("stop_reason").null().key("stop_sequence").null().key("usage");
-        usage::write(&self.usage.unwrap_or_default(), self.tier, &mut writer);
+        usage::write(&self.usage.unwrap_or_default(), self.tier, "", &mut writer);
         writer.close();
         end(out);
     }
@@ -118,7 +121,7 @@ impl StepWriter {
         writer.field("stop_reason", words::finish_word(reason, self.refused));
         writer.field_or_null("stop_sequence", stop_sequence.as_deref()).close();
         writer.key("usage");
-        usage::write(&self.usage.unwrap_or_default(), None, &mut writer);
+        usage::write(&self.usage.unwrap_or_default(), None, &self.members, &mut writer);
         end(out);
         begin("message_stop", out);
         end(out);
@@ -139,6 +142,10 @@ fn end(out: &mut Vec<u8>) {
 }
 
 impl Encode for StepWriter {
+    fn annotate(&mut self, members: &str) {
+        members.clone_into(&mut self.members);
+    }
+
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
             Event::Usage(usage) => self.usage = Some(*usage),

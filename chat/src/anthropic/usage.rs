@@ -99,8 +99,8 @@ impl Counts {
     }
 }
 
-/// Writes a usage object.
-pub fn write(usage: &Usage, tier: Option<ServiceTier>, out: &mut Writer<'_>) {
+/// Writes a usage object; `members` are added to it.
+pub fn write(usage: &Usage, tier: Option<ServiceTier>, members: &str, out: &mut Writer<'_>) {
     out.open()
         .count_field("input_tokens", usage.input)
         .count_field("cache_creation_input_tokens", usage.cache_write())
@@ -120,7 +120,7 @@ pub fn write(usage: &Usage, tier: Option<ServiceTier>, out: &mut Writer<'_>) {
     if let Some(tier) = tier {
         out.field("service_tier", words::tier_word(tier));
     }
-    out.close();
+    out.members(members).close();
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
                 ..Usage::default()
             };
             let mut out = Vec::new();
-            write(&usage, None, &mut Writer::new(&mut out));
+            write(&usage, None, "\"cost\":1", &mut Writer::new(&mut out));
             prop_assert_eq!(merged(&[std::str::from_utf8(&out).unwrap()]).usage(), Some(usage));
         }
     }

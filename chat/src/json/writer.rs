@@ -130,6 +130,15 @@ impl<'o> Writer<'o> {
         self
     }
 
+    /// Members that are JSON already, without braces; may be empty.
+    pub fn members(&mut self, members: &str) -> &mut Self {
+        if !members.is_empty() {
+            self.comma(b'{');
+            self.raw(members);
+        }
+        self
+    }
+
     /// A whole number.
     #[inline]
     pub fn count(&mut self, count: u64) -> &mut Self {

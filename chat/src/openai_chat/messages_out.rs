@@ -102,6 +102,9 @@ fn content<'p, 'a: 'p>(
 }
 
 fn note_hints(part: &Part<'_>, losses: &mut Losses) {
+    if part.seal.is_some() && !matches!(part.content, Content::ToolCall(_)) {
+        losses.note(format_args!("{}.thought_signature", part.origin));
+    }
     if part.cache.is_some() {
         losses.note(format_args!("{}.cache_control", part.origin));
     }

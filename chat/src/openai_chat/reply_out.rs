@@ -28,7 +28,7 @@ pub fn encode_reply(envelope: &Envelope, reply: &Reply<'_>, out: &mut Vec<u8>) {
     out.field("finish_reason", words::finish_word(reply.finish)).close().close_array();
     if let Some(usage) = &reply.usage {
         out.key("usage");
-        usage::write(usage, &mut out);
+        usage::write(usage, &envelope.usage_members, &mut out);
     }
     if let Some(tier) = reply.service_tier {
         out.field("service_tier", words::tier_word(tier));

@@ -6,9 +6,10 @@ use super::{messages_in, words};
 use crate::{
     ClientDialect, Dialect, Refusal, Why,
     extras::{Extras, read_body},
-    json::{Kind, Path, Reader},
+    json::{Kind, Path, Raw, Reader},
     model::{
-        CacheHint, CacheLife, Effort, Format, Function, Origin, Request, Thinking, Tool, ToolChoice,
+        CacheHint, CacheLife, Effort, Extra, Format, Function, Origin, Request, Thinking, Tool,
+        ToolChoice,
     },
 };
 
@@ -34,7 +35,16 @@ pub fn decode_request(body: &[u8]) -> Result<Request<'_>, Refusal> {
         }
         (new, old) => new.or(old),
     };
-    request.end_user = request.end_user.or(rest.safety_identifier);
+    match (&request.end_user, rest.safety_identifier) {
+        (Some(user), Some((name, _))) if *user == name => {}
+        (Some(_), Some((_, value))) => request.extras.push(Extra {
+            path: "safety_identifier".to_owned(),
+            value,
+            dialect: Some(OWN),
+        }),
+        (None, Some((name, _))) => request.end_user = Some(name),
+        (_, None) => {}
+    }
     Ok(request)
 }
 
@@ -43,7 +53,8 @@ pub fn decode_request(body: &[u8]) -> Result<Request<'_>, Refusal> {
 struct Rest<'a> {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
-    safety_identifier: Option<Cow<'a, str>>,
+    /// The name, and how it was written.
+    safety_identifier: Option<(Cow<'a, str>, Raw<'a>)>,
 }
 
 fn field<'a>(
@@ -92,7 +103,12 @@ fn field<'a>(
         "service_tier" => request.service_tier = at.optional(reader, service_tier)?,
         "verbosity" => request.verbosity = at.optional(reader, Path::string)?,
         "user" => request.end_user = at.optional(reader, Path::string)?,
-        "safety_identifier" => rest.safety_identifier = at.optional(reader, Path::string)?,
+        "safety_identifier" => {
+            let mut ahead = *reader;
+            let name = at.optional(reader, Path::string)?;
+            rest.safety_identifier =
+                name.map(|name| Ok((name, at.raw(&mut ahead)?))).transpose()?;
+        }
         "metadata" => request.metadata = at.optional(reader, Path::object)?,
         "store" => request.store = at.optional(reader, Path::boolean)?,
         "prompt_cache_key" => request.prompt_cache_key = at.optional(reader, Path::string)?,

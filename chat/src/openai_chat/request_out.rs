@@ -117,10 +117,19 @@ fn effort(request: &Request<'_>, target: &Target<'_>, losses: &mut Losses) -> Op
         losses.note(request.name_of(Field::Display));
     }
     match (reasoning.effort, reasoning.thinking) {
-        (Some(effort), _) => Some(effort),
+        (_, Some(Thinking::Off)) if target.capabilities.effort_none => Some(Effort::None),
+        // Where it can not be switched off, a low effort or none at all is as near as one gets.
+        (effort, Some(Thinking::Off)) => {
+            losses.note(request.name_of(Field::Thinking));
+            effort
+        }
+        (Some(effort), thinking) => {
+            if matches!(thinking, Some(Thinking::Budget(_))) {
+                losses.note("thinking.budget_tokens");
+            }
+            Some(effort)
+        }
         (None, Some(Thinking::Budget(tokens))) => Some(Effort::of_budget(tokens)),
-        // Where it can not be switched off, leaving the effort out is as near as one gets.
-        (None, Some(Thinking::Off)) => target.capabilities.effort_none.then_some(Effort::None),
         // Models of this dialect reason as they think fit.
         (None, Some(Thinking::Adaptive) | None) => None,
     }

@@ -22,6 +22,8 @@ pub struct ChunkWriter {
     has_arguments: bool,
     usage: Option<Usage>,
     tier: Option<ServiceTier>,
+    /// What is added to the usage.
+    members: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,7 @@ impl ChunkWriter {
             has_arguments: false,
             usage: None,
             tier: None,
+            members: String::new(),
         }
     }
 
@@ -163,7 +166,7 @@ impl ChunkWriter {
             out.extend_from_slice(&self.head[..self.shared]);
             let mut writer = Writer::new(out);
             writer.key("choices").open_array().close_array().key("usage");
-            usage::write(usage, &mut writer);
+            usage::write(usage, &self.members, &mut writer);
             if let Some(tier) = self.tier {
                 writer.field("service_tier", words::tier_word(tier));
             }
@@ -181,6 +184,10 @@ fn blocks(thought: &Thought<'_>, delta: &mut Writer<'_>) {
 }
 
 impl Encode for ChunkWriter {
+    fn annotate(&mut self, members: &str) {
+        members.clone_into(&mut self.members);
+    }
+
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
             Event::Start { id, model, created } => {

@@ -89,8 +89,8 @@ impl Counts {
     }
 }
 
-/// Writes a usage object.
-pub fn write(usage: &Usage, out: &mut Writer<'_>) {
+/// Writes a usage object; `members` are added to it.
+pub fn write(usage: &Usage, members: &str, out: &mut Writer<'_>) {
     out.open()
         .count_field("prompt_tokens", usage.total_input())
         .count_field("completion_tokens", usage.output)
@@ -105,7 +105,7 @@ pub fn write(usage: &Usage, out: &mut Writer<'_>) {
         .count_field("reasoning_tokens", usage.reasoning)
         .count_field("audio_tokens", usage.audio_output)
         .close();
-    out.close();
+    out.members(members).close();
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
                 ..Usage::default()
             };
             let mut out = Vec::new();
-            write(&usage, &mut Writer::new(&mut out));
+            write(&usage, "\"cost\":1", &mut Writer::new(&mut out));
             prop_assert_eq!(parse(std::str::from_utf8(&out).unwrap()), Some(usage));
         }
 
