@@ -104,7 +104,11 @@ impl State {
                 let name = frame.header(":event-type").unwrap_or_default();
                 let mut reader = Reader::of_bytes(frame.payload)?;
                 self.event(name, &mut reader, sink)?;
-                Ok(reader.end()?)
+                reader.end()?;
+                if self.over {
+                    sink(Event::End);
+                }
+                Ok(())
             }
             Some("exception") => {
                 let name = frame.header(":exception-type").unwrap_or_default();
@@ -365,7 +369,6 @@ impl State {
             Ok::<_, json::Fault>(true)
         })?;
         self.over = true;
-        sink(Event::End);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub type Give<'s, 'a> = &'s mut dyn FnMut(Event<'a>);
 pub struct Answer {
     started: bool,
     open: Open,
-    /// The provider's name for the answer, of which names for its calls are made.
+    /// Of the provider's name for the answer, what names for its calls are made of.
     id: String,
     calls: u64,
     counts: Counts,
@@ -81,9 +81,10 @@ impl<'a> Places<'a> {
 }
 
 impl Answer {
-    /// Reads the chunk that comes next.
+    /// Reads a chunk, behind which nothing may follow.
     pub fn chunk<'a>(&mut self, reader: &mut Reader<'a>, give: Give<'_, 'a>) -> Result<(), Broken> {
         let places = Places::find(reader)?;
+        reader.end()?;
         if let Some(mut error) = places.error {
             let mut told = Told::default();
             told.error(&mut error)?;
@@ -92,7 +93,9 @@ impl Answer {
             return Ok(());
         }
         if !std::mem::replace(&mut self.started, true) {
-            self.id = places.id.as_deref().unwrap_or_default().to_owned();
+            let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            let id = places.id.as_deref().unwrap_or_default();
+            self.id = id.chars().filter(fits).take(24).collect();
             give(Event::Start { id: places.id, model: places.model, created: None });
         }
         if let Some(mut usage) = places.usage {
@@ -103,14 +106,21 @@ impl Answer {
         }
         let is_blocked = places.block_reason.is_some_and(|word| words::is_blocked(&word));
         if is_blocked && self.finish.is_none() {
-            self.end(Finish::ContentFilter, give);
+            self.finish = Some(Finish::ContentFilter);
         }
         Ok(())
     }
 
-    /// Why the answer ended, once that is known.
-    pub fn finish(&self) -> Option<Finish> {
-        self.finish
+    /// The last chunk was read. `false` if none told a finish reason.
+    pub fn end(&mut self, give: Give<'_, '_>) -> bool {
+        let Some(reason) = self.finish else { return false };
+        self.close(give);
+        let reason = match reason {
+            Finish::Stop if self.calls > 0 => Finish::ToolCalls,
+            reason => reason,
+        };
+        give(Event::Finish { reason, stop_sequence: None });
+        true
     }
 
     /// Whether the provider told an error in place of an answer.
@@ -169,22 +179,10 @@ impl Answer {
         {
             give(Event::Delta(Delta::Logprobs(list)));
         }
+        // Some models tell one with every chunk: the last one counts.
         let reason = reason.map(|word| words::finish(&word)).transpose()?.flatten();
-        match reason {
-            Some(Finish::Stop) if self.calls > 0 => self.end(Finish::ToolCalls, give),
-            Some(reason) => self.end(reason, give),
-            None => {}
-        }
+        self.finish = reason.or(self.finish);
         Ok(())
-    }
-
-    fn end<'a>(&mut self, reason: Finish, give: Give<'_, 'a>) {
-        // Some models repeat it.
-        if self.finish.is_none() {
-            self.close(give);
-            self.finish = Some(reason);
-            give(Event::Finish { reason, stop_sequence: None });
-        }
     }
 
     fn part<'a>(&mut self, reader: &mut Reader<'a>, give: Give<'_, 'a>) -> Result<(), Broken> {
@@ -210,9 +208,6 @@ impl Answer {
         })?;
         if text.is_none() && seal.is_none() && call.is_none() {
             return Ok(());
-        }
-        if self.finish.is_some() {
-            return Err(Broken::Malformed("it goes on behind its finish reason"));
         }
         if let Some(call) = call {
             self.call(call, seal, give);
@@ -264,13 +259,11 @@ impl Answer {
     /// An identifier for a call without one: the same whenever the answer is read again, and another in each answer. It has
     /// only characters that every dialect takes.
     fn name_for(&self, call: &Call<'_>) -> String {
-        let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let answer: String = self.id.chars().filter(fits).take(24).collect();
-        if answer.is_empty() {
+        if self.id.is_empty() {
             let arguments = call.arguments.as_ref().map_or("", |arguments| arguments.as_str());
             return format!("call_{:016x}_{}", digest::of([&*call.name, arguments]), self.calls);
         }
-        format!("call_{answer}_{}", self.calls)
+        format!("call_{}_{}", self.id, self.calls)
     }
 
     fn close<'a>(&mut self, give: Give<'_, 'a>) {

@@ -25,11 +25,10 @@ pub fn decode_reply<'a>(_expect: &Expect, body: &'a [u8]) -> Result<Reply<'a>, B
     };
     let mut answer = Answer::default();
     answer.chunk(&mut reader, &mut |event| put(event, &mut reply))?;
-    reader.end()?;
     if answer.has_failed() {
         return Err(Broken::Malformed("it is an error"));
     }
-    if answer.finish().is_none() {
+    if !answer.end(&mut |event| put(event, &mut reply)) {
         return Err(Broken::Malformed("it has no finish reason"));
     }
     Ok(reply)

@@ -13,9 +13,7 @@ pub struct Chunks {
 
 impl Handle for Chunks {
     fn handle(&mut self, _name: &str, data: &str, sink: Sink<'_>) -> Result<(), Broken> {
-        let mut reader = Reader::new(data);
-        self.answer.chunk(&mut reader, &mut |event| sink(event))?;
-        Ok(reader.end()?)
+        self.answer.chunk(&mut Reader::new(data), &mut |event| sink(event))
     }
 
     fn is_over(&self) -> bool {
@@ -23,7 +21,7 @@ impl Handle for Chunks {
     }
 
     fn ended(&mut self, sink: Sink<'_>) -> Result<(), Broken> {
-        if self.answer.finish().is_none() {
+        if !self.answer.end(&mut |event| sink(event)) {
             return Err(Broken::Truncated);
         }
         sink(Event::End);
@@ -69,14 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn usage_may_follow_the_finish_reason_and_content_may_not() {
+    fn chunks_may_follow_the_finish_reason() {
         let usage = r#"data: {"usageMetadata":{"promptTokenCount":3}}"#;
-        let found = events(&format!("{STOP}\n\n{usage}\n\n{STOP}\n\n"));
-        assert_eq!(found, Err(Broken::Malformed("it goes on behind its finish reason")));
-        let repeated =
-            r#"data: {"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP"}]}"#;
-        let found = events(&format!("{STOP}\n\n{usage}\n\n{repeated}\n\n")).unwrap();
-        assert_eq!(found, ["Stop", "3 tokens", "end"]);
+        let length = r#"data: {"candidates":[{"finishReason":"MAX_TOKENS"}]}"#;
+        let found = events(&format!("{STOP}\n\n{usage}\n\n{STOP}\n\n{length}\n\n")).unwrap();
+        assert_eq!(found, ["3 tokens", "Length", "end"]);
     }
 
     #[test]
