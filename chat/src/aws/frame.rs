@@ -313,7 +313,7 @@ mod tests {
             proptest::collection::vec(header, 0..4),
             proptest::collection::vec(any::<u8>(), 0..64),
         );
-        proptest::collection::vec(frame, 0..5)
+        proptest::collection::vec(frame, 1..5)
     }
 
     fn written(frames: &[Written]) -> Vec<u8> {
@@ -361,7 +361,6 @@ mod tests {
         #[test]
         fn no_flipped_bit_passes(frames in frames(), at: prop::sample::Index, bit in 0_u8..8) {
             let mut bytes = written(&frames);
-            prop_assume!(!bytes.is_empty());
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             // A longer length, whose checksum is wrong, is found out before more is waited for.
@@ -371,7 +370,6 @@ mod tests {
         #[test]
         fn a_cut_stream_ends_within_a_frame(frames in frames(), at: prop::sample::Index) {
             let bytes = written(&frames);
-            prop_assume!(!bytes.is_empty());
             let at = at.index(bytes.len());
             let (found, between) = read([&bytes[..at]], &[]).unwrap();
             prop_assert!(found.len() < frames.len());
