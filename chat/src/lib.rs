@@ -24,6 +24,7 @@
 //! | [`refusal`] | why a request can not be translated |
 //! | [`stream`] | answers in pieces |
 //! | [`sse`] | event streams |
+//! | [`digest`] | short names for longer texts |
 //! | [`extras`] | fields of a request that the model has none for |
 //! | [`media`] | bytes in addresses |
 //! | [`told`] | what providers tell: counts, and errors |
@@ -33,12 +34,17 @@
 //! | [`anthropic`] | Anthropic's messages, both sides |
 //! | [`gemini`] | Gemini's `generateContent`, upstream's side |
 //! | [`bedrock`] | Bedrock's Converse, upstream's side |
+//! | [`aws`] | Amazon's frames and signatures |
+//! | [`google`] | Google's service accounts |
 
 pub mod anthropic;
+pub mod aws;
 pub mod bedrock;
 pub mod dialect;
+pub mod digest;
 pub mod extras;
 pub mod gemini;
+pub mod google;
 pub mod json;
 pub mod media;
 pub mod model;

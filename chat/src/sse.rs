@@ -23,6 +23,12 @@ pub trait Handle: Send + Sync {
 
     /// Whether the last event of the dialect was seen. What follows is passed over.
     fn is_over(&self) -> bool;
+
+    /// The stream ended before the last event of the dialect was seen. A dialect that has no last event tells here whether
+    /// this is its proper end.
+    fn ended(&mut self, _sink: Sink<'_>) -> Result<(), Broken> {
+        Err(Broken::Truncated)
+    }
 }
 
 /// Reads an event stream of the dialect that `H` knows.
@@ -97,7 +103,7 @@ impl<H: Handle> Decode for Events<H> {
                 broken => broken,
             })?;
         }
-        if self.handler.is_over() { Ok(()) } else { Err(Broken::Truncated) }
+        if self.handler.is_over() { Ok(()) } else { self.handler.ended(sink) }
     }
 }
 

@@ -46,6 +46,9 @@ pub struct Capabilities {
     pub effort_none: bool,
     /// OpenAI's chat completions: the provider takes `reasoning_content` of earlier turns back, as DeepSeek and others do.
     pub reasoning_content: bool,
+    /// Gemini: thinking is told by a level, and calls of tools have to come back with their seals, as from Gemini 3 on.
+    /// Otherwise thinking is told by a budget.
+    pub thinking_levels: bool,
 }
 
 impl Default for Capabilities {
@@ -58,6 +61,7 @@ impl Default for Capabilities {
             mid_conversation_system: false,
             effort_none: false,
             reasoning_content: false,
+            thinking_levels: true,
         }
     }
 }
@@ -100,6 +104,8 @@ pub struct Dropped {
 pub struct Expect {
     /// A call of this tool is the answer: it stands in for structured output.
     pub(crate) answer_tool: Option<&'static str>,
+    /// Bedrock: the model is none of Anthropic's, so neither are its seals.
+    pub(crate) foreign_seals: bool,
 }
 
 impl Expect {
@@ -108,7 +114,7 @@ impl Expect {
 
     /// For a request in which a tool stands in for structured output.
     pub fn of_answer_tool() -> Self {
-        Self { answer_tool: Some(Self::ANSWER_TOOL) }
+        Self { answer_tool: Some(Self::ANSWER_TOOL), ..Self::default() }
     }
 }
 

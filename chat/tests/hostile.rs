@@ -2,13 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should say where")]
 
-use std::{fs, path::Path};
+#[path = "golden/frames.rs"]
+mod frames;
+
+use std::{borrow::Cow, fs, path::Path};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use sluicegate_chat::{
     Broken, ClientDialect, Dialect, Envelope, Expect, OnLoss, StreamDecoder, StreamEncoder, Target,
     Translator, Why, decode_fault, decode_reply, decode_request, encode_fault, encode_reply,
-    encode_request, sse::MAX_EVENT,
+    encode_request,
+    model::{Block, Delta, Event},
+    sse::MAX_EVENT,
 };
 
 /// Every fixture's bytes: most are no request or stream as a whole, but hold the words of one.
@@ -141,6 +146,72 @@ fn read_everything(bytes: &[u8]) {
     }
 }
 
+/// Frames are made of mutilated lines: mutilated frames would all be found out by their checksums.
+fn sent(upstream: Dialect, bytes: &[u8]) -> Cow<'_, [u8]> {
+    match upstream {
+        Dialect::Bedrock => frames::of_lines(&String::from_utf8_lossy(bytes)).into(),
+        _ => bytes.into(),
+    }
+}
+
+/// The order that every decoder keeps, so that encoders can rely on it.
+#[derive(Default)]
+struct Order {
+    started: bool,
+    block: Option<&'static str>,
+    finished: bool,
+    over: bool,
+}
+
+impl Order {
+    fn check(&mut self, event: &Event<'_>) {
+        assert!(!self.over, "{event:?} behind the end");
+        if !matches!(event, Event::Start { .. } | Event::Fault(_)) {
+            assert!(self.started, "{event:?} before the start");
+        }
+        match event {
+            Event::Start { .. } => assert!(!std::mem::replace(&mut self.started, true)),
+            Event::BlockStart(block) => {
+                assert!(!self.finished && self.block.is_none(), "{block:?} within a block");
+                self.block = Some(match block {
+                    Block::Text | Block::Refusal => "text",
+                    Block::Thought { .. } => "thought",
+                    Block::Redacted(_) => "redacted",
+                    Block::ToolCall { .. } => "call",
+                });
+            }
+            Event::Delta(delta) => {
+                let block = match delta {
+                    Delta::Text(_) | Delta::Annotation(_) | Delta::Logprobs(_) => "text",
+                    Delta::Thought(_) | Delta::Seal(_) => "thought",
+                    Delta::Arguments(_) => "call",
+                };
+                assert_eq!(self.block, Some(block), "{delta:?}");
+            }
+            Event::BlockEnd => assert!(self.block.take().is_some()),
+            Event::Finish { .. } => {
+                assert!(self.block.is_none() && !std::mem::replace(&mut self.finished, true));
+            }
+            Event::End => {
+                assert!(self.finished);
+                self.over = true;
+            }
+            Event::Fault(_) => self.over = true,
+            Event::Tier(_) | Event::Usage(_) | Event::Ping => {}
+        }
+    }
+}
+
+fn order_is_kept(bytes: &[u8]) {
+    for upstream in Dialect::ALL {
+        let mut order = Order::default();
+        let mut decoder = StreamDecoder::new(upstream, &Expect::default());
+        let pushed = decoder.push(&sent(upstream, bytes), &mut |event| order.check(&event));
+        let ended = pushed.and_then(|()| decoder.finish(&mut |event| order.check(&event)));
+        assert!(ended.is_err() || order.over);
+    }
+}
+
 /// All that is written is an event stream whose data is JSON, whatever was read.
 fn stream_everything(bytes: &[u8]) {
     for upstream in Dialect::ALL {
@@ -150,6 +221,7 @@ fn stream_everything(bytes: &[u8]) {
                 StreamEncoder::new(client, Envelope::default()),
             );
             let mut out = Vec::new();
+            let bytes = sent(upstream, bytes);
             let pushed = bytes.chunks(50).try_for_each(|chunk| translator.push(chunk, &mut out));
             let ended = pushed.and_then(|()| translator.finish(&mut out));
             assert!(ended.is_err() || translator.ended() || translator.fault().is_some());
@@ -172,6 +244,7 @@ proptest! {
             let bytes = changed(&seeds[seed.index(seeds.len())], &changes);
             read_everything(&bytes);
             stream_everything(&bytes);
+            order_is_kept(&bytes);
         });
     }
 }
@@ -201,7 +274,9 @@ fn nesting_is_bounded() {
 
 #[test]
 fn no_more_than_one_event_is_kept() {
-    for upstream in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Anthropic] {
+    for upstream in
+        [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Anthropic, Dialect::Gemini]
+    {
         let mut decoder = StreamDecoder::new(upstream, &Expect::default());
         let chunk = vec![b'x'; 64 * 1024];
         decoder.push(b"data: ", &mut |_| {}).unwrap();

@@ -107,7 +107,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         return Duration::try_from_secs_f64(seconds).ok();
     }
     let until = jiff::fmt::rfc2822::parse(after).ok()?.timestamp();
-    until.duration_since(jiff::Timestamp::now()).try_into().ok()
+    Duration::try_from(until.duration_since(jiff::Timestamp::now())).ok()
 }
 
 /// Any number, different for each request and attempt.

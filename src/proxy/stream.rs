@@ -20,7 +20,7 @@ use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::REQUEST_ID;
 use super::route::DEGRADED;
 use super::{route, translate};
-use crate::config::valid::{Answers, RetryOn};
+use crate::config::valid::{Answers, RetryOn, RetryUntil};
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
 use crate::dialects::observe::{Annotate, StreamObserver};
@@ -86,7 +86,9 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     let waits = match &exchange.reply {
         Reply::Document(_) => cost::is_awaited(exchange, &response.headers, answers),
         Reply::Translated(translated) if translated.waits() => true,
-        Reply::Stream(_) | Reply::Translated(_) => route::may_follow(exchange),
+        Reply::Stream(_) | Reply::Translated(_) => {
+            exchange.model.retries.until == RetryUntil::FirstContent && route::may_follow(exchange)
+        }
         Reply::Awaited | Reply::Opaque => false,
     };
     exchange.awaits_content = waits && exchange.reply.is_stream();

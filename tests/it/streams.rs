@@ -138,7 +138,10 @@ async fn a_client_that_leaves_takes_the_upstream_request_with_it() {
 #[tokio::test]
 async fn events_pass_one_by_one_as_they_come() {
     let provider = provider().await;
-    let gateway = gateway(&provider).await;
+    // Of a stream that can be replaced, the beginning waits for the first content.
+    let gateway = Gateway::start(&Config::for_provider(provider.address()).with_models(
+        "  sim-1: { targets: [{ provider: sim, model: sim-1 }], retries: { until: first_byte } }\n",
+    ));
     // The provider falls silent after each event count: what came before must be here already.
     for after in 1..6 {
         let directives = format!("fault=stall,after={after},tokens=50");

@@ -1,46 +1,43 @@
 //! Bedrock's Converse, upstream's side.
+//!
+//! Sources: "Converse" and "ConverseStream" of Amazon Bedrock's API reference,
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>, and "Supported foundation models" of its
+//! user guide for what models take beyond that. Streams are frames: see [`frame`](crate::aws::frame). Requests are signed:
+//! see [`sigv4`](crate::aws::sigv4).
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`family`] | tells whose a model is |
+//! | [`request_out`] | writes a request |
+//! | [`tools_out`] | writes its tools |
+//! | [`turns_out`] | writes its turns |
+//! | [`media_out`] | writes pictures, files and recordings |
+//! | [`extra_out`] | writes what only some models take: reasoning, `top_k` |
+//! | [`reply_in`] | reads an answer that is one document |
+//! | [`stream_in`] | reads a stream |
+//! | [`usage`] | reads token counts |
+//! | [`words`] | reads stop reasons and service tiers |
+//! | [`fault`] | reads errors |
 
-use crate::{
-    Broken, Dialect, Encoded, Expect, OnLoss, Refusal, Target,
-    model::{Fault, FaultKind, Reply, Request},
-    stream::Decode,
-    stream::Sink,
-};
+pub mod extra_out;
+pub mod family;
+pub mod fault;
+pub mod media_out;
+pub mod reply_in;
+pub mod request_out;
+pub mod stream_in;
+pub mod tools_out;
+pub mod turns_out;
+pub mod usage;
+pub mod words;
 
-const NOT_YET: &str = "this version does not speak it";
+pub use fault::{decode_fault, decode_named_fault};
+pub use reply_in::decode_reply;
+pub use request_out::encode_request;
 
-/// Writes a request for an upstream.
-pub fn encode_request(
-    _request: &Request<'_>,
-    _target: &Target<'_>,
-    _on_loss: OnLoss,
-) -> Result<Encoded, Refusal> {
-    Err(Refusal::unsupported("", Dialect::Bedrock, NOT_YET))
-}
-
-/// Reads an upstream's answer.
-pub fn decode_reply<'a>(_expect: &Expect, _body: &'a [u8]) -> Result<Reply<'a>, Broken> {
-    Err(Broken::Malformed(NOT_YET))
-}
-
-/// Reads an upstream's error answer.
-pub fn decode_fault(status: u16, _body: &[u8]) -> Fault {
-    Fault::new(FaultKind::of_status(status), "")
-}
+use crate::{Expect, stream::Decode};
 
 /// Reads an upstream's stream.
-pub fn decoder(_expect: &Expect) -> Box<dyn Decode> {
-    Box::new(NotYet)
-}
-
-struct NotYet;
-
-impl Decode for NotYet {
-    fn push(&mut self, _chunk: &[u8], _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Malformed(NOT_YET))
-    }
-
-    fn finish(&mut self, _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Truncated)
-    }
+pub fn decoder(expect: &Expect) -> Box<dyn Decode> {
+    Box::new(stream_in::Steps::new(expect))
 }

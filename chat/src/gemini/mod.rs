@@ -1,46 +1,41 @@
 //! Gemini's `generateContent`, upstream's side.
+//!
+//! Sources: "Generating content" of the Gemini API's reference, <https://ai.google.dev/api/generate-content>, with the pages
+//! "Function calling", "Thinking" and "Thought signatures" beside it. Vertex AI speaks the same.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`request_out`] | writes a request |
+//! | [`contents_out`] | writes its turns |
+//! | [`thinking_out`] | writes how much to think |
+//! | [`address`] | which addresses the provider may be asked to fetch |
+//! | [`answer_in`] | reads an answer's chunks |
+//! | [`stream_in`] | reads a stream |
+//! | [`reply_in`] | reads an answer that is one document |
+//! | [`logprobs_in`] | reads log probabilities |
+//! | [`usage`] | reads token counts |
+//! | [`words`] | reads finish reasons and service tiers |
+//! | [`fault`] | reads errors |
 
-use crate::{
-    Broken, Dialect, Encoded, Expect, OnLoss, Refusal, Target,
-    model::{Fault, FaultKind, Reply, Request},
-    stream::Decode,
-    stream::Sink,
-};
+pub mod address;
+pub mod answer_in;
+pub mod contents_out;
+pub mod fault;
+pub mod logprobs_in;
+pub mod reply_in;
+pub mod request_out;
+pub mod stream_in;
+pub mod thinking_out;
+pub mod usage;
+pub mod words;
 
-const NOT_YET: &str = "this version does not speak it";
+pub use fault::decode_fault;
+pub use reply_in::decode_reply;
+pub use request_out::encode_request;
 
-/// Writes a request for an upstream.
-pub fn encode_request(
-    _request: &Request<'_>,
-    _target: &Target<'_>,
-    _on_loss: OnLoss,
-) -> Result<Encoded, Refusal> {
-    Err(Refusal::unsupported("", Dialect::Gemini, NOT_YET))
-}
-
-/// Reads an upstream's answer.
-pub fn decode_reply<'a>(_expect: &Expect, _body: &'a [u8]) -> Result<Reply<'a>, Broken> {
-    Err(Broken::Malformed(NOT_YET))
-}
-
-/// Reads an upstream's error answer.
-pub fn decode_fault(status: u16, _body: &[u8]) -> Fault {
-    Fault::new(FaultKind::of_status(status), "")
-}
+use crate::{Expect, sse::Events, stream::Decode};
 
 /// Reads an upstream's stream.
 pub fn decoder(_expect: &Expect) -> Box<dyn Decode> {
-    Box::new(NotYet)
-}
-
-struct NotYet;
-
-impl Decode for NotYet {
-    fn push(&mut self, _chunk: &[u8], _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Malformed(NOT_YET))
-    }
-
-    fn finish(&mut self, _sink: Sink<'_>) -> Result<(), Broken> {
-        Err(Broken::Truncated)
-    }
+    Box::new(Events::new(stream_in::Chunks::default()))
 }

@@ -186,6 +186,7 @@ fn target(settings: &Value) -> Target<'_> {
             "mid_conversation_system" => &mut capabilities.mid_conversation_system,
             "effort_none" => &mut capabilities.effort_none,
             "reasoning_content" => &mut capabilities.reasoning_content,
+            "thinking_levels" => &mut capabilities.thinking_levels,
             other => panic!("unknown setting {other}"),
         };
         *switch = value.as_bool().unwrap();

@@ -15,15 +15,20 @@
 
 mod documents;
 mod fixture;
+mod frames;
 mod streams;
 
 use fixture::Pair;
 
 /// Pairs whose codecs are complete, and so need enough fixtures.
 const COMPLETE: &[&str] = &[
+    "anthropic-bedrock",
+    "anthropic-gemini",
     "anthropic-openai_chat",
     "anthropic-openai_responses",
     "openai_chat-anthropic",
+    "openai_chat-bedrock",
+    "openai_chat-gemini",
     "openai_chat-openai_responses",
     "openai_responses-anthropic",
     "openai_responses-openai_chat",

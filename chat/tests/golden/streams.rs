@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! === upstream
-//! the upstream's stream, as it is
+//! the upstream's stream, as it is; frames as lines: see [`frames`](crate::frames)
 //! === client
 //! what has to be sent to the client
 //! === outcome
@@ -15,14 +15,15 @@
 //! The outcome is `complete`, `fault` for the provider's own error, or the sentence of what broke. The newline before a section's
 //! line is part of the line.
 
-use std::{fs, path::Path};
+use std::{borrow::Cow, fs, path::Path};
 
 use proptest::prelude::*;
-use sluicegate_chat::{Envelope, StreamDecoder, StreamEncoder, Translator};
+use sluicegate_chat::{Dialect, Envelope, StreamDecoder, StreamEncoder, Translator};
 
 use crate::{
     documents,
     fixture::{Pair, Problems, update},
+    frames,
 };
 
 struct Fixture {
@@ -56,6 +57,14 @@ impl Fixture {
         self.head
             .lines()
             .find_map(|line| line.strip_prefix("# ")?.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// What the upstream sends.
+    fn bytes(&self, pair: &Pair) -> Cow<'_, [u8]> {
+        match pair.upstream {
+            Dialect::Bedrock => frames::of_lines(&self.upstream).into(),
+            _ => self.upstream.as_bytes().into(),
+        }
     }
 
     fn write(&self, path: &Path) {
@@ -117,7 +126,7 @@ fn each_even_now(check: &mut impl FnMut(&Pair, &Path, &Fixture)) {
 fn whole() {
     let mut problems = Problems::default();
     each_even_now(&mut |pair, path, fixture| {
-        let (client, outcome) = fixture.run(pair, std::iter::once(fixture.upstream.as_bytes()));
+        let (client, outcome) = fixture.run(pair, std::iter::once(&*fixture.bytes(pair)));
         if update() {
             let Fixture { head, upstream, .. } = fixture;
             let (head, upstream) = (head.clone(), upstream.clone());
@@ -134,7 +143,7 @@ fn whole() {
 fn byte_by_byte() {
     let mut problems = Problems::default();
     each(|pair, path, fixture| {
-        let (client, outcome) = fixture.run(pair, fixture.upstream.as_bytes().chunks(1));
+        let (client, outcome) = fixture.run(pair, fixture.bytes(pair).chunks(1));
         problems.compare(path, "client", &fixture.client, &client);
         problems.compare(path, "outcome", &fixture.outcome, &outcome);
     });
@@ -145,6 +154,9 @@ fn byte_by_byte() {
 fn with_other_line_ends() {
     let mut problems = Problems::default();
     each(|pair, path, fixture| {
+        if pair.upstream == Dialect::Bedrock {
+            return;
+        }
         for end in ["\r\n", "\r"] {
             let upstream = fixture.upstream.replace('\n', end);
             let (client, _) = fixture.run(pair, upstream.as_bytes().chunks(7));
@@ -160,7 +172,8 @@ proptest! {
     fn cut_anywhere(sizes in proptest::collection::vec(1_usize..200, 1..40)) {
         let mut problems = Problems::default();
         each(|pair, path, fixture| {
-            let mut rest = fixture.upstream.as_bytes();
+            let bytes = fixture.bytes(pair);
+            let mut rest = &*bytes;
             let mut sizes = sizes.iter().cycle();
             let pieces = std::iter::from_fn(|| {
                 let size = *sizes.next()?;
@@ -182,9 +195,10 @@ proptest! {
             if fixture.outcome != "complete" || fixture.setting("trailing").is_some() {
                 return;
             }
-            let end = fixture.upstream.trim_end().len();
+            let bytes = fixture.bytes(pair);
+            let end = bytes.trim_ascii_end().len();
             let cut = ((end as f64) * part) as usize;
-            let (_, outcome) = fixture.run(pair, std::iter::once(&fixture.upstream.as_bytes()[..cut]));
+            let (_, outcome) = fixture.run(pair, std::iter::once(&bytes[..cut]));
             assert_ne!(outcome, "complete", "{} at {cut} of {end}", path.display());
         });
     }

@@ -9,7 +9,9 @@ use super::providers::Providers;
 use super::{section, value};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report::{self, Place};
-use crate::config::valid::{Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, Target};
+use crate::config::valid::{
+    Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, RetryUntil, Target,
+};
 use crate::dialects::Dialect;
 
 pub(in crate::config) const KEYS: Keys = Keys {
@@ -70,7 +72,7 @@ pub(in crate::config) const HEALTH: Keys = Keys {
 };
 
 pub(in crate::config) const RETRIES: Keys = Keys {
-    known: &["attempts", "on", "backoff", "budget"],
+    known: &["attempts", "on", "until", "backoff", "budget"],
     renamed: &[("count", "attempts"), ("max", "attempts"), ("num_retries", "attempts")],
     later: &[],
 };
@@ -102,6 +104,10 @@ pub(in crate::config) const BALANCE: [(&str, Balance); 3] = [
     ("least_busy", Balance::LeastBusy),
     ("latency", Balance::Latency),
 ];
+
+/// Up to when a stream can be replaced, with the names.
+pub(in crate::config) const UNTIL: [(&str, RetryUntil); 2] =
+    [("first_content", RetryUntil::FirstContent), ("first_byte", RetryUntil::FirstByte)];
 
 /// Targets of a model, those of its fallbacks included.
 const MOST_TARGETS: usize = 64;
@@ -316,7 +322,9 @@ fn retries(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Retries {
     });
     let backoff = value(reader, fields.as_ref(), "backoff", |r, at| r.duration(at, BACKOFFS));
     let budget = value(reader, fields.as_ref(), "budget", |r, at| r.integer(at, 0..=100));
+    let until = value(reader, fields.as_ref(), "until", |r, at| r.choice(at, &UNTIL));
     Retries {
+        until: until.unwrap_or_default(),
         backoff: backoff.unwrap_or(Duration::from_millis(100)),
         budget: budget.and_then(|budget| u32::try_from(budget).ok()).unwrap_or(20),
         attempts: attempts.and_then(|attempts| u8::try_from(attempts).ok()).unwrap_or(2),
