@@ -14,7 +14,7 @@ use http::StatusCode;
 pub struct Denial {
     kind: DenialKind,
     message: Cow<'static, str>,
-    param: Option<Cow<'static, str>>,
+    param: Option<Box<str>>,
     allow: Option<&'static str>,
     retry_after: Option<u32>,
     detail: Option<Cow<'static, str>>,
@@ -36,7 +36,7 @@ impl Denial {
 
     /// Names the request's field that is at fault, such as `model`.
     #[must_use]
-    pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_param(mut self, param: impl Into<Box<str>>) -> Self {
         self.param = Some(param.into());
         self
     }

@@ -112,7 +112,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Any number, different for each request and attempt.
 pub fn chance(random: u64, began: Instant) -> u64 {
-    let turn = u32::try_from(began.elapsed().subsec_nanos() % 64).unwrap_or(0);
+    let turn = began.elapsed().subsec_nanos() % 64;
     random.rotate_left(turn).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
