@@ -23,6 +23,7 @@
 //! | [`translate`] | what a translation needs to know: target, what to do with losses, envelope |
 //! | [`refusal`] | why a request can not be translated |
 //! | [`stream`] | answers in pieces |
+//! | [`split`] | cuts an event stream into events |
 //! | [`sse`] | event streams |
 //! | [`digest`] | short names for longer texts |
 //! | [`extras`] | fields of a request that the model has none for |
@@ -51,6 +52,7 @@ pub mod model;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod refusal;
+pub mod split;
 pub mod sse;
 pub mod stream;
 pub mod told;

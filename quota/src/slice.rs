@@ -69,6 +69,11 @@ struct State {
     /// The limit under which the store was last asked; [`CHANGED`], if it was another limit altogether.
     /// Once the limit is lower, what is free may be too much, so that the lease is over.
     leased_under: u64,
+    /// Units that were leased, to whomever, beyond the limit when the store last answered: the limit was higher
+    /// before. So many of ours that come back are not free.
+    excess: u64,
+    /// Some came back so, and the store does not know yet.
+    withheld: bool,
     /// When the last exchange was answered.
     answered_at: i64,
     /// When that exchange was first sent.
@@ -435,7 +440,7 @@ impl Slice {
         let stored = state.free + state.held > 0;
         let due = !state.waiting.is_empty()
             || (state.give_back && state.free > 0)
-            || (tick && !state.pending.is_empty())
+            || (tick && (state.withheld || !state.pending.is_empty()))
             || (tick && idle && state.free > 0)
             || (tick && state.free > 0 && now.local - state.answered_at >= SILENT_MS)
             || (tick && stored && now.local - state.answered_at >= terms.ttl_ms / 3)
@@ -448,6 +453,7 @@ impl Slice {
         let keep = if over || state.give_back || idle { 0 } else { state.free.min(demand) };
         state.free = keep;
         state.give_back = false;
+        state.withheld = false;
         let left = keep + state.held;
         // What is kept is for those who wait, too: only what it lacks has to fit beside it.
         let need = state.waiting.first().copied().unwrap_or(0).saturating_sub(keep);
@@ -595,6 +601,8 @@ impl State {
             seq: 0,
             deadline: i64::MIN,
             leased_under: 0,
+            excess: 0,
+            withheld: false,
             answered_at: i64::MIN / 2,
             told_at: i64::MIN / 2,
             last: Answer::default(),
@@ -673,7 +681,7 @@ impl State {
             } else if self.seq + 1 == part.seq {
                 // The store has not heard of it: the units are still leased.
                 if part.leased {
-                    self.free += back;
+                    self.release(back);
                 }
                 (part.bucket, -back.cast_signed())
             } else if span.counts(part.bucket, now.store) {
@@ -685,7 +693,7 @@ impl State {
         } else {
             if part.leased {
                 self.held = self.held.saturating_sub(part.amount);
-                self.free += back;
+                self.release(back);
             } else {
                 self.unleased = self.unleased.saturating_sub(part.amount);
             }
@@ -696,6 +704,14 @@ impl State {
         }
         self.charge(bucket, amount);
         Some((bucket, amount, self.seq + 1))
+    }
+
+    /// Makes units free again.
+    fn release(&mut self, units: u64) {
+        let beyond = units.min(self.excess);
+        self.excess -= beyond;
+        self.withheld |= beyond > 0;
+        self.free += units - beyond;
     }
 
     fn charge(&mut self, bucket: i64, amount: i64) {
@@ -739,6 +755,10 @@ impl State {
             self.log.pop_front();
         }
         self.log.push_back((seq, charges));
+        self.excess = answer.used.saturating_add(answer.leased).saturating_sub(limit);
+        // What came back while the store was asked is among it.
+        let free = std::mem::take(&mut self.free);
+        self.release(free);
         self.free += answer.granted;
         self.deadline = sent.at.saturating_add(terms.ttl_ms);
         self.leased_under = if sent.outdated { CHANGED } else { limit };

@@ -6,7 +6,6 @@
 //! |---|---|
 //! | [`peek`] | reads the few fields of a request body that decisions need |
 //! | [`rewrite`] | swaps the model's name in a body without touching other bytes |
-//! | [`sse`] | splits an event stream, for any chunking |
 //! | [`observe`] | watches an answer's stream: usage, end, faults |
 //! | [`body_usage`] | finds the usage in an answer that is one JSON document |
 //! | [`error`] | writes errors in the caller's dialect |
@@ -22,7 +21,6 @@ pub mod peek;
 mod plain;
 pub mod rewrite;
 mod scan;
-pub mod sse;
 mod tokens;
 
 /// A family of request and answer shapes.

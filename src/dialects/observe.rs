@@ -7,16 +7,15 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use sluicegate_chat::split::{Splitter, Step};
+use sluicegate_filters::price::ServiceTier;
 
 use super::{
     Endpoint,
     error::{ErrorReply, numbered_error_event},
     inspect::{Facts, Verdict},
     oversized::{Oversized, Reached},
-    sse::{Splitter, Step},
 };
-use sluicegate_filters::price::ServiceTier;
-
 use crate::chat::{FinishReason, Usage};
 
 /// The longest event that is held back, in bytes. A longer one passes as it comes.

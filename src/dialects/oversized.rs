@@ -5,11 +5,9 @@
 //! never on how the stream was cut.
 
 use memchr::memchr2;
+use sluicegate_chat::split::{GivenUp, data_values};
 
-use super::{
-    scan::{Found, JsonScan},
-    sse::{GivenUp, data_values},
-};
+use super::scan::{Found, JsonScan};
 
 /// The longest name that is kept of an `event` field seen before the event was given up on.
 const MAX_NAME: usize = 64;

@@ -354,7 +354,9 @@ proptest! {
             let before = world.requests.len();
             world.happens(event);
             let (used, limit) = (world.really_used(), world.quota.limit_at(world.now));
-            prop_assert!(world.requests.len() == before || used <= limit, "{used} of {limit}");
+            // What uses nothing may pass a limit that is passed already.
+            let more = world.requests[before..].iter().any(|request| request.amount > 0);
+            prop_assert!(!more || used <= limit, "{used} of {limit}");
         }
     }
 

@@ -214,7 +214,7 @@ impl Splitter {
     }
 
     /// After [`Step::TooLong`]: hands over to who goes on without a whole event.
-    pub(super) fn give_up<'a>(&mut self, buffer: &'a [u8]) -> GivenUp<'a> {
+    pub fn give_up<'a>(&mut self, buffer: &'a [u8]) -> GivenUp<'a> {
         let lines = &buffer[..self.line_start.min(buffer.len())];
         let fields = std::mem::take(&mut self.fields);
         let mark = if self.at_start { mark_length(buffer) } else { 0 };
@@ -233,12 +233,12 @@ impl Splitter {
     }
 
     /// Says that the bytes before the next buffer ended in a CR that ended a step.
-    pub(super) fn set_after_cr(&mut self, after_cr: bool) {
+    pub fn set_after_cr(&mut self, after_cr: bool) {
         self.after_cr = after_cr;
     }
 
     /// Whether an LF at the start of the next buffer belongs to the step before; asked once.
-    pub(super) fn take_after_cr(&mut self) -> bool {
+    pub fn take_after_cr(&mut self) -> bool {
         std::mem::take(&mut self.after_cr)
     }
 }
@@ -250,15 +250,15 @@ impl Fields {
 }
 
 /// The state of an event that is too long.
-pub(super) struct GivenUp<'a> {
+pub struct GivenUp<'a> {
     /// Its whole lines so far.
-    pub(super) lines: &'a [u8],
-    pub(super) name: &'a [u8],
-    pub(super) any_field: bool,
-    pub(super) any_data: bool,
+    pub lines: &'a [u8],
+    pub name: &'a [u8],
+    pub any_field: bool,
+    pub any_data: bool,
     /// Where the line starts that is not whole yet.
-    pub(super) line_start: usize,
-    pub(super) after_cr: bool,
+    pub line_start: usize,
+    pub after_cr: bool,
 }
 
 /// What a line is, with the position of its value.
@@ -294,7 +294,7 @@ impl Field {
 }
 
 /// The values of the `data` fields among whole lines.
-pub(super) fn data_values(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn data_values(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = lines.get(mark_length(lines)..).unwrap_or_default();
     // A CR LF gives an empty line more here, which is no data.
     lines.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
