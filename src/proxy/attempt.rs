@@ -4,7 +4,7 @@
 //! and what came out by what was seen of it, or all that was held where nothing came at all. Too much
 //! rather than too little: an estimate is the only way in which a limit can be passed.
 
-use sluicegate_quota::Amounts;
+use sluicegate_quota::{Amounts, Charged};
 
 use super::cost;
 use super::ctx::{End, Exchange};
@@ -88,10 +88,16 @@ pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
 
 /// Settles the present attempt's hold, writes it down, and adds to what the request has cost in all.
 pub fn settle(exchange: &mut Exchange, used: &Used, whose: Whose<'_>, outcome: End) {
-    let charged =
-        exchange.holds.take().map(|holds| holds.settle(&used.amounts())).unwrap_or_default();
-    if let Some(entry) = exchange.entry.take() {
-        entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), &charged);
+    let (holds, entry) = (exchange.holds.take(), exchange.entry.take());
+    let row = rows::ended(whose, exchange, used, outcome.as_str());
+    let write = |charged: &[Charged]| {
+        if let Some(entry) = entry {
+            entry.end(&row, charged);
+        }
+    };
+    match holds {
+        Some(holds) => holds.settle_and(&used.amounts(), write),
+        None => write(&[]),
     }
     exchange.spent.nano_usd = exchange.spent.nano_usd.saturating_add(used.nano_usd.unwrap_or(0));
     exchange.spent.estimated |= used.estimated;

@@ -11,7 +11,7 @@ use sluicegate_filters::authorize::{Decision, Permit};
 use sluicegate_filters::screen::CorsGrant;
 use sluicegate_filters::{Caller, Denial, DenialKind};
 use sluicegate_ledger::Entry;
-use sluicegate_quota::Holds;
+use sluicegate_quota::{Charged, Holds};
 use uuid::Uuid;
 
 use super::admit::Admission;
@@ -247,9 +247,15 @@ impl Exchange {
 /// Nobody has said how it ended: it used all that was held, and the ledger says so.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let charged = self.holds.take().map(Holds::settle_in_full).unwrap_or_default();
-        if let Some(entry) = self.entry.take() {
-            entry.abandon(End::Abandoned.as_str(), &charged);
+        let entry = self.entry.take();
+        let write = |charged: &[Charged]| {
+            if let Some(entry) = entry {
+                entry.abandon(End::Abandoned.as_str(), charged);
+            }
+        };
+        match self.holds.take() {
+            Some(holds) => holds.settle_in_full_and(write),
+            None => write(&[]),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pingora_core::Error;
 use pingora_proxy::Session;
-use sluicegate_quota::Amounts;
+use sluicegate_quota::{Amounts, Charged};
 
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
@@ -96,10 +96,15 @@ fn settle_last(exchange: &mut Exchange, whose: Whose<'_>, end: End) -> Option<Us
             attempt::settle(exchange, used, whose, end);
         }
         None => {
-            let holds = exchange.holds.take();
-            let charged = holds.map(|holds| holds.settle(&Amounts::default()));
-            if let Some(entry) = exchange.entry.take() {
-                entry.cancel(&charged.unwrap_or_default());
+            let entry = exchange.entry.take();
+            let write = |charged: &[Charged]| {
+                if let Some(entry) = entry {
+                    entry.cancel(charged);
+                }
+            };
+            match exchange.holds.take() {
+                Some(holds) => holds.settle_and(&Amounts::default(), write),
+                None => write(&[]),
             }
         }
     }

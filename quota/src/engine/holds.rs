@@ -160,10 +160,20 @@ impl Holds {
         self.end(now, |held| used.of(held.slice.unit()))
     }
 
-    /// Ends the request, of which nobody knows what it used: it counts as all that was held.
-    pub fn settle_in_full(mut self) -> Vec<Charged> {
-        let now = self.shared.now();
-        self.end(now, Held::amount)
+    /// Ends the request, which used `used`, and has `write` write down what is charged for it before the store
+    /// is told: a process that dies meanwhile has told nothing that its successor would charge again.
+    pub fn settle_and<T>(self, used: &Amounts, write: impl FnOnce(&[Charged]) -> T) -> T {
+        let shared = self.shared.clone();
+        let _unwritten = shared.unwritten.read();
+        write(&self.settle(used))
+    }
+
+    /// The same for a request of which nobody knows what it used: it counts as all that was held.
+    pub fn settle_in_full_and<T>(mut self, write: impl FnOnce(&[Charged]) -> T) -> T {
+        let shared = self.shared.clone();
+        let _unwritten = shared.unwritten.read();
+        let now = shared.now();
+        write(&self.end(now, Held::amount))
     }
 
     fn each(&self) -> impl Iterator<Item = (&Arc<Slice>, &Part)> {

@@ -162,6 +162,9 @@ pub(crate) struct Shared {
     /// The store did not answer when last asked.
     pub(crate) away: AtomicBool,
     slices: RwLock<HashMap<Arc<str>, Arc<Slice>>>,
+    /// Held by whoever writes down what is charged, and by the pump while it takes what there is to tell: the
+    /// store is told of nothing that is not written down.
+    unwritten: RwLock<()>,
     /// Slices that requests wait for.
     urgent: Mutex<Vec<Arc<Slice>>>,
     /// Slices whose exchange has not been answered.
@@ -197,6 +200,7 @@ impl Engine {
             clock,
             away: AtomicBool::new(false),
             slices: RwLock::default(),
+            unwritten: RwLock::default(),
             urgent: Mutex::default(),
             unanswered: Mutex::default(),
             wake: Arc::default(),

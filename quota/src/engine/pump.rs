@@ -117,7 +117,10 @@ type Due = (Arc<Slice>, Exchange);
 fn due(shared: &Shared, slices: Vec<Arc<Slice>>, tick: bool) -> Vec<Due> {
     let (now, terms) = (shared.now(), shared.terms());
     let exchange = |slice: Arc<Slice>| {
-        let exchange = slice.exchange(&shared.options.instance, terms, now, tick)?;
+        let exchange = {
+            let _written = shared.unwritten.write();
+            slice.exchange(&shared.options.instance, terms, now, tick)?
+        };
         Some((slice, exchange))
     };
     slices.into_iter().filter_map(exchange).collect()
