@@ -108,8 +108,7 @@ impl Routes {
         let mut healths = Healths { before, known: HashMap::new() };
         let mut routes = HashMap::new();
         for model in config.models.values() {
-            // The config has checked that each target's provider and each fallback exists, and that they
-            // agree on the dialect.
+            // The config has checked that each target's provider and each fallback exists.
             let fallbacks = model.fallback.iter().filter_map(|name| config.models.get(name));
             let (mut targets, mut candidates) = (Vec::new(), Vec::new());
             for (round, owner) in (0..).zip(std::iter::once(model).chain(fallbacks)) {

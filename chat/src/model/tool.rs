@@ -40,6 +40,20 @@ pub struct Function<'a> {
     pub origin: Origin,
 }
 
+impl<'a> Function<'a> {
+    /// One of which nothing has been read yet.
+    pub fn unread(origin: Origin) -> Self {
+        Self {
+            name: "".into(),
+            description: None,
+            parameters: None,
+            strict: None,
+            cache: None,
+            origin,
+        }
+    }
+}
+
 /// Whether and which tools are to be called.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ToolChoice<'a> {

@@ -100,7 +100,7 @@ fn field<'a>(
         }
         "reasoning_effort" => request.reasoning.effort = at.optional(reader, effort)?,
         "thinking" => request.reasoning.thinking = at.optional(reader, thinking)?,
-        "service_tier" => request.service_tier = at.optional(reader, service_tier)?,
+        "service_tier" => request.service_tier = at.optional(reader, words::service_tier)?,
         "verbosity" => request.verbosity = at.optional(reader, Path::string)?,
         "user" => request.end_user = at.optional(reader, Path::string)?,
         "safety_identifier" => {
@@ -243,14 +243,7 @@ fn function_definition<'a>(
     extras: &mut Extras<'a>,
     origin: Origin,
 ) -> Result<Function<'a>, Refusal> {
-    let mut function = Function {
-        name: "".into(),
-        description: None,
-        parameters: None,
-        strict: None,
-        cache: None,
-        origin,
-    };
+    let mut function = Function::unread(origin);
     let mut keys = at.open(reader)?;
     while let Some(key) = keys.next(reader, at)? {
         let at = at.key(&key);
@@ -356,14 +349,6 @@ fn thinking(at: &Path<'_>, reader: &mut Reader<'_>) -> Result<Thinking, Refusal>
         (Some("disabled"), _) => Ok(Thinking::Off),
         _ => Err(at.key("type").invalid("`enabled`, `adaptive` or `disabled`")),
     }
-}
-
-fn service_tier(
-    at: &Path<'_>,
-    reader: &mut Reader<'_>,
-) -> Result<crate::model::ServiceTier, Refusal> {
-    let expected = "`auto`, `default`, `flex`, `scale`, `priority` or `fast`";
-    words::tier(&at.string(reader)?).ok_or_else(|| at.invalid(expected))
 }
 
 /// Text alone is what every dialect gives anyway.

@@ -1,6 +1,10 @@
 //! Finish reasons and service tiers, both ways.
 
-use crate::{Broken, Finish, model::ServiceTier};
+use crate::{
+    Broken, Finish, Refusal,
+    json::{Path, Reader},
+    model::ServiceTier,
+};
 
 /// Reads a finish reason. A word that we do not know is taken for a plain stop; the words with which some
 /// providers say that they broke off are no end at all.
@@ -37,6 +41,12 @@ pub fn tier(word: &str) -> Option<ServiceTier> {
         "priority" | "fast" => ServiceTier::Priority,
         _ => return None,
     })
+}
+
+/// Reads a service tier.
+pub fn service_tier(at: &Path<'_>, reader: &mut Reader<'_>) -> Result<ServiceTier, Refusal> {
+    let expected = "`auto`, `default`, `flex`, `scale`, `priority` or `fast`";
+    tier(&at.string(reader)?).ok_or_else(|| at.invalid(expected))
 }
 
 /// The word for a service tier.

@@ -88,7 +88,7 @@ fn field<'a>(
         }
         "metadata" => request.metadata = at.optional(reader, Path::object)?,
         "store" => request.store = at.optional(reader, Path::boolean)?,
-        "service_tier" => request.service_tier = at.optional(reader, service_tier)?,
+        "service_tier" => request.service_tier = at.optional(reader, words::service_tier)?,
         "user" => request.end_user = at.optional(reader, Path::string)?,
         "prompt_cache_key" => request.prompt_cache_key = at.optional(reader, Path::string)?,
         "stream_options" => stream_options(at, reader, extras)?,
@@ -244,14 +244,6 @@ fn format<'a>(
         (Some("json_schema"), None) => Err(at.key("schema").refuse(Why::Missing)),
         _ => Err(at.key("type").invalid("`text`, `json_object` or `json_schema`")),
     }
-}
-
-fn service_tier(
-    at: &Path<'_>,
-    reader: &mut Reader<'_>,
-) -> Result<crate::model::ServiceTier, Refusal> {
-    let expected = "`auto`, `default`, `flex`, `scale`, `priority` or `fast`";
-    words::tier(&at.string(reader)?).ok_or_else(|| at.invalid(expected))
 }
 
 /// What the answer's padding is, which a translated answer has not.

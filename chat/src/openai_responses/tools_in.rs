@@ -24,14 +24,7 @@ pub fn tool<'a>(
         let value = at.object(reader)?;
         return Ok(Tool::Native { dialect: OWN, kind, value, origin });
     }
-    let mut function = Function {
-        name: "".into(),
-        description: None,
-        parameters: None,
-        strict: None,
-        cache: None,
-        origin,
-    };
+    let mut function = Function::unread(origin);
     let mut keys = at.open(reader)?;
     while let Some(key) = keys.next(reader, at)? {
         let at = at.key(&key);
