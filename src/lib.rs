@@ -17,6 +17,7 @@
 //! | [`admin`] | the administrator's and Prometheus's listeners |
 //! | [`telemetry`] | metrics and the access log |
 //! | [`audit`] | who did what, in a log that shows when it is changed |
+//! | `http_client` | clients for what is asked now and then: key sets, access tokens |
 //!
 //! What is allowed is decided in the crate `sluicegate-filters`, which knows no socket.
 
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod dialects;
 pub mod edge;
+mod http_client;
 pub mod identity;
 pub mod policies;
 pub mod providers;

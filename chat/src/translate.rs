@@ -19,12 +19,19 @@ pub struct Target<'t> {
     pub default_max_output: u64,
     /// What the upstream's model can.
     pub capabilities: Capabilities,
+    /// Anthropic: the API's version, which stands in the body where the address names the model, as at Vertex AI.
+    pub version_in_body: Option<&'static str>,
 }
 
 impl<'t> Target<'t> {
     /// A target with common capabilities.
     pub fn new(model: &'t str) -> Self {
-        Self { model, default_max_output: 4_096, capabilities: Capabilities::default() }
+        Self {
+            model,
+            default_max_output: 4_096,
+            capabilities: Capabilities::default(),
+            version_in_body: None,
+        }
     }
 }
 

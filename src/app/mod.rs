@@ -28,7 +28,9 @@ use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{Identity, now_ms};
+use crate::providers::Reach;
 use crate::providers::resolve::Resolvers;
+use crate::providers::token::Tokens;
 use crate::quotas::Quotas;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
@@ -46,6 +48,8 @@ pub struct Gateway {
     pub tls: Option<Arc<Acceptor>>,
     /// Names and addresses of providers.
     pub resolvers: Resolvers,
+    /// Access tokens for providers.
+    tokens: Tokens,
     /// Everything that `/metrics` shows.
     pub metrics: Metrics,
     /// One line a request.
@@ -89,14 +93,24 @@ impl Gateway {
         sources: Sources,
         services: Services,
     ) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, audit, identity, key_sets, quotas, ledger } =
-            services;
+        let Services {
+            metrics,
+            access_log,
+            store,
+            audit,
+            identity,
+            key_sets,
+            tokens,
+            quotas,
+            ledger,
+        } = services;
         let resolvers = Resolvers::default();
         let tls =
             sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
         let vault = sources.loaded.vault.clone();
         metrics.secrets.observe(&sources.loaded.config);
-        let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
+        let reach = Reach { resolvers: &resolvers, tokens: &tokens };
+        let runtime = Runtime::build(sources, 1, None, reach, &key_sets)?;
         metrics.started_with(runtime.config.workers.threads);
         metrics.configured(&runtime.config);
         metrics.config_in_force(runtime.generation, &runtime.hash);
@@ -107,6 +121,7 @@ impl Gateway {
             reloading: tokio::sync::Mutex::new(()),
             tls,
             resolvers,
+            tokens,
             metrics,
             access_log,
             store,
@@ -221,7 +236,8 @@ impl Gateway {
         let next = (!unchanged)
             .then(|| {
                 let before = Some(&*before);
-                Runtime::build(sources, generation, before, &self.resolvers, &self.key_sets)
+                let reach = Reach { resolvers: &self.resolvers, tokens: &self.tokens };
+                Runtime::build(sources, generation, before, reach, &self.key_sets)
             })
             .transpose()?;
         // Certificates change behind unchanged paths, so they are read anew in any case; after all
@@ -308,19 +324,16 @@ pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
         .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;
     // A runtime that nobody drives: nothing is fetched.
     let key_sets = KeySets::new(io.handle().clone(), Timing::default());
-    Runtime::build(sources, 1, None, &Resolvers::default(), &key_sets).map(drop)
+    let (resolvers, tokens) = (Resolvers::default(), Tokens::new(io.handle().clone()));
+    let reach = Reach { resolvers: &resolvers, tokens: &tokens };
+    Runtime::build(sources, 1, None, reach, &key_sets).map(drop)
 }
 
 /// Whether a secret has another value behind the same reference.
 fn secrets_differ(a: &Config, b: &Config) -> bool {
-    let secrets = |config: &Config| -> Vec<config::Secret> {
-        let providers = config.providers.values().flat_map(|provider| {
-            provider.api_key.iter().chain(provider.headers.iter().map(|(_, secret)| secret))
-        });
-        let own = [&config.admin.master_key, &config.listeners.metrics.bearer_token];
-        providers.chain(own.into_iter().flatten()).cloned().collect()
-    };
-    let (a, b) = (secrets(a), secrets(b));
+    let (a, b) = (config::secrets_of(a), config::secrets_of(b));
     a.len() != b.len()
-        || a.iter().zip(&b).any(|(a, b)| a.value.expose_secret() != b.value.expose_secret())
+        || a.iter()
+            .zip(&b)
+            .any(|((_, a), (_, b))| a.value.expose_secret() != b.value.expose_secret())
 }

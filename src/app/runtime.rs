@@ -18,7 +18,7 @@ use crate::config::{Loaded, Problems};
 use crate::dialects::{Dialect, models};
 use crate::identity::jwks::KeySets;
 use crate::identity::tokens::Tokens;
-use crate::providers::resolve::Resolvers;
+use crate::providers::Reach;
 use crate::quotas::configured::Configured;
 use crate::routing::Routes;
 
@@ -81,19 +81,19 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Builds a generation after the one `before`. `resolvers` and `key_sets` keep what they know over
+    /// Builds a generation after the one `before`. `reach` and `key_sets` keep what they know over
     /// reloads.
     pub(super) fn build(
         sources: Sources,
         generation: u64,
         before: Option<&Self>,
-        resolvers: &Resolvers,
+        reach: Reach<'_>,
         key_sets: &KeySets,
     ) -> Result<Self, LoadError> {
         let Sources { loaded: Loaded { config, hash, .. }, policies } = sources;
         let authorize = authorize(&config, policies, generation);
         let pipeline = pipeline(&config, authorize)?;
-        let routes = Routes::build(&config, resolvers, before.map(|before| &before.routes))?;
+        let routes = Routes::build(&config, reach, before.map(|before| &before.routes))?;
         let same = before.filter(|before| before.config.auth.jwt == config.auth.jwt);
         let tokens = match same {
             Some(before) => before.tokens.clone(),
@@ -155,7 +155,8 @@ fn authorize(
 }
 
 fn target_of(config: &Config, target: &valid::Target) -> authorize::Target {
-    let dialect = config.providers.get(&target.provider).map(|provider| provider.dialect.name());
+    let dialect =
+        config.providers.get(&target.provider).map(|provider| provider.api.dialect().name());
     authorize::Target {
         provider: target.provider.clone(),
         dialect: dialect.unwrap_or_default().to_owned(),

@@ -16,6 +16,7 @@ use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{self, Identity, now_ms};
+use crate::providers::token::Tokens;
 use crate::quotas::{Quotas, warnings};
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
@@ -37,6 +38,8 @@ pub struct Services {
     pub identity: Arc<Identity>,
     /// Keys of issuers of tokens.
     pub key_sets: KeySets,
+    /// Access tokens for providers.
+    pub tokens: Tokens,
     /// How much callers may use.
     pub quotas: Quotas,
     /// What was used and paid.
@@ -92,7 +95,8 @@ impl Services {
         let quotas = open_quotas(counters, config.quota_store.lease_ttl, io);
         io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
         let ledger = open_ledger(config, rows, &quotas, io)?;
-        Ok(Self { metrics, access_log, store, audit, identity, key_sets, quotas, ledger })
+        let tokens = Tokens::new(io.clone());
+        Ok(Self { metrics, access_log, store, audit, identity, key_sets, tokens, quotas, ledger })
     }
 }
 

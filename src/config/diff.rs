@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::effective;
 use super::report::join;
-use super::valid::{Config, Prices, Redis, RedisServers, RedisUrl, Secret, Store};
+use super::valid::{Api, Config, Prices, Redis, RedisServers, RedisUrl, Secret, Store};
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
 /// started and files opened once; a certificate is read again at every reload.
@@ -157,8 +157,34 @@ pub fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         for (name, value) in &provider.headers {
             add(join(&headers, name.as_str()), value);
         }
+        for (key, value) in cloud_secrets(&provider.api) {
+            add(join(&path, key), value);
+        }
     }
     secrets
+}
+
+/// Those of a provider's cloud, with their paths in the provider.
+fn cloud_secrets(api: &Api) -> Vec<(&'static str, &Secret)> {
+    match api {
+        Api::OpenAi | Api::Anthropic | Api::Gemini => Vec::new(),
+        Api::AzureOpenAi(azure) => azure.entra.as_ref().map_or_else(Vec::new, |entra| {
+            vec![
+                ("entra.tenant_id", &entra.tenant_id),
+                ("entra.client_id", &entra.client_id),
+                ("entra.client_secret", &entra.client_secret),
+            ]
+        }),
+        Api::Bedrock(bedrock) => bedrock.keys.as_ref().map_or_else(Vec::new, |keys| {
+            let token = keys.session_token.as_ref().map(|token| ("aws.session_token", token));
+            let keys = [
+                ("aws.access_key_id", &keys.access_key_id),
+                ("aws.secret_access_key", &keys.secret_access_key),
+            ];
+            keys.into_iter().chain(token).collect()
+        }),
+        Api::Vertex(vertex) => vec![("service_account", &vertex.service_account.document)],
+    }
 }
 
 /// Those of `quota_store.redis`, with their paths in it.

@@ -242,10 +242,21 @@ fn policies(policies: &valid::Policies) -> raw::Policies {
 
 fn provider(provider: &valid::Provider) -> raw::Provider {
     let headers = provider.headers.iter();
+    let (mut azure, mut bedrock, mut vertex) = (None, None, None);
+    match &provider.api {
+        valid::Api::AzureOpenAi(api) => azure = Some(api),
+        valid::Api::Bedrock(api) => bedrock = Some(api),
+        valid::Api::Vertex(api) => vertex = Some(api),
+        valid::Api::OpenAi | valid::Api::Anthropic | valid::Api::Gemini => {}
+    }
     raw::Provider {
-        dialect: Some(match provider.dialect {
-            crate::dialects::Dialect::OpenAi => raw::Dialect::OpenAi,
-            crate::dialects::Dialect::Anthropic => raw::Dialect::Anthropic,
+        dialect: Some(match provider.api {
+            valid::Api::OpenAi => raw::Dialect::OpenAi,
+            valid::Api::Anthropic => raw::Dialect::Anthropic,
+            valid::Api::AzureOpenAi(_) => raw::Dialect::AzureOpenAi,
+            valid::Api::Gemini => raw::Dialect::Gemini,
+            valid::Api::Vertex(_) => raw::Dialect::Vertex,
+            valid::Api::Bedrock(_) => raw::Dialect::Bedrock,
         }),
         base_url: Some(provider.base_url.to_string()),
         api_key: reference(provider.api_key.as_ref()),
@@ -265,6 +276,22 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
         }),
         ca: provider.ca.as_deref().map(path),
         stream_usage: Some(provider.stream_usage),
+        api_version: azure.and_then(|azure| azure.api_version.clone()),
+        entra: azure.and_then(|azure| azure.entra.as_ref()).map(|entra| raw::Entra {
+            tenant_id: entra.tenant_id.reference.to_string(),
+            client_id: entra.client_id.reference.to_string(),
+            client_secret: entra.client_secret.reference.to_string(),
+            authority: Some(entra.authority.to_string()),
+        }),
+        region: bedrock.map(|bedrock| bedrock.region.clone()),
+        aws: bedrock.and_then(|bedrock| bedrock.keys.as_ref()).map(|keys| raw::AwsKeys {
+            access_key_id: keys.access_key_id.reference.to_string(),
+            secret_access_key: keys.secret_access_key.reference.to_string(),
+            session_token: reference(keys.session_token.as_ref()),
+        }),
+        project: vertex.map(|vertex| vertex.project.clone()),
+        location: vertex.map(|vertex| vertex.location.clone()),
+        service_account: vertex.map(|vertex| vertex.service_account.document.reference.to_string()),
     }
 }
 

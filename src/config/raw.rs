@@ -531,8 +531,8 @@ pub enum PriceFormat {
 pub struct Provider {
     /// What it speaks. Default: the catalogue's.
     pub dialect: Option<Dialect>,
-    /// Where it is; OpenAI's dialect usually with `/v1`, Anthropic's without. Default: the
-    /// catalogue's.
+    /// Where it is; OpenAI's dialect usually with `/v1`, all others without. Default: the
+    /// catalogue's, else that of the dialect, the region or the location.
     pub base_url: Option<String>,
     /// Its key, as a reference: `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`. Production
     /// refuses anything else.
@@ -550,15 +550,70 @@ pub struct Provider {
     pub ca: Option<String>,
     /// Whether it understands `stream_options.include_usage`. Default: the catalogue's, else true.
     pub stream_usage: Option<bool>,
+    /// Azure: the API's version, with which deployments stand in the address. Default: none, for the
+    /// address that every version has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Azure: an application in Entra, whose token takes the key's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entra: Option<Entra>,
+    /// Bedrock: the region, such as eu-central-1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Bedrock: the access key that calls are signed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsKeys>,
+    /// Vertex AI: the project's identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Vertex AI: where it runs, such as europe-west4. Default: global.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Vertex AI: the key file of a service account, as a reference to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+}
+
+/// An application in Entra.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Entra {
+    /// Its directory.
+    pub tenant_id: String,
+    /// Its identifier.
+    pub client_id: String,
+    /// Its secret, as a reference.
+    pub client_secret: String,
+    /// Where its tokens come from. Default: <https://login.microsoftonline.com>.
+    pub authority: Option<String>,
+}
+
+/// An access key of Amazon's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsKeys {
+    /// Its public name.
+    pub access_key_id: String,
+    /// The key, as a reference.
+    pub secret_access_key: String,
+    /// What temporary ones come with, as a reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
 }
 
 /// What a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
 pub enum Dialect {
+    #[serde(rename = "openai")]
     OpenAi,
     Anthropic,
+    #[serde(rename = "azure_openai")]
+    AzureOpenAi,
+    Gemini,
+    Vertex,
+    Bedrock,
 }
 
 /// How a call carries the provider's key.

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret;
 
 use super::node::{Entry, Kind, Node, Scalar};
 use super::report::{self, Hint, Place, Report};
-use super::secrets::{Resolver, SecretError, SecretRef};
+use super::secrets::{self, Resolver, SecretError, SecretRef};
 use super::units::{self, UnitError};
 use super::valid::Secret;
 
@@ -381,16 +381,45 @@ impl Reader<'_> {
         self.resolved(at, reference)
     }
 
+    /// A document that is a secret: as [`secret`](Self::secret), of any number of lines. It has to be a reference.
+    pub(super) fn document(&mut self, at: &Cursor<'_>) -> Option<Secret> {
+        let Kind::Scalar(scalar) = &at.node.kind else {
+            self.expected(at, "a reference to a secret", SECRET_HINT);
+            return None;
+        };
+        match self.reference(scalar) {
+            Ok(reference) if reference.is_literal() => {
+                self.wrong(at, "a document can't stand here itself", SECRET_HINT);
+                None
+            }
+            Ok(reference) => self.read(at, reference, secrets::check_document),
+            Err(error) => {
+                self.wrong(at, error.to_string(), secret_hint(&error));
+                None
+            }
+        }
+    }
+
     /// The value behind `reference`.
     pub(super) fn resolved(&mut self, at: &Cursor<'_>, reference: SecretRef) -> Option<Secret> {
+        self.read(at, reference, secrets::check)
+    }
+
+    fn read(
+        &mut self,
+        at: &Cursor<'_>,
+        reference: SecretRef,
+        check: fn(&str) -> Result<(), SecretError>,
+    ) -> Option<Secret> {
         if self.vault_is_wrong && matches!(reference, SecretRef::Vault(_)) {
             return None;
         }
-        match self.resolver.resolve(&reference) {
-            Ok(secret) => {
-                debug_assert!(!secret.value.expose_secret().is_empty());
-                Some(secret)
-            }
+        let secret = self.resolver.resolve(&reference).and_then(|secret| {
+            check(secret.value.expose_secret())?;
+            Ok(secret)
+        });
+        match secret {
+            Ok(secret) => Some(secret),
             Err(error) => {
                 self.wrong(at, error.to_string(), secret_hint(&error));
                 None

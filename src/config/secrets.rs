@@ -170,7 +170,7 @@ pub trait Resolver {
     /// The value behind `reference`.
     ///
     /// # Errors
-    /// The value is absent, empty, or can't stand in a header.
+    /// There is none.
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError>;
 
     /// Says where `vault:` references lead, before the first of them.
@@ -202,19 +202,24 @@ impl Resolver for LocalResolver {
             SecretRef::Literal(value) => (value.clone(), None),
             SecretRef::Public(text) => (SecretString::from(text.as_str()), None),
         };
-        check(value.expose_secret())?;
         Ok(Secret { reference: reference.clone(), value, since })
     }
 }
 
-/// Whether `value` can be one.
-pub(super) fn check(value: &str) -> Result<(), SecretError> {
+/// Whether `value` can be a document that is a secret.
+pub(super) fn check_document(value: &str) -> Result<(), SecretError> {
     if value.is_empty() {
         return Err(SecretError::Empty);
     }
     if value == REDACTED {
         return Err(SecretError::Redacted);
     }
+    Ok(())
+}
+
+/// Whether `value` can be a secret that stands in a header.
+pub(super) fn check(value: &str) -> Result<(), SecretError> {
+    check_document(value)?;
     let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if !printable || value.starts_with(' ') || value.ends_with(' ') {
         return Err(SecretError::Unprintable);
@@ -256,6 +261,7 @@ mod tests {
     fn resolve(text: &str) -> Result<String, SecretError> {
         let env = Env::from_iter([("KEY", "from-env"), ("EMPTY", ""), ("LINES", "a\nb")]);
         let secret = LocalResolver::new(env).resolve(&SecretRef::parse(text)?)?;
+        check(secret.value.expose_secret())?;
         Ok(secret.value.expose_secret().to_owned())
     }
 

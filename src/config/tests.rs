@@ -12,7 +12,7 @@ use super::reader::Keys;
 use super::secrets::{SecretError, SecretRef};
 use super::valid::{AuthStyle, Environment, RetryOn};
 use super::*;
-use crate::dialects::Dialect;
+use crate::providers::dialect::ProviderDialect;
 
 mod jwt;
 mod prices;
@@ -196,7 +196,7 @@ models:
 ";
     let config = loaded(text).config;
     let anthropic = &config.providers["anthropic"];
-    assert_eq!(anthropic.dialect, Dialect::Anthropic);
+    assert_eq!(anthropic.api.dialect(), ProviderDialect::Anthropic);
     assert_eq!(anthropic.base_url.authority, "api.anthropic.com");
     assert_eq!(anthropic.auth, AuthStyle::Header(http::HeaderName::from_static("x-api-key")));
     let key = anthropic.api_key.as_ref().unwrap();
@@ -204,7 +204,7 @@ models:
     assert!(!config.providers["mistral"].stream_usage);
     assert!(config.providers["ollama"].api_key.is_none());
     let model = &config.models["claude"];
-    assert_eq!((model.dialect, model.targets[0].weight), (Dialect::Anthropic, 1));
+    assert_eq!((model.dialect, model.targets[0].weight), (ProviderDialect::Anthropic, 1));
     assert_eq!((model.retries.attempts, model.retries.on.len()), (2, 4));
     assert_eq!(model.timeouts.total, Duration::from_secs(600));
     assert_eq!(config.models["llama3"].targets[0].model, "llama3");

@@ -18,7 +18,7 @@ use sluicegate_filters::identify::jwt::Issuer;
 use sluicegate_filters::price::{ManualPrice, PriceFile};
 
 use super::secrets::SecretRef;
-use crate::dialects::Dialect;
+use crate::providers::dialect::ProviderDialect;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -492,8 +492,8 @@ pub struct Prices {
 pub struct Provider {
     /// Its name in the configuration.
     pub name: String,
-    /// What it speaks.
-    pub dialect: Dialect,
+    /// What it speaks, and what it has to be told beside.
+    pub api: Api,
     /// Where it is.
     pub base_url: BaseUrl,
     /// The credential that calls carry. A legal header value.
@@ -508,6 +508,117 @@ pub struct Provider {
     pub ca: Option<PathBuf>,
     /// Whether it understands `stream_options.include_usage`.
     pub stream_usage: bool,
+}
+
+/// What a provider speaks, and what it has to be told beside an address.
+#[derive(Clone, Debug)]
+pub enum Api {
+    /// OpenAI's dialect.
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
+    /// OpenAI's, as Azure has it.
+    AzureOpenAi(Azure),
+    /// Gemini's own.
+    Gemini,
+    /// Vertex AI.
+    Vertex(Vertex),
+    /// Amazon Bedrock.
+    Bedrock(Bedrock),
+}
+
+impl Api {
+    /// What it is called.
+    pub fn dialect(&self) -> ProviderDialect {
+        match self {
+            Self::OpenAi => ProviderDialect::OpenAi,
+            Self::Anthropic => ProviderDialect::Anthropic,
+            Self::AzureOpenAi(_) => ProviderDialect::AzureOpenAi,
+            Self::Gemini => ProviderDialect::Gemini,
+            Self::Vertex(_) => ProviderDialect::Vertex,
+            Self::Bedrock(_) => ProviderDialect::Bedrock,
+        }
+    }
+
+    /// Whether there is a credential of a cloud's, which takes the key's place.
+    pub fn has_credential(&self) -> bool {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Gemini => false,
+            Self::AzureOpenAi(azure) => azure.entra.is_some(),
+            Self::Bedrock(bedrock) => bedrock.keys.is_some(),
+            Self::Vertex(_) => true,
+        }
+    }
+}
+
+/// What Azure has to be told.
+#[derive(Clone, Debug)]
+pub struct Azure {
+    /// With it, deployments stand in the address. A part of an address.
+    pub api_version: Option<String>,
+    /// An application whose token stands for the key.
+    pub entra: Option<Entra>,
+}
+
+/// An application in Entra.
+#[derive(Clone, Debug)]
+pub struct Entra {
+    /// Its directory.
+    pub tenant_id: Secret,
+    /// Its identifier.
+    pub client_id: Secret,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// Where tokens come from: https, or this machine.
+    pub authority: BaseUrl,
+    /// The token endpoint there.
+    pub endpoint: Uri,
+}
+
+/// What Bedrock has to be told.
+#[derive(Clone, Debug)]
+pub struct Bedrock {
+    /// Such as `eu-central-1`. A part of an address.
+    pub region: String,
+    /// What calls are signed with. Without them there is a key that is sent.
+    pub keys: Option<AwsKeys>,
+}
+
+/// An access key of Amazon's.
+#[derive(Clone, Debug)]
+pub struct AwsKeys {
+    /// Its public name.
+    pub access_key_id: Secret,
+    /// The key.
+    pub secret_access_key: Secret,
+    /// What temporary ones come with.
+    pub session_token: Option<Secret>,
+}
+
+/// What Vertex AI has to be told.
+#[derive(Clone, Debug)]
+pub struct Vertex {
+    /// The project's identifier. A part of an address.
+    pub project: String,
+    /// Such as `europe-west4`, or `global`. A part of an address.
+    pub location: String,
+    /// Who calls.
+    pub service_account: ServiceAccount,
+}
+
+/// A service account of Google's, as its key file tells.
+#[derive(Clone, Debug)]
+pub struct ServiceAccount {
+    /// The key file.
+    pub document: Secret,
+    /// The account's mail address.
+    pub client_email: String,
+    /// The private key's name.
+    pub key_id: Option<String>,
+    /// The private key: an RSA key in PEM.
+    pub private_key: SecretString,
+    /// The token endpoint: https, or this machine.
+    pub endpoint: Uri,
 }
 
 /// Where a provider is, taken apart.
@@ -558,7 +669,7 @@ pub struct Model {
     /// The name that callers use.
     pub name: String,
     /// What its first target speaks.
-    pub dialect: Dialect,
+    pub dialect: ProviderDialect,
     /// Whether parameters that a target's dialect can't say are left out, rather than refused.
     pub drop_params: bool,
     /// Where it is served; at least one.

@@ -127,6 +127,27 @@ pub fn rewrite_copy(
     (Bytes::from(out), peek)
 }
 
+/// A copy of `body` in which the `version` of Anthropic's API takes the model's place, as it has to where the
+/// address names the model. `peek` must be of `body`.
+pub fn copy_with_version(body: &Bytes, peek: &Peek, version: &str) -> Bytes {
+    let member = member(body, &peek.model_span);
+    let text = format!("\"anthropic_version\":{}", quoted(version));
+    let mut out = Vec::with_capacity(body.len() + text.len());
+    out.extend_from_slice(&body[..member.start]);
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(&body[member.end..]);
+    out.into()
+}
+
+/// The member whose value is at `value`, a string of a top level object's. Its name has no quote in it, however
+/// it is written: it is known.
+fn member(body: &[u8], value: &Range<usize>) -> Range<usize> {
+    let before = &body[..value.start];
+    let back = |from: usize| before[..from].iter().rposition(|byte| *byte == b'"').unwrap_or(from);
+    let end = back(value.start);
+    back(end)..value.end
+}
+
 /// The edits of one rewrite. Either may be absent.
 struct Edits {
     model: Option<(Range<usize>, String)>,
@@ -222,6 +243,18 @@ mod tests {
         let (mut buffer, mut peek) = buffer(body);
         rewrite(&mut buffer, &mut peek, model, inject);
         String::from_utf8(buffer.freeze().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_version_takes_the_model_s_place() {
+        for (body, expected) in [
+            (r#"{"model":"m","a":1}"#, r#"{"anthropic_version":"v","a":1}"#),
+            (r#"{ "a" : 1 , "model" : "m" }"#, r#"{ "a" : 1 , "anthropic_version":"v" }"#),
+            (r#"{"mod\u0065l":"\"m\"","a":"model"}"#, r#"{"anthropic_version":"v","a":"model"}"#),
+        ] {
+            let (buffer, peek) = buffer(body);
+            assert_eq!(copy_with_version(&buffer.freeze(), &peek, "v"), expected, "{body}");
+        }
     }
 
     #[test]

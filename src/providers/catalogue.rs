@@ -3,7 +3,7 @@
 //! A table and nothing else. Addresses follow each provider's own documentation, whose page is noted
 //! beside it; a configuration can say otherwise.
 
-use crate::dialects::Dialect;
+use super::dialect::ProviderDialect;
 
 /// A provider as its documentation describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Entry {
     /// The name that people use.
     pub display_name: &'static str,
     /// What it speaks.
-    pub dialect: Dialect,
+    pub dialect: ProviderDialect,
     /// Where; without a slash at the end.
     pub base_url: &'static str,
     /// How a call carries the key.
@@ -74,7 +74,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "anthropic",
         display_name: "Anthropic",
-        dialect: Dialect::Anthropic,
+        dialect: ProviderDialect::Anthropic,
         base_url: "https://api.anthropic.com",
         auth: Auth::Header("x-api-key"),
         key: Key::Required,
@@ -85,7 +85,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "cerebras",
         display_name: "Cerebras",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.cerebras.ai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -96,7 +96,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "cohere",
         display_name: "Cohere (compatibility API)",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.cohere.ai/compatibility/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -108,7 +108,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "dashscope",
         display_name: "Alibaba Cloud Model Studio (international)",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -119,7 +119,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "deepinfra",
         display_name: "DeepInfra",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.deepinfra.com/v1/openai",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -130,7 +130,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "deepseek",
         display_name: "DeepSeek",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.deepseek.com/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -141,7 +141,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "fireworks",
         display_name: "Fireworks AI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.fireworks.ai/inference/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -152,7 +152,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "gemini",
         display_name: "Google Gemini (OpenAI compatibility)",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://generativelanguage.googleapis.com/v1beta/openai",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -163,7 +163,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "github",
         display_name: "GitHub Models",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://models.github.ai/inference",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -172,9 +172,20 @@ pub static CATALOGUE: &[Entry] = &[
         documentation: "https://docs.github.com/en/github-models/quickstart",
     },
     Entry {
+        name: "google",
+        display_name: "Google Gemini",
+        dialect: ProviderDialect::Gemini,
+        base_url: "https://generativelanguage.googleapis.com",
+        auth: Auth::Header("x-goog-api-key"),
+        key: Key::Required,
+        key_env: "GEMINI_API_KEY",
+        quirks: Quirks { stream_usage: StreamUsage::Always },
+        documentation: "https://ai.google.dev/api/generate-content",
+    },
+    Entry {
         name: "groq",
         display_name: "Groq",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.groq.com/openai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -185,7 +196,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "huggingface",
         display_name: "Hugging Face Inference Providers",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://router.huggingface.co/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -196,7 +207,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "hyperbolic",
         display_name: "Hyperbolic",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.hyperbolic.xyz/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -207,7 +218,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "lm_studio",
         display_name: "LM Studio",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "http://localhost:1234/v1",
         auth: Auth::Bearer,
         key: Key::Optional,
@@ -218,7 +229,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "mistral",
         display_name: "Mistral AI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.mistral.ai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -230,7 +241,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "moonshot",
         display_name: "Moonshot AI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.moonshot.ai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -241,7 +252,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "novita",
         display_name: "Novita AI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.novita.ai/openai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -252,7 +263,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "nvidia",
         display_name: "NVIDIA NIM",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://integrate.api.nvidia.com/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -263,7 +274,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "ollama",
         display_name: "Ollama",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "http://localhost:11434/v1",
         auth: Auth::Bearer,
         key: Key::Optional,
@@ -274,7 +285,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "openai",
         display_name: "OpenAI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.openai.com/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -285,7 +296,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "openrouter",
         display_name: "OpenRouter",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://openrouter.ai/api/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -296,7 +307,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "perplexity",
         display_name: "Perplexity",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.perplexity.ai",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -308,7 +319,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "sambanova",
         display_name: "SambaNova",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.sambanova.ai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -319,7 +330,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "together",
         display_name: "Together AI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.together.xyz/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -330,7 +341,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "vllm",
         display_name: "vLLM",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "http://localhost:8000/v1",
         auth: Auth::Bearer,
         key: Key::Optional,
@@ -341,7 +352,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "xai",
         display_name: "xAI",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.x.ai/v1",
         auth: Auth::Bearer,
         key: Key::Required,
@@ -352,7 +363,7 @@ pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "zai",
         display_name: "Z.ai",
-        dialect: Dialect::OpenAi,
+        dialect: ProviderDialect::OpenAi,
         base_url: "https://api.z.ai/api/paas/v4",
         auth: Auth::Bearer,
         key: Key::Required,

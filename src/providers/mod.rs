@@ -1,5 +1,21 @@
 //! Who speaks what, and where.
 
+pub mod address;
 pub mod catalogue;
+pub mod credential;
+pub mod dialect;
 pub mod resolve;
+pub mod token;
 pub mod upstream;
+
+use resolve::Resolvers;
+use token::Tokens;
+
+/// What reaches providers, and is kept over reloads.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// Their addresses.
+    pub resolvers: &'a Resolvers,
+    /// Access tokens for them.
+    pub tokens: &'a Tokens,
+}

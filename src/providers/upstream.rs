@@ -21,9 +21,13 @@ use secrecy::ExposeSecret;
 use sluicegate_filters::screen::HeaderPolicy;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::resolve::{Resolver, Resolvers};
-use crate::config::valid::{AuthStyle, HttpVersion, ModelTimeouts, Provider};
-use crate::dialects::{Dialect, Endpoint};
+use super::Reach;
+use super::address::{self, Address, VERTEX_VERSION};
+use super::credential::{Credential, CredentialError, Signer};
+use super::resolve::Resolver;
+use super::token::{Grant, GrantedBy, Tokens};
+use crate::config::valid::{Api, AuthStyle, HttpVersion, ModelTimeouts, Provider, Vertex};
+use crate::http_client::ClientError;
 
 /// Streams on one HTTP/2 connection to a provider; Pingora's default of 1 would make HTTP/2 a
 /// worse HTTP/1.
@@ -35,6 +39,9 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest uplink that a large body is given time for, in bytes a second.
 const SLOWEST_UPLINK: u64 = 128 * 1024;
+/// What a token of Entra's has to be good for at Azure.
+/// <https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/managed-identity>
+const AZURE_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
 /// How often a silent connection to a provider is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
@@ -42,8 +49,6 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 pub struct Upstream {
     /// The name in the configuration.
     pub name: String,
-    /// What it speaks.
-    pub dialect: Dialect,
     /// Whether it understands `stream_options.include_usage`.
     pub stream_usage: bool,
     resolver: Arc<Resolver>,
@@ -54,7 +59,10 @@ pub struct Upstream {
     host: HeaderValue,
     /// The credential and the configured headers, as sent.
     headers: HeaderMap,
-    paths: [Option<PathAndQuery>; Endpoint::ALL.len()],
+    credential: Credential,
+    /// What stands before a codec's path.
+    prefix: String,
+    version_in_body: Option<&'static str>,
 }
 
 /// A provider that can't be made ready.
@@ -80,31 +88,30 @@ pub enum UpstreamError {
         /// What is wrong with it.
         message: String,
     },
+    /// Access tokens can't be asked for.
+    #[error("providers.{provider}: {error}")]
+    Token {
+        /// The provider's name.
+        provider: String,
+        /// Why not.
+        error: ClientError,
+    },
 }
 
 impl Upstream {
     /// Makes `provider` ready.
-    pub fn build(provider: &Provider, resolvers: &Resolvers) -> Result<Self, UpstreamError> {
+    pub fn build(provider: &Provider, reach: Reach<'_>) -> Result<Self, UpstreamError> {
         let base = &provider.base_url;
         let value = |key, message: &dyn ToString| UpstreamError::Value {
             provider: provider.name.clone(),
             key,
             message: message.to_string(),
         };
-        let mut paths = [const { None }; Endpoint::ALL.len()];
-        for endpoint in Endpoint::ALL {
-            if endpoint.dialect() == provider.dialect {
-                let path = format!("{}{}", base.path_prefix, endpoint.upstream_suffix());
-                let path = path.parse().map_err(|error| value("base_url", &error))?;
-                paths[endpoint as usize] = Some(path);
-            }
-        }
         let host = HeaderValue::from_str(&base.authority);
         Ok(Self {
             name: provider.name.clone(),
-            dialect: provider.dialect,
             stream_usage: provider.stream_usage,
-            resolver: resolvers.get(&base.host, base.port),
+            resolver: reach.resolvers.get(&base.host, base.port),
             tls: base.tls,
             // Without a name, verification would be off: a literal address is its own name.
             sni: base.host.trim_matches(['[', ']']).to_owned(),
@@ -112,8 +119,58 @@ impl Upstream {
             group_key: group_key(provider),
             host: host.map_err(|error| value("base_url", &error))?,
             headers: headers(provider, &value)?,
-            paths,
+            credential: credential(provider, reach.tokens)?,
+            prefix: address::prefix(provider),
+            version_in_body: match provider.api {
+                Api::Vertex(_) => Some(VERTEX_VERSION),
+                _ => None,
+            },
         })
+    }
+
+    /// Where `model`'s endpoints are; `provider` is what this was built from.
+    ///
+    /// # Errors
+    /// No address can be made of its name.
+    pub fn address(&self, provider: &Provider, model: &str) -> Result<Address, UpstreamError> {
+        Address::new(provider, model).map_err(|error| UpstreamError::Value {
+            provider: self.name.clone(),
+            key: "base_url",
+            message: error.to_string(),
+        })
+    }
+
+    /// Where a codec's `path` is.
+    pub fn path(&self, path: &str) -> Option<PathAndQuery> {
+        format!("{}{path}", self.prefix).parse().ok()
+    }
+
+    /// The version of Anthropic's API, where it has to stand in the body, in the model's place.
+    pub fn version_in_body(&self) -> Option<&'static str> {
+        self.version_in_body
+    }
+
+    /// Waits until there is a credential, no longer than `patience`. Returns whether there is one.
+    pub async fn ready(&self, patience: Duration) -> bool {
+        match &self.credential {
+            Credential::Token(source) => source.ready(patience).await,
+            Credential::None | Credential::Signature(_) => true,
+        }
+    }
+
+    /// Puts the credential that belongs to a call with `body` into its head.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn authorize(&self, head: &mut RequestHeader, body: &[u8]) -> Result<(), CredentialError> {
+        self.credential.show(head, body)
+    }
+
+    /// Notes that the provider has refused the credential.
+    pub fn refused(&self) {
+        if let Credential::Token(source) = &self.credential {
+            source.refused();
+        }
     }
 
     /// Where to connect for one attempt; `None` while the name has no known address.
@@ -134,15 +191,14 @@ impl Upstream {
     }
 
     /// The request's head as this provider gets it, built anew: nothing of the caller's passes that
-    /// `policy` does not name. `None` where the provider does not serve `endpoint`.
+    /// `policy` does not name. The credential that [`authorize`](Self::authorize) adds comes last.
     pub fn head(
         &self,
-        endpoint: Endpoint,
+        path: PathAndQuery,
         caller: &Parts,
         policy: &HeaderPolicy,
         body_len: usize,
     ) -> Option<RequestHeader> {
-        let path = self.paths[endpoint as usize].clone()?;
         let mut head =
             RequestHeader::build_no_case(Method::POST, path.as_str().as_bytes(), Some(16)).ok()?;
         head.set_uri(Uri::from(path));
@@ -191,6 +247,47 @@ fn headers(
         headers.insert(name, credential);
     }
     Ok(headers)
+}
+
+/// What calls show beside headers that are always the same.
+fn credential(provider: &Provider, tokens: &Tokens) -> Result<Credential, UpstreamError> {
+    let token = |endpoint: &Uri, by| {
+        let source = tokens.get(Grant { endpoint: endpoint.clone(), by });
+        source
+            .map(Credential::Token)
+            .map_err(|error| UpstreamError::Token { provider: provider.name.clone(), error })
+    };
+    match &provider.api {
+        Api::OpenAi | Api::Anthropic | Api::Gemini => Ok(Credential::None),
+        Api::AzureOpenAi(azure) => match &azure.entra {
+            Some(entra) => token(
+                &entra.endpoint,
+                GrantedBy::Application {
+                    client_id: entra.client_id.value.expose_secret().to_owned(),
+                    client_secret: entra.client_secret.value.clone(),
+                    scope: AZURE_SCOPE,
+                },
+            ),
+            None => Ok(Credential::None),
+        },
+        Api::Vertex(Vertex { service_account: account, .. }) => token(
+            &account.endpoint,
+            GrantedBy::ServiceAccount {
+                client_email: account.client_email.clone(),
+                key_id: account.key_id.clone(),
+                private_key: account.private_key.clone(),
+            },
+        ),
+        Api::Bedrock(bedrock) => Ok(match &bedrock.keys {
+            Some(keys) => Credential::Signature(Box::new(Signer {
+                access_key_id: keys.access_key_id.value.clone(),
+                secret_access_key: keys.secret_access_key.value.clone(),
+                session_token: keys.session_token.as_ref().map(|token| token.value.clone()),
+                region: bedrock.region.clone(),
+            })),
+            None => Credential::None,
+        }),
+    }
 }
 
 fn options(provider: &Provider) -> Result<PeerOptions, UpstreamError> {

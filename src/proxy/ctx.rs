@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 use sluicegate_filters::authorize::{Decision, Permit};
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use super::admit::Admission;
 use super::held::Held;
+use super::outgoing::Original;
 use super::overrun::Overrun;
 use super::reply::Reply;
 use super::translate::Translation;
@@ -115,7 +115,7 @@ pub struct Exchange {
     /// Whether a pooled connection has turned out dead: once is bad luck.
     pub stale_seen: bool,
     /// The body as it came, and what is known of it, where another target may need it in another dialect.
-    pub original: Option<(Bytes, Peek)>,
+    pub original: Option<Original>,
     /// How the present attempt's request was translated, if it was.
     pub translation: Option<Box<Translation>>,
     /// Whether the usage chunk is ours and must be taken out of the stream.

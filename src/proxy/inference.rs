@@ -15,6 +15,7 @@ use sluicegate_filters::{Denial, DenialKind};
 use super::attempt::{self, Charge};
 use super::body::{self, NoBody};
 use super::ctx::{Ctx, End, Exchange, Spent, Times};
+use super::outgoing::{self, Original};
 use super::overrun::Overrun;
 use super::reply::{Content, Reply};
 use super::rows::{self, Whose};
@@ -23,10 +24,10 @@ use super::{admit, authorize, failure, respond, route, translate};
 use crate::app::Gateway;
 use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
-use crate::dialects::peek::{Peek, PeekError, peek};
-use crate::dialects::rewrite::{BodyBuffer, rewrite, rewrite_copy};
+use crate::dialects::peek::{PeekError, peek};
+use crate::dialects::rewrite::{BodyBuffer, rewrite};
 use crate::providers::upstream::upload_time;
-use crate::routing::{Model, Target};
+use crate::routing::Model;
 
 /// Reads the body, learns from it which model is asked for, and makes ready to call a provider.
 /// `Ok(true)` where the request was answered instead.
@@ -84,7 +85,7 @@ async fn exchange(
         return Err(unknown_model(ctx, &peek.model));
     };
     let translates = translate::client(endpoint).is_some();
-    let allowed = model.allowed(endpoint.dialect(), translates);
+    let allowed = model.allowed(endpoint, translates);
     if allowed == 0 {
         return Err(wrong_dialect(model, endpoint));
     }
@@ -93,28 +94,21 @@ async fn exchange(
     let target = model.target(first.index);
     let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
     let (admission, holds) = admit::inference(gateway, ctx, &asked).await?;
-    let hide_usage = hides_usage(endpoint, &peek, target);
-    let renamed = (target.model != model.name).then_some(target.model.as_str());
-    let mut original = None;
-    let mut translation = None;
-    let body = if translates && model.has_other_than(endpoint.dialect()) {
-        let body = body.freeze();
-        original = Some((body.clone(), peek.clone()));
-        if target.upstream.dialect == endpoint.dialect() {
-            let (body, known) = rewrite_copy(&body, &peek, renamed, hide_usage);
-            peek = known;
-            body
-        } else {
-            let id = (ctx.id_str(), ctx.began_at());
-            let (body, how) = translate::request(endpoint, &body, target, model.drop_params, id)?;
-            translation = Some(Box::new(how));
-            body
-        }
-    } else {
+    let (mut original, mut translation) = (None, None);
+    let (body, hide_usage) = if !translates || model.takes_as_it_is(endpoint) {
+        let hide_usage = outgoing::hides_usage(endpoint, &peek, target);
+        let renamed = outgoing::renamed(model, target);
         if hide_usage || renamed.is_some() {
             rewrite(&mut body, &mut peek, renamed, hide_usage);
         }
-        body.freeze()
+        (body.freeze(), hide_usage)
+    } else {
+        let id = (ctx.id_str(), ctx.began_at());
+        let kept = Original { body: body.freeze(), peek: peek.clone() };
+        let written = outgoing::write(endpoint, &kept, (model, target), id)?;
+        original = Some(kept);
+        translation = written.translation;
+        (written.body, written.hide_usage)
     };
     let shortest = model.timeouts.first_byte.min(model.timeouts.idle);
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
@@ -153,12 +147,6 @@ async fn exchange(
     Ok((exchange, body))
 }
 
-/// Whether `target` is asked for a stream's usage where the caller did not: the answer's usage chunk is taken
-/// out again.
-fn hides_usage(endpoint: Endpoint, peek: &Peek, target: &Target) -> bool {
-    endpoint.asks_for_usage() && peek.stream && !peek.include_usage && target.upstream.stream_usage
-}
-
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
@@ -186,7 +174,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
             }
         }
         let id = (id_header.to_str().unwrap_or_default(), exchange.began_at);
-        match body_for(exchange, next, &held.body(), id) {
+        match outgoing::rewrite_for(exchange, next, &held.body(), id) {
             Ok(Some(body)) => {
                 exchange.body_len = body.len();
                 held.set_body(body);
@@ -210,11 +198,13 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
     let timeouts = &exchange.model.timeouts;
     let answer_in = timeouts.first_byte + upload_time(exchange.body_len);
     exchange.deadlines.expect_first_byte(now, timeouts.connect + answer_in);
-    if let Some(peer) = exchange.target().upstream.peer(timeouts, exchange.body_len) {
+    let upstream = exchange.target().upstream.clone();
+    let ready = upstream.ready(timeouts.connect).await;
+    if ready && let Some(peer) = upstream.peer(timeouts, exchange.body_len) {
         return Ok(peer);
     }
-    let name = &exchange.target().upstream.name;
-    tracing::warn!(provider = %name, generation = runtime.generation, "no address known");
+    let lacks = if ready { "no address known" } else { "no access token" };
+    tracing::warn!(provider = %upstream.name, generation = runtime.generation, "{lacks}");
     let mut error = Error::new(ErrorType::ConnectNoRoute);
     error.set_retry(failure::may_retry(ctx, RetryOn::Connect));
     Err(error.into_up())
@@ -227,16 +217,19 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         return Err(Error::new(ErrorType::InternalError));
     };
     let upstream = &exchange.target().upstream;
-    let endpoint = match &exchange.translation {
-        Some(_) => translate::endpoint_of(upstream.dialect),
-        None => exchange.endpoint,
+    let path = match &exchange.translation {
+        Some(translation) => Some(translation.path()),
+        None => exchange.target().path(exchange.endpoint, exchange.peek.stream),
     };
-    let mut ours = upstream
-        .head(endpoint, &exchange.caller, policy, exchange.body_len)
+    let mut ours = path
+        .and_then(|path| upstream.head(path.clone(), &exchange.caller, policy, exchange.body_len))
         .ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if let Some(translation) = &exchange.translation {
         translation.write_head(&mut ours, |name| upstream.sets(name))?;
     }
+    upstream
+        .authorize(&mut ours, &ctx.held.body())
+        .map_err(|error| Error::because(ErrorType::Custom("no_credential"), "provider", error))?;
     if head.version == Version::HTTP_2 {
         ours.set_version(Version::HTTP_2);
     }
@@ -246,39 +239,6 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let answer_in = exchange.model.timeouts.first_byte + upload_time(exchange.body_len);
     exchange.deadlines.expect_first_byte(now, answer_in);
     Ok(())
-}
-
-/// The body as the target at `next` gets it; `now` is as the present one does. `None`: it is the same.
-fn body_for(
-    exchange: &mut Exchange,
-    next: usize,
-    now: &Bytes,
-    id: (&str, i64),
-) -> Result<Option<Bytes>, Denial> {
-    let model = exchange.model.clone();
-    let (target, before) = (model.target(next), exchange.target());
-    let Some((body, peek)) = &exchange.original else {
-        if target.model == before.model {
-            return Ok(None);
-        }
-        let (body, peek) =
-            rewrite_copy(now, &exchange.peek, Some(&target.model), exchange.hide_usage);
-        exchange.peek = peek;
-        return Ok(Some(body));
-    };
-    if target.upstream.dialect != exchange.endpoint.dialect() {
-        let (body, how) =
-            translate::request(exchange.endpoint, body, target, model.drop_params, id)?;
-        exchange.translation = Some(Box::new(how));
-        exchange.hide_usage = false;
-        return Ok(Some(body));
-    }
-    let hide_usage = hides_usage(exchange.endpoint, peek, target);
-    let renamed = (target.model != model.name).then_some(target.model.as_str());
-    let (body, _) = rewrite_copy(body, peek, renamed, hide_usage);
-    exchange.hide_usage = hide_usage;
-    exchange.translation = None;
-    Ok(Some(body))
 }
 
 /// The answer's status decides: try again, or let this answer pass. Nothing has been sent to the
@@ -298,12 +258,16 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     exchange.upstream_status = Some(status);
     exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
     exchange.retry_after = route::retry_after(&response.headers);
+    if status == 401 {
+        exchange.target().upstream.refused();
+    }
     if exchange.model.retries_status(status) && route::take_retry(exchange) {
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "answered with an error");
         error.set_retry(true);
         return Err(error.into_up());
     }
-    if response.status.is_success() && !is_of_an_api(response) {
+    let frames = exchange.translation.as_ref().is_some_and(|translation| translation.frames());
+    if response.status.is_success() && !is_of_an_api(response, frames) {
         // A page of some box on the way, or nothing at all. Passed on, an SDK would take it for an
         // empty answer.
         return Err(Error::new(ErrorType::Custom("neither_json_nor_event_stream")).into_up());
@@ -311,9 +275,15 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-fn is_of_an_api(response: &ResponseHeader) -> bool {
+/// Whether it can be an answer. `frames`: the provider's streams are Amazon's.
+fn is_of_an_api(response: &ResponseHeader, frames: bool) -> bool {
     let empty = response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-    !empty && Content::of(&response.headers) != Content::Other
+    let known = match Content::of(&response.headers) {
+        Content::Events | Content::Json => true,
+        Content::Frames => frames,
+        Content::Other => false,
+    };
+    !empty && known
 }
 
 /// Any number, different for each request: an id's random bits.

@@ -24,6 +24,7 @@ mod gather;
 mod held;
 mod inference;
 mod local;
+mod outgoing;
 mod overrun;
 mod reply;
 mod respond;

@@ -34,6 +34,8 @@ pub enum Content {
     Events,
     /// `application/json`.
     Json,
+    /// `application/vnd.amazon.eventstream`.
+    Frames,
     /// Anything else, or nothing.
     Other,
 }
@@ -49,6 +51,8 @@ impl Content {
             Self::Events
         } else if is(b"application/json") {
             Self::Json
+        } else if is(b"application/vnd.amazon.eventstream") {
+            Self::Frames
         } else {
             Self::Other
         }

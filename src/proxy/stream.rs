@@ -139,7 +139,7 @@ fn watch(response: &Parts, exchange: &Exchange, answers: &Answers) -> Reply {
             Reply::Stream(Box::new(StreamState::new(observer)))
         }
         Content::Json => Reply::Document(Box::new(UsageScanner::new(exchange.endpoint))),
-        Content::Other => Reply::Opaque,
+        Content::Frames | Content::Other => Reply::Opaque,
     }
 }
 

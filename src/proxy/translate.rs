@@ -7,9 +7,11 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::response::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
+use sluicegate_chat::bedrock::decode_named_fault;
 use sluicegate_chat::{
     Annotate, Broken, ClientDialect, Dialect as Speech, Encoded, Envelope, Expect, Fault,
     FaultKind, OnLoss, StreamDecoder, StreamEncoder, Translator, decode_fault, decode_reply,
@@ -18,10 +20,12 @@ use sluicegate_chat::{
 use sluicegate_filters::price::ServiceTier;
 use sluicegate_filters::{Denial, DenialKind};
 
+use super::outgoing::no_address;
 use super::reply::Content;
 use crate::chat::Usage;
+use crate::dialects::Endpoint;
 use crate::dialects::error::ErrorReply;
-use crate::dialects::{Dialect, Endpoint};
+use crate::providers::address::chat_endpoint;
 use crate::routing::Target;
 
 /// What was left out of a request, as the target's dialect can't say it and the model allows that.
@@ -33,6 +37,9 @@ const MOST: usize = 64 * 1024 * 1024;
 /// What callers send to providers of their own dialect, and nobody else understands.
 const OF_A_DIALECT: [&str; 3] = ["anthropic-version", "anthropic-beta", "openai-beta"];
 
+/// What Amazon calls an error.
+const ERROR_TYPE: &str = "x-amzn-errortype";
+
 /// The version of Anthropic's API that is spoken.
 /// <https://docs.anthropic.com/en/api/versioning>
 const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
@@ -42,6 +49,9 @@ const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 pub struct Translation {
     client: ClientDialect,
     upstream: Speech,
+    path: PathAndQuery,
+    /// Whether the version of Anthropic's API is told by a header.
+    version_in_head: bool,
     expect: Expect,
     envelope: Envelope,
     headers: Vec<(&'static str, std::borrow::Cow<'static, str>)>,
@@ -64,7 +74,12 @@ enum State {
     /// A document of a good answer.
     Document { bytes: Vec<u8>, told: Told, whole: bool },
     /// The body of an error.
-    Fault { bytes: Vec<u8>, status: u16 },
+    Fault {
+        bytes: Vec<u8>,
+        status: u16,
+        /// What a header calls it.
+        name: Option<String>,
+    },
 }
 
 /// What a document has told.
@@ -92,21 +107,6 @@ pub fn client(endpoint: Endpoint) -> Option<ClientDialect> {
     }
 }
 
-/// Where a translated request goes.
-pub fn endpoint_of(dialect: Dialect) -> Endpoint {
-    match dialect {
-        Dialect::OpenAi => Endpoint::ChatCompletions,
-        Dialect::Anthropic => Endpoint::Messages,
-    }
-}
-
-fn speech_of(dialect: Dialect) -> Speech {
-    match dialect {
-        Dialect::OpenAi => Speech::OpenAiChat,
-        Dialect::Anthropic => Speech::Anthropic,
-    }
-}
-
 /// Writes `body`, which came to `endpoint`, as `target` understands it.
 ///
 /// # Errors
@@ -121,21 +121,30 @@ pub fn request(
     let Some(client) = client(endpoint) else {
         return Err(Denial::new(DenialKind::InternalError, "This endpoint is not translated."));
     };
-    let upstream = speech_of(target.upstream.dialect);
+    let upstream = target.speech;
+    let version_in_body = target.upstream.version_in_body();
     let on_loss = if drop_params { OnLoss::DropParameters } else { OnLoss::Refuse };
     let request = decode_request(client, body).map_err(|refusal| denial(&refusal))?;
     let wanted = sluicegate_chat::Target {
         default_max_output: target.answerer.ceiling,
+        capabilities: target.capabilities,
+        version_in_body,
         ..sluicegate_chat::Target::new(&target.model)
     };
     let encoded = encode_request(upstream, &request, &wanted, on_loss);
-    let Encoded { body, headers, dropped, expect, .. } =
+    let Encoded { body, path, headers, dropped, expect } =
         encoded.map_err(|refusal| denial(&refusal))?;
+    let path = match chat_endpoint(upstream) {
+        Some(endpoint) => target.path(endpoint, request.stream).cloned(),
+        None => target.upstream.path(&path),
+    };
     let created = u64::try_from(began_at).unwrap_or(0);
     let fields: Vec<_> = dropped.into_iter().map(|dropped| dropped.field).collect();
     let translation = Translation {
         client,
         upstream,
+        path: path.ok_or_else(no_address)?,
+        version_in_head: upstream == Speech::Anthropic && version_in_body.is_none(),
         expect,
         envelope: Envelope::new(&request, identifier(client, request_id), created),
         headers,
@@ -163,6 +172,16 @@ fn denial(refusal: &sluicegate_chat::Refusal) -> Denial {
 }
 
 impl Translation {
+    /// Where the request goes.
+    pub fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+
+    /// Whether the provider's streams are of Amazon's frames.
+    pub fn frames(&self) -> bool {
+        self.upstream == Speech::Bedrock
+    }
+
     /// Puts the target's dialect into a request's head.
     ///
     /// # Errors
@@ -178,7 +197,7 @@ impl Translation {
             }
         }
         head.remove_header(&ACCEPT);
-        if self.upstream == Speech::Anthropic && !configured(VERSION.0) {
+        if self.version_in_head && !configured(VERSION.0) {
             head.insert_header(VERSION.0, VERSION.1)?;
         }
         for (name, value) in &self.headers {
@@ -195,9 +214,12 @@ impl Translation {
             head.headers.insert(DROPPED, dropped.clone());
         }
         let status = head.status.as_u16();
-        let events = Content::of(&head.headers) == Content::Events;
+        let pieces = if self.frames() { Content::Frames } else { Content::Events };
+        let events = Content::of(&head.headers) == pieces;
         let (state, kind) = if !head.status.is_success() {
-            (State::Fault { bytes: Vec::new(), status }, "application/json")
+            let name = head.headers.get(ERROR_TYPE).and_then(|name| name.to_str().ok());
+            let name = name.map(str::to_owned);
+            (State::Fault { bytes: Vec::new(), status, name }, "application/json")
         } else if events {
             let decoder = StreamDecoder::new(self.upstream, &self.expect);
             let encoder = StreamEncoder::new(self.client, self.envelope.clone());
@@ -260,12 +282,15 @@ impl Translated {
                 encode_reply(translation.client, &translation.envelope, &reply, &mut out);
                 Ok(Step::Forward(Some(out.into())))
             }
-            State::Fault { bytes, status } => {
+            State::Fault { bytes, status, name } => {
                 gather(bytes, piece)?;
                 if !end {
                     return Ok(Step::Forward(None));
                 }
-                let fault = decode_fault(translation.upstream, *status, bytes);
+                let fault = match translation.upstream {
+                    Speech::Bedrock => decode_named_fault(*status, name.as_deref(), bytes),
+                    upstream => decode_fault(upstream, *status, bytes),
+                };
                 let mut out = Vec::new();
                 encode_fault(translation.client, &fault, &translation.request_id, &mut out);
                 Ok(Step::Forward(Some(out.into())))

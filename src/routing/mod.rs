@@ -11,21 +11,27 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use http::uri::PathAndQuery;
+use sluicegate_chat::{Capabilities, Dialect as Speech};
 use sluicegate_filters::price::{Price, ServiceTier, Worst};
 
 use self::balance::{Candidate, Choice, Terms};
 use self::health::{Health, Outcome, Shown, UnderWay};
+use self::prices::known_as;
 use self::retry_budget::Tally;
 use crate::config::valid::{
     self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn,
 };
-use crate::dialects::Dialect;
-use crate::providers::resolve::Resolvers;
+use crate::dialects::Endpoint;
+use crate::providers::Reach;
+use crate::providers::address::Address;
+use crate::providers::dialect::ProviderDialect;
 use crate::providers::upstream::{Upstream, UpstreamError};
 use crate::quotas::estimate::close::Cut;
 use crate::quotas::estimate::{Answerer, Bound, Calibration};
 
 pub mod balance;
+mod capabilities;
 pub mod health;
 mod prices;
 pub mod retry_budget;
@@ -48,7 +54,7 @@ pub struct Model {
     /// The name that callers use; also the metric label.
     pub name: String,
     /// What its first target speaks.
-    pub dialect: Dialect,
+    pub dialect: ProviderDialect,
     /// Whether parameters that a target's dialect can't say are left out.
     pub drop_params: bool,
     /// When to try again.
@@ -82,6 +88,12 @@ pub struct TargetState<'a> {
 pub struct Target {
     /// The provider.
     pub upstream: Arc<Upstream>,
+    /// Where its endpoints are there.
+    address: Address,
+    /// What it is spoken to in, where a caller's request is translated.
+    pub speech: Speech,
+    /// What it can.
+    pub capabilities: Capabilities,
     /// The model's name there.
     pub model: String,
     /// What it costs there. `None`: nobody said.
@@ -98,12 +110,12 @@ impl Routes {
     /// Makes every provider ready and joins models to them.
     pub fn build(
         config: &Config,
-        resolvers: &Resolvers,
+        reach: Reach<'_>,
         before: Option<&Self>,
     ) -> Result<Self, UpstreamError> {
         let mut upstreams = HashMap::new();
         for (name, provider) in &config.providers {
-            upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, resolvers)?));
+            upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, reach)?));
         }
         let mut healths = Healths { before, known: HashMap::new() };
         let mut routes = HashMap::new();
@@ -113,12 +125,20 @@ impl Routes {
             let (mut targets, mut candidates) = (Vec::new(), Vec::new());
             for (round, owner) in (0..).zip(std::iter::once(model).chain(fallbacks)) {
                 for target in &owner.targets {
-                    let Some(upstream) = upstreams.get(target.provider.as_str()) else { continue };
+                    let place = target.provider.as_str();
+                    let (Some(upstream), Some(provider)) =
+                        (upstreams.get(place), config.providers.get(place))
+                    else {
+                        continue;
+                    };
                     let prices::Resolved { price, ceiling, context, cut } =
                         prices::resolve(config, owner, target);
                     let known = before.and_then(|before| before.calibration(&model.name, target));
                     targets.push(Target {
                         upstream: upstream.clone(),
+                        address: upstream.address(provider, &target.model)?,
+                        speech: provider.api.dialect().speech(&target.model),
+                        capabilities: capabilities::of(known_as(provider), &target.model),
                         model: target.model.clone(),
                         price,
                         answerer: Answerer { context, ceiling, picture: picture(&target.model) },
@@ -206,6 +226,16 @@ impl<'a> Healths<'a> {
 }
 
 impl Target {
+    /// Whether a request to `endpoint` needs no translation.
+    pub fn understands(&self, endpoint: Endpoint) -> bool {
+        self.address.path(endpoint, false).is_some()
+    }
+
+    /// Where `endpoint` is, for an answer in one piece or several.
+    pub fn path(&self, endpoint: Endpoint, in_pieces: bool) -> Option<&PathAndQuery> {
+        self.address.path(endpoint, in_pieces)
+    }
+
     fn is(&self, target: &config::Target) -> bool {
         self.model == target.model && *self.upstream.name == *target.provider
     }
@@ -241,18 +271,20 @@ impl Model {
         self.targets.iter().map(cost).reduce(|a, b| Some(a?.max(b?))).flatten()
     }
 
-    /// The targets that can serve a request in `dialect`, by their bits: those that speak it, and the others,
-    /// too, where it can be `translated`. 0: there is none.
-    pub fn allowed(&self, dialect: Dialect, translated: bool) -> u64 {
+    /// The targets that can serve a request to `endpoint`, by their bits: those that understand it as it is,
+    /// and the others, too, where it can be `translated`. 0: there is none.
+    pub fn allowed(&self, endpoint: Endpoint, translated: bool) -> u64 {
         let bits = self.targets.iter().enumerate().map(|(index, target)| {
-            u64::from(translated || target.upstream.dialect == dialect) << (index % 64)
+            u64::from(translated || target.understands(endpoint)) << (index % 64)
         });
         bits.fold(0, |all, bit| all | bit)
     }
 
-    /// Whether any of its targets speaks another dialect.
-    pub fn has_other_than(&self, dialect: Dialect) -> bool {
-        self.targets.iter().any(|target| target.upstream.dialect != dialect)
+    /// Whether each of its targets takes a request to `endpoint` as it came, but for the model's name.
+    pub fn takes_as_it_is(&self, endpoint: Endpoint) -> bool {
+        self.targets.iter().all(|target| {
+            target.understands(endpoint) && target.upstream.version_in_body().is_none()
+        })
     }
 
     /// Chooses one of the targets that are `allowed`. `tried` are the indices of targets that have failed this request; they come again

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluicegate_filters::price::{DEFAULT_MAX_OUTPUT_TOKENS, Listing, Price, PriceTable, litellm};
 
-use crate::config::valid::{BaseUrl, Config, Model, Provider, Target};
+use crate::config::valid::{Api, BaseUrl, Config, Model, Provider, Target};
 use crate::providers::catalogue::{self, CATALOGUE};
 use crate::quotas::estimate::close::Cut;
 
@@ -51,7 +51,14 @@ fn ceiling(listed: Option<&Listing>) -> u64 {
 
 /// The catalogue's name for a provider: that of whoever is at its address, else its own. A provider
 /// of another name at an address of one's own has no price but from `prices` and `price`.
-fn known_as(provider: &Provider) -> Option<&'static str> {
+pub(super) fn known_as(provider: &Provider) -> Option<&'static str> {
+    match provider.api {
+        Api::AzureOpenAi(_) => return Some("azure"),
+        Api::Bedrock(_) => return Some("bedrock"),
+        Api::Vertex(_) => return Some("vertex"),
+        Api::Gemini => return Some("gemini"),
+        Api::OpenAi | Api::Anthropic => {}
+    }
     let at = |url: &BaseUrl| {
         // Azure gives each customer a name.
         let azure = [".openai.azure.com", ".services.ai.azure.com"];

@@ -24,7 +24,12 @@ pub fn encode_request(
     let mut body = Vec::with_capacity(1_024);
     let mut out = Writer::new(&mut body);
     let max_tokens = request.max_output_tokens.unwrap_or(target.default_max_output);
-    out.open().field("model", target.model).count_field("max_tokens", max_tokens);
+    out.open();
+    match target.version_in_body {
+        Some(version) => out.field("anthropic_version", version),
+        None => out.field("model", target.model),
+    };
+    out.count_field("max_tokens", max_tokens);
     turns_out::write(request, target, &mut losses, &mut out)?;
     let thinks = reasoning_out::decide(request, target, max_tokens, &mut losses)?;
     thinks.write(&mut out);

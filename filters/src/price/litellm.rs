@@ -124,12 +124,14 @@ impl PriceFile {
 /// The names by which LiteLLM knows a provider of the catalogue, beside the catalogue's own.
 pub fn provider_names(catalogue: &str) -> &'static [&'static str] {
     match catalogue {
+        "bedrock" => &["bedrock_converse"],
         "cohere" => &["cohere_chat"],
         "fireworks" => &["fireworks_ai", "fireworks_ai-embedding-models"],
         "github" => &["github"],
         "nvidia" => &["nvidia_nim"],
         "openai" => &["text-completion-openai"],
         "together" => &["together_ai"],
+        "vertex" => &["vertex_ai", "vertex_ai-language-models", "vertex_ai-anthropic_models"],
         "vllm" => &["hosted_vllm"],
         _ => &[],
     }

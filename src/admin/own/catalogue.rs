@@ -109,13 +109,13 @@ pub async fn providers(call: Call) -> Answer {
 fn provider(provider: &Provider) -> ProviderView {
     ProviderView {
         id: provider.name.clone(),
-        dialect: provider.dialect.name(),
+        dialect: provider.api.dialect().name(),
         base_url: provider.base_url.to_string(),
         http_version: match provider.http_version {
             HttpVersion::Auto => "auto",
             HttpVersion::H1 => "1.1",
             HttpVersion::H2 => "2",
         },
-        has_key: provider.api_key.is_some(),
+        has_key: provider.api_key.is_some() || provider.api.has_credential(),
     }
 }

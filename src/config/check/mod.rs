@@ -10,6 +10,7 @@ use super::secrets::Resolver;
 use super::valid::{Config, Environment};
 
 pub(super) mod access;
+pub(super) mod clouds;
 pub(super) mod cors;
 pub(super) mod jwt;
 pub(super) mod ledger;

@@ -12,7 +12,7 @@ use crate::config::report::{self, Place};
 use crate::config::valid::{
     Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, RetryUntil, Target,
 };
-use crate::dialects::Dialect;
+use crate::providers::dialect::ProviderDialect;
 
 pub(in crate::config) const KEYS: Keys = Keys {
     known: &[
@@ -260,7 +260,7 @@ fn target(
     alias: &str,
     at: &Cursor<'_>,
     providers: &Providers,
-    dialect: &mut Option<Dialect>,
+    dialect: &mut Option<ProviderDialect>,
 ) -> Option<Target> {
     let fields = reader.fields(at, &TARGET);
     let model = match fields.get("model") {
@@ -289,7 +289,7 @@ fn target(
         return None;
     }
     if let Some(found) = providers.valid.get(provider) {
-        dialect.get_or_insert(found.dialect);
+        dialect.get_or_insert(found.api.dialect());
     }
     Some(Target {
         provider: provider.to_owned(),

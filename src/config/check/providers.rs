@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
-use super::{access, value};
+use super::{access, clouds, value};
 use crate::config::node::Scalar;
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
 use crate::config::secrets::SecretRef;
 use crate::config::url;
-use crate::config::valid::{AuthStyle, BaseUrl, HttpVersion, Provider, Secret};
-use crate::dialects::Dialect;
+use crate::config::valid::{Api, AuthStyle, BaseUrl, HttpVersion, Provider, Secret};
 use crate::providers::catalogue::{self, Auth, Entry, Key, StreamUsage};
+use crate::providers::dialect::ProviderDialect;
 
 pub(in crate::config) const KEYS: Keys = Keys {
     known: &[
@@ -24,6 +24,13 @@ pub(in crate::config) const KEYS: Keys = Keys {
         "http_version",
         "ca",
         "stream_usage",
+        "api_version",
+        "entra",
+        "region",
+        "aws",
+        "project",
+        "location",
+        "service_account",
     ],
     renamed: &[
         ("type", "dialect"),
@@ -47,6 +54,15 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("ssl_verify", "ca"),
         ("timeout", "models.<name>.timeouts"),
         ("models", "models.<name>.targets"),
+        ("azure_ad", "entra"),
+        ("aws_region_name", "region"),
+        ("aws_region", "region"),
+        ("credentials", "aws"),
+        ("project_id", "project"),
+        ("vertex_project", "project"),
+        ("vertex_location", "location"),
+        ("vertex_credentials", "service_account"),
+        ("google_credentials", "service_account"),
     ],
     later: &[],
 };
@@ -55,8 +71,14 @@ pub(in crate::config) const AUTH: Keys =
     Keys { known: &["header"], renamed: &[("name", "header")], later: &[] };
 
 /// The dialects with their names.
-const DIALECTS: [(&str, Dialect); 2] =
-    [("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic)];
+const DIALECTS: [(&str, ProviderDialect); 6] = [
+    ("openai", ProviderDialect::OpenAi),
+    ("anthropic", ProviderDialect::Anthropic),
+    ("azure_openai", ProviderDialect::AzureOpenAi),
+    ("gemini", ProviderDialect::Gemini),
+    ("vertex", ProviderDialect::Vertex),
+    ("bedrock", ProviderDialect::Bedrock),
+];
 
 const HTTP_VERSIONS: [(&str, HttpVersion); 3] =
     [("auto", HttpVersion::Auto), ("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
@@ -97,7 +119,10 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     let known = catalogue::find(name);
     let fields = reader.fields(at, &KEYS);
     let dialect = dialect(reader, &fields, at, name, known);
-    let base_url = base_url(reader, &fields, at, known);
+    let api = dialect.and_then(|dialect| clouds::api(reader, at, &fields, dialect));
+    // What a catalogue says of another dialect than this is of no use.
+    let known = known.filter(|entry| dialect.is_none_or(|dialect| entry.dialect == dialect));
+    let base_url = base_url(reader, &fields, at, known, dialect, api.as_ref());
     let auth = value(reader, Some(&fields), "auth", auth_style);
     let auth = auth.or_else(|| default_auth(known, dialect?));
     let key_at = fields.get("api_key");
@@ -117,18 +142,33 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     let stream_usage = value(reader, Some(&fields), "stream_usage", |r, at| r.boolean(at));
 
     let base_url = base_url?;
-    let wants_key = known.is_some_and(|entry| entry.key == Key::Required);
+    let api = api?;
+    let wants_key = known.is_some_and(|entry| entry.key == Key::Required)
+        || !matches!(api, Api::OpenAi | Api::Anthropic);
+    let has_own = api.has_credential();
+    if has_own && let Some(at) = &key_at {
+        let message = "there are two credentials: this key, and that of its cloud";
+        reader.wrong(at, message, "take one of them out");
+    }
     let authorized = headers
         .as_ref()
         .is_some_and(|headers| headers.iter().any(|(name, _)| access::is_credential(name)));
-    if key_at.is_none() && wants_key && !authorized && !url::is_loopback(&base_url.host) {
-        let variable = known.map_or("", |entry| entry.key_env);
-        let hint = format!("set `api_key: env:{variable}`");
-        reader.report.error(at.key, &at.path, "`api_key` is missing", hint);
+    if key_at.is_none() && wants_key && !has_own && !authorized {
+        let (message, hint) = match &api {
+            Api::AzureOpenAi(_) => ("it has no credential", "set `api_key`, or `entra`".to_owned()),
+            Api::Bedrock(_) => ("it has no credential", "set `aws`, or `api_key`".to_owned()),
+            _ => {
+                let variable = known.map_or("NAME", |entry| entry.key_env);
+                ("`api_key` is missing", format!("set `api_key: env:{variable}`"))
+            }
+        };
+        if !url::is_loopback(&base_url.host) || matches!(api, Api::Bedrock(_)) {
+            reader.report.error(at.key, &at.path, message, hint);
+        }
     }
     Some(Provider {
         name: name.to_owned(),
-        dialect: dialect?,
+        api,
         base_url,
         api_key,
         auth: auth?,
@@ -147,11 +187,12 @@ fn dialect(
     at: &Cursor<'_>,
     name: &str,
     known: Option<&Entry>,
-) -> Option<Dialect> {
+) -> Option<ProviderDialect> {
     if let Some(at) = fields.get("dialect") {
         let dialect = reader.choice(&at, &DIALECTS)?;
         if let Some(entry) = known
             && entry.dialect != dialect
+            && matches!(dialect, ProviderDialect::OpenAi | ProviderDialect::Anthropic)
             && fields.get("base_url").is_none()
         {
             let message = format!("{} speaks {} at {}", name, entry.dialect.name(), entry.base_url);
@@ -161,12 +202,16 @@ fn dialect(
     }
     if known.is_none() {
         let hint = match report::nearest(name, catalogue::CATALOGUE.iter().map(|e| e.name)) {
-            Some(near) => format!("did you mean `{near}`, or is it `openai` or `anthropic`?"),
-            None => "it can be `openai` or `anthropic`".to_owned(),
+            Some(near) => format!("did you mean `{near}`, or is it {}?", all_dialects()),
+            None => format!("it can be {}", all_dialects()),
         };
         reader.report.error(at.key, &at.path, "`dialect` is missing", hint);
     }
     known.map(|entry| entry.dialect)
+}
+
+fn all_dialects() -> String {
+    report::list(DIALECTS.iter().map(|(name, _)| *name))
 }
 
 fn base_url(
@@ -174,14 +219,25 @@ fn base_url(
     fields: &Fields<'_>,
     at: &Cursor<'_>,
     known: Option<&Entry>,
+    dialect: Option<ProviderDialect>,
+    api: Option<&Api>,
 ) -> Option<BaseUrl> {
     let Some(at) = fields.get("base_url") else {
-        let Some(entry) = known else {
-            let hint = "write it as in https://api.example.com/v1";
-            reader.report.error(at.key, &at.path, "`base_url` is missing", hint);
-            return None;
+        if let Some(entry) = known {
+            return url::parse_base(entry.base_url).ok();
+        }
+        let hint = match dialect {
+            Some(ProviderDialect::AzureOpenAi) => {
+                "write it as in https://my-resource.openai.azure.com"
+            }
+            Some(ProviderDialect::OpenAi | ProviderDialect::Anthropic) | None => {
+                "write it as in https://api.example.com/v1"
+            }
+            // Without a region or location there is none; that has been said.
+            Some(_) => return api.and_then(clouds::default_base),
         };
-        return url::parse_base(entry.base_url).ok();
+        reader.report.error(at.key, &at.path, "`base_url` is missing", hint);
+        return None;
     };
     let text = reader.text(&at)?;
     match url::parse_base(text) {
@@ -189,6 +245,14 @@ fn base_url(
             if reader.production && !base.tls && !url::is_loopback(&base.host) {
                 let message = "plain http to another host is refused in production";
                 reader.wrong(&at, message, "use https://");
+            }
+            let versions = ["/v1", "/v1beta", "/openai"];
+            let plain = [None, Some(ProviderDialect::OpenAi), Some(ProviderDialect::Anthropic)];
+            if !plain.contains(&dialect)
+                && versions.iter().any(|version| base.path_prefix.ends_with(version))
+            {
+                let message = "this dialect's paths begin with their version";
+                reader.wrong(&at, message, "leave out what is behind the host");
             }
             Some(base)
         }
@@ -204,11 +268,14 @@ fn base_url(
     }
 }
 
-fn default_auth(known: Option<&Entry>, dialect: Dialect) -> Option<AuthStyle> {
-    let auth = known.filter(|entry| entry.dialect == dialect).map(|entry| entry.auth);
-    let auth = auth.unwrap_or(match dialect {
-        Dialect::OpenAi => Auth::Bearer,
-        Dialect::Anthropic => Auth::Header("x-api-key"),
+fn default_auth(known: Option<&Entry>, dialect: ProviderDialect) -> Option<AuthStyle> {
+    let auth = known.map(|entry| entry.auth).unwrap_or(match dialect {
+        ProviderDialect::OpenAi | ProviderDialect::Vertex | ProviderDialect::Bedrock => {
+            Auth::Bearer
+        }
+        ProviderDialect::Anthropic => Auth::Header("x-api-key"),
+        ProviderDialect::AzureOpenAi => Auth::Header("api-key"),
+        ProviderDialect::Gemini => Auth::Header("x-goog-api-key"),
     });
     Some(match auth {
         Auth::Bearer => AuthStyle::Bearer,

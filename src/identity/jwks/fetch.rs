@@ -1,22 +1,14 @@
 //! Gets an issuer's key set: over TLS, or from a file.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, LOCATION, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use http_body_util::Empty;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use sluicegate_filters::identify::jwt::{Algorithm, KeySet, KeySetError, MAX_BYTES};
@@ -24,6 +16,7 @@ use sluicegate_filters::identify::jwt::{Algorithm, KeySet, KeySetError, MAX_BYTE
 use super::entry::FILE_LIFETIME;
 use super::lifetime;
 use crate::config::valid::{JwtIssuer, KeySource};
+use crate::http_client::{self, BodyError, ClientError, HttpClient, whole_body, with_causes};
 
 /// Redirects that are followed, all within one origin.
 const MAX_REDIRECTS: usize = 2;
@@ -34,26 +27,13 @@ const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 /// An issuer whose keys could never be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The file of authorities.
-    #[error("auth.jwt: {issuer}: ca: {path}: {message}", path = path.display())]
-    Ca {
+    /// There are no authorities to trust.
+    #[error("auth.jwt: {issuer}: {error}")]
+    Client {
         /// The issuer.
         issuer: String,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// This machine trusts nobody.
-    #[error(
-        "auth.jwt: {issuer}: this machine has no public authorities ({message}); install them, or \
-         set `ca`"
-    )]
-    NoAuthorities {
-        /// The issuer.
-        issuer: String,
-        /// What the system says.
-        message: String,
+        /// Why there are none.
+        error: ClientError,
     },
     /// A name that is no URL.
     #[error("auth.jwt: {issuer}: no URL of a description can be made of this name")]
@@ -103,12 +83,12 @@ pub(super) struct Fetcher {
 
 enum Source {
     /// The description is there.
-    Discovery(HttpClient, Uri),
-    Url(HttpClient, Uri),
+    Discovery(IssuerClient, Uri),
+    Url(IssuerClient, Uri),
     File(PathBuf),
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+type IssuerClient = HttpClient<Empty<Bytes>>;
 
 impl Fetcher {
     pub(super) fn new(issuer: &JwtIssuer) -> Result<Self, SetupError> {
@@ -140,7 +120,7 @@ impl Fetcher {
         }
     }
 
-    async fn fetch_from(&self, client: &HttpClient, url: Uri) -> Result<Fetched, FetchError> {
+    async fn fetch_from(&self, client: &IssuerClient, url: Uri) -> Result<Fetched, FetchError> {
         let (headers, document) = get(client, url).await?;
         self.read(&document, lifetime::of(&headers, jiff::Timestamp::now()))
     }
@@ -189,68 +169,34 @@ fn description_of(base: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// A client that keeps no connection: it is used once in minutes.
-fn client(issuer: &JwtIssuer) -> Result<HttpClient, SetupError> {
+fn client(issuer: &JwtIssuer) -> Result<IssuerClient, SetupError> {
     let (KeySource::Discovery(url) | KeySource::Url(url)) = &issuer.keys else {
         return Err(SetupError::Name { issuer: issuer.rules.issuer.clone() });
     };
-    let https = url.scheme_str() == Some("https");
-    let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions();
-    let failed = |message: &dyn ToString| SetupError::NoAuthorities {
-        issuer: issuer.rules.issuer.clone(),
-        message: message.to_string(),
-    };
-    let builder = builder.map_err(|error| failed(&error))?;
-    let tls = match &issuer.ca {
-        Some(path) => builder.with_root_certificates(authorities(&issuer.rules.issuer, path)?),
-        // Without TLS no authority is asked, so none needs to be there.
-        None if !https => builder.with_root_certificates(RootCertStore::empty()),
-        None => builder.with_native_roots().map_err(|error| failed(&error))?,
-    };
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
-    let connector = if https { connector.https_only() } else { connector.https_or_http() };
-    let connector = connector.enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
-}
-
-fn authorities(issuer: &str, path: &Path) -> Result<RootCertStore, SetupError> {
-    let refused = |message: &dyn ToString| SetupError::Ca {
-        issuer: issuer.to_owned(),
-        path: path.to_owned(),
-        message: message.to_string(),
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
-        let certificate = certificate.map_err(|error| refused(&error))?;
-        roots.add(certificate).map_err(|error| refused(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(refused(&"the file holds no PEM certificate"));
-    }
-    Ok(roots)
+    http_client::client(url.scheme_str() == Some("https"), issuer.ca.as_deref())
+        .map_err(|error| SetupError::Client { issuer: issuer.rules.issuer.clone(), error })
 }
 
 /// The document at `url`, or where that origin redirects to within itself.
-async fn get(client: &HttpClient, mut url: Uri) -> Result<(HeaderMap, Bytes), FetchError> {
+async fn get(client: &IssuerClient, mut url: Uri) -> Result<(HeaderMap, Bytes), FetchError> {
     for _ in 0..=MAX_REDIRECTS {
         let request = Request::get(url.clone())
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("sluicegate/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| FetchError::Connection(error.to_string()))?;
-        let response =
-            client.request(request).await.map_err(|error| FetchError::Connection(whole(&error)))?;
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| FetchError::Connection(with_causes(&error)))?;
         match response.status() {
             StatusCode::OK => {
                 let (head, body) = response.into_parts();
-                let body = Limited::new(body, MAX_BYTES).collect().await.map_err(|error| {
-                    match error.downcast_ref::<LengthLimitError>() {
-                        Some(_) => FetchError::TooLarge,
-                        None => FetchError::Connection(whole(&*error)),
-                    }
+                let body = whole_body(body, MAX_BYTES).await.map_err(|error| match error {
+                    BodyError::TooLong => FetchError::TooLarge,
+                    BodyError::Broken(message) => FetchError::Connection(message),
                 })?;
-                return Ok((head.headers, body.to_bytes()));
+                return Ok((head.headers, body));
             }
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
@@ -285,17 +231,6 @@ fn redirected(url: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
         _ => return Err(nowhere()),
     }
     Uri::from_parts(parts).map_err(|_| nowhere())
-}
-
-/// An error with its causes: the outermost alone says "client error".
-fn whole(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 async fn read_file(path: PathBuf) -> Result<Vec<u8>, FetchError> {
