@@ -90,6 +90,7 @@ mod ledger;
 mod play;
 mod replies;
 mod request;
+mod seals;
 mod server;
 mod service;
 
