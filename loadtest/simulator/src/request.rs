@@ -16,7 +16,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 pub(crate) use self::{
-    asked::{Asked, Choice, Form, Reasoning, Tool},
+    asked::{Asked, Choice, Echo, Form, Tool},
     json::Json,
 };
 use crate::{

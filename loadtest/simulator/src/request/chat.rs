@@ -210,7 +210,8 @@ fn assistant<'v>(
     fields.texts(&["refusal", "name", "reasoning_content"])?;
     let said = ["content", "refusal", "audio", "function_call", "tool_calls"];
     if said.iter().all(|key| fields.get(key).is_none()) {
-        let message = format!("Invalid value for '{}': expected a string, got null.", at.key("content"));
+        let message =
+            format!("Invalid value for '{}': expected a string, got null.", at.key("content"));
         return Err(at.key("content").refuse(message));
     }
     if fields.get("content").is_some() {

@@ -128,19 +128,12 @@ impl<'p> At<'p> {
     }
 
     /// An object of any keys.
-    pub(super) fn any<'v, 'a>(
-        &self,
-        value: &'v Json<'a>,
-    ) -> Result<Fields<'v, 'a, 'p>, Refusal> {
+    pub(super) fn any<'v, 'a>(&self, value: &'v Json<'a>) -> Result<Fields<'v, 'a, 'p>, Refusal> {
         Ok(Fields { at: *self, value: self.object(value)? })
     }
 
     /// A name of letters, digits, `_` and `-`, as tools and schemas have it.
-    pub(super) fn name<'v>(
-        &self,
-        value: &'v Json<'_>,
-        longest: usize,
-    ) -> Result<&'v str, Refusal> {
+    pub(super) fn name<'v>(&self, value: &'v Json<'_>, longest: usize) -> Result<&'v str, Refusal> {
         let name = self.text(value)?;
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if !name.is_empty() && name.len() <= longest && name.chars().all(fits) {

@@ -25,7 +25,9 @@ pub(super) fn picture(at: &At<'_>, media_type: &str, data: &str) -> Result<Strin
     }
     let bytes = decoded(at, data)?;
     if picture_type(&bytes) != Some(media_type) {
-        let why = format!("the image was specified using the media type {media_type}, which is not what it is");
+        let why = format!(
+            "the image was specified using the media type {media_type}, which is not what it is"
+        );
         return Err(at.invalid(why).code("image_parse_error"));
     }
     Ok(format!("I see an image of {media_type}, {} bytes.", bytes.len()))

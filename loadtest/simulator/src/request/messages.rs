@@ -166,7 +166,9 @@ fn tools<'a>(fields: &Fields<'_, 'a, '_>, asked: &mut Asked<'a>) -> Result<(), R
                     schema::check(schema.value, Rules::Anthropic)
                         .map_err(|fault| at.invalid(fault))?;
                 }
-                asked.tools.push(Tool { name: name.to_owned(), schema: Some(schema.value.clone()) });
+                asked
+                    .tools
+                    .push(Tool { name: name.to_owned(), schema: Some(schema.value.clone()) });
                 name
             }
             // A tool that the provider runs is never called here.
@@ -182,8 +184,7 @@ fn tools<'a>(fields: &Fields<'_, 'a, '_>, asked: &mut Asked<'a>) -> Result<(), R
     if names.is_empty() {
         return Err(at.invalid("may only be specified while providing tools"));
     }
-    let kind = at.any(choice)?
-        .need_one_of("type", &["auto", "any", "tool", "none"])?;
+    let kind = at.any(choice)?.need_one_of("type", &["auto", "any", "tool", "none"])?;
     let known: &[&str] = match kind {
         "tool" => &["type", "name", "disable_parallel_tool_use"],
         "none" => &["type"],
@@ -206,11 +207,7 @@ fn tools<'a>(fields: &Fields<'_, 'a, '_>, asked: &mut Asked<'a>) -> Result<(), R
     Ok(())
 }
 
-fn output_config<'a>(
-    at: &At<'_>,
-    config: &Json<'a>,
-    asked: &mut Asked<'a>,
-) -> Result<(), Refusal> {
+fn output_config<'a>(at: &At<'_>, config: &Json<'a>, asked: &mut Asked<'a>) -> Result<(), Refusal> {
     let config = at.only(config, &["effort", "format", "task_budget"])?;
     config.one_of("effort", &["low", "medium", "high", "xhigh", "max"])?;
     let Some(format) = config.get("format") else { return Ok(()) };
@@ -232,8 +229,7 @@ fn thinking(
 ) -> Result<(), Refusal> {
     let Some(thinking) = fields.get("thinking") else { return Ok(()) };
     let at = fields.at.key("thinking");
-    let kind = at.any(thinking)?
-        .need_one_of("type", &["enabled", "adaptive", "disabled"])?;
+    let kind = at.any(thinking)?.need_one_of("type", &["enabled", "adaptive", "disabled"])?;
     let known: &[&str] = match kind {
         "enabled" => &["type", "budget_tokens", "display"],
         "adaptive" => &["type", "display"],
@@ -276,7 +272,10 @@ fn thinking(
         return refuse("top_k", "`top_k` must be unset when thinking is enabled.");
     }
     if matches!(asked.choice, Choice::Any | Choice::Named(_)) {
-        return refuse("tool_choice", "Thinking may not be enabled when tool_choice forces tool use.");
+        return refuse(
+            "tool_choice",
+            "Thinking may not be enabled when tool_choice forces tool use.",
+        );
     }
     asked.reasoning = Some(Reasoning { shown: display != Some("omitted"), sealed: true });
     Ok(())
@@ -377,9 +376,12 @@ fn starts_with_thinking(
     last: usize,
 ) -> Result<(), Refusal> {
     let goes_on = index + 1 == last
-        && messages[last].get("content").map(Json::elements).unwrap_or_default().iter().any(
-            |block| block.text_of("type") == Some("tool_result"),
-        );
+        && messages[last]
+            .get("content")
+            .map(Json::elements)
+            .unwrap_or_default()
+            .iter()
+            .any(|block| block.text_of("type") == Some("tool_result"));
     let first = blocks.first().and_then(|block| block.text_of("type"));
     if goes_on && !matches!(first, Some("thinking" | "redacted_thinking")) {
         return Err(no_thinking(at, first.unwrap_or("text")));
@@ -410,7 +412,8 @@ fn models_turn<'v>(
                 let thinking = at.only(block, &["type", "thinking", "signature"])?;
                 let (text, signature) =
                     (thinking.need_text("thinking")?, thinking.need_text("signature")?);
-                if !seals::is_signed(text, signature) && !seals::can_be_opened(signature) {
+                let hidden = text.is_empty() && seals::can_be_opened(signature);
+                if !hidden && !seals::is_signed(text, signature) {
                     let at = at.key("signature");
                     let message = format!("{at}: Invalid `signature` in `thinking` block");
                     return Err(at.refuse(message));
@@ -419,7 +422,9 @@ fn models_turn<'v>(
             "redacted_thinking" => {
                 let data = at.only(block, &["type", "data"])?.need_text("data")?;
                 if !seals::can_be_opened(data) {
-                    return Err(at.key("data").invalid("Invalid `data` in `redacted_thinking` block"));
+                    return Err(at
+                        .key("data")
+                        .invalid("Invalid `data` in `redacted_thinking` block"));
                 }
             }
             _ => {
@@ -474,9 +479,8 @@ fn users_turn(
             )));
         }
         if results_over {
-            let message = format!(
-                "messages.{turn}: `tool_result` blocks must come before all other content"
-            );
+            let message =
+                format!("messages.{turn}: `tool_result` blocks must come before all other content");
             return Err(at.refuse(message));
         }
         results(&at.key("content"), result.get("content"), &mut asked.seen)?;
@@ -489,11 +493,7 @@ fn users_turn(
 }
 
 /// What a tool gives.
-fn results(
-    at: &At<'_>,
-    content: Option<&Json<'_>>,
-    seen: &mut Vec<String>,
-) -> Result<(), Refusal> {
+fn results(at: &At<'_>, content: Option<&Json<'_>>, seen: &mut Vec<String>) -> Result<(), Refusal> {
     const KINDS: [&str; 4] = ["text", "image", "document", "search_result"];
     let Some(content) = content.filter(|content| content.as_str().is_none()) else {
         return Ok(());
@@ -506,12 +506,7 @@ fn results(
     Ok(())
 }
 
-fn part(
-    at: &At<'_>,
-    kind: &str,
-    block: &Json<'_>,
-    seen: &mut Vec<String>,
-) -> Result<(), Refusal> {
+fn part(at: &At<'_>, kind: &str, block: &Json<'_>, seen: &mut Vec<String>) -> Result<(), Refusal> {
     match kind {
         "text" => text(at, block),
         "image" => {

@@ -8,8 +8,7 @@ use super::{
 };
 use crate::errors::Refusal;
 
-pub(super) const EFFORTS: [&str; 7] =
-    ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+pub(super) const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 pub(super) const VERBOSITIES: [&str; 3] = ["low", "medium", "high"];
 pub(super) const DETAILS: [&str; 4] = ["auto", "low", "high", "original"];
 const TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
@@ -87,7 +86,9 @@ pub(super) fn tools<'a>(
         for key in ["tool_choice", "parallel_tool_calls"] {
             if fields.get(key).is_some() {
                 let at = fields.at.key(key);
-                let message = format!("Invalid value for '{key}': '{key}' is only allowed when 'tools' are specified.");
+                let message = format!(
+                    "Invalid value for '{key}': '{key}' is only allowed when 'tools' are specified."
+                );
                 return Err(at.refuse(message));
             }
         }
@@ -176,9 +177,9 @@ fn tool_choice(
             Ok(if mode == "required" { Choice::Any } else { Choice::Auto })
         }
         "custom" if nested => Ok(Choice::Auto),
-        other if nested => Err(at
-            .key("type")
-            .not_one_of(&["function", "allowed_tools", "custom"], other)),
+        other if nested => {
+            Err(at.key("type").not_one_of(&["function", "allowed_tools", "custom"], other))
+        }
         _ => Ok(Choice::Auto),
     }
 }

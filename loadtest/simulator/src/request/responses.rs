@@ -113,10 +113,7 @@ fn include(fields: &Fields<'_, '_, '_>) -> Result<bool, Refusal> {
     Ok(sealed)
 }
 
-fn reasoning(
-    fields: &Fields<'_, '_, '_>,
-    sealed: bool,
-) -> Result<Option<Reasoning>, Refusal> {
+fn reasoning(fields: &Fields<'_, '_, '_>, sealed: bool) -> Result<Option<Reasoning>, Refusal> {
     const SUMMARIES: [&str; 3] = ["auto", "concise", "detailed"];
     let Some(reasoning) = fields.get("reasoning") else { return Ok(None) };
     let at = fields.at.key("reasoning");
@@ -300,11 +297,7 @@ fn file(at: &At<'_>, value: &Json<'_>) -> Result<String, Refusal> {
 }
 
 /// Gives the item's name.
-fn reasoning_item<'v>(
-    at: &At<'_>,
-    item: &'v Json<'_>,
-    stored: bool,
-) -> Result<&'v str, Refusal> {
+fn reasoning_item<'v>(at: &At<'_>, item: &'v Json<'_>, stored: bool) -> Result<&'v str, Refusal> {
     let known = ["type", "id", "summary", "content", "encrypted_content", "status"];
     let fields = at.only(item, &known)?;
     item_id(&fields, "rs")?;
@@ -345,11 +338,7 @@ fn call<'v>(at: &At<'_>, item: &'v Json<'_>) -> Result<&'v str, Refusal> {
 }
 
 /// Gives the call's identifier.
-fn output<'v>(
-    at: &At<'_>,
-    item: &'v Json<'_>,
-    seen: &mut Vec<String>,
-) -> Result<&'v str, Refusal> {
+fn output<'v>(at: &At<'_>, item: &'v Json<'_>, seen: &mut Vec<String>) -> Result<&'v str, Refusal> {
     let fields = at.only(item, &["type", "id", "call_id", "output", "status"])?;
     status(&fields)?;
     let kinds = ["input_text", "input_image", "input_file"];

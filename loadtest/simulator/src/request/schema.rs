@@ -97,9 +97,7 @@ fn node(schema: &Json<'_>, rules: Rules) -> Result<(), String> {
         return Ok(());
     }
     if schema.get("additionalProperties") != Some(&Json::Bool(false)) {
-        return Err(
-            "'additionalProperties' is required to be supplied and to be false.".to_owned()
-        );
+        return Err("'additionalProperties' is required to be supplied and to be false.".to_owned());
     }
     let required = schema.get("required").map(Json::elements).unwrap_or_default();
     for (name, _) in properties.members() {
@@ -155,7 +153,10 @@ mod tests {
         assert!(said.starts_with("In context=('properties', 'a'), 'required'"), "{said}");
         assert!(said.ends_with("Missing 'b'."), "{said}");
         let list = r#"{"type":"array","items":{"type":"object"}}"#;
-        assert_eq!(strict(list).unwrap(), "In context=('items',), object schema missing properties.");
+        assert_eq!(
+            strict(list).unwrap(),
+            "In context=('items',), object schema missing properties."
+        );
         assert_eq!(strict(r#"{"anyOf":[{"type":"string"},{"type":"null"}]}"#), None);
     }
 
