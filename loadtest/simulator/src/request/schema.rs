@@ -44,7 +44,7 @@ fn walk(schema: &Json<'_>, rules: Rules, context: &mut Vec<String>) -> Result<()
         Json::Bool(_) => return Ok(()),
         _ => return Err(fault(context, format!("{} is not a schema", schema.kind()))),
     }
-    if let Err(what) = node(schema, rules) {
+    if let Err(what) = node(schema, rules, context.is_empty()) {
         return Err(fault(context, what));
     }
     for key in ["properties", "$defs", "definitions"] {
@@ -79,7 +79,7 @@ fn within(
 }
 
 /// One object of a schema, without those within it.
-fn node(schema: &Json<'_>, rules: Rules) -> Result<(), String> {
+fn node(schema: &Json<'_>, rules: Rules, is_root: bool) -> Result<(), String> {
     let kind = schema.text_of("type");
     if kind == Some("array") && rules != Rules::Anthropic && schema.get("items").is_none() {
         return Err("array schema missing items.".to_owned());
@@ -87,7 +87,7 @@ fn node(schema: &Json<'_>, rules: Rules) -> Result<(), String> {
     if rules == Rules::Anthropic {
         return anthropic_node(schema, kind.unwrap_or(""));
     }
-    if kind != Some("object") {
+    if kind != Some("object") || (rules == Rules::Function && !is_root) {
         return Ok(());
     }
     let Some(properties) = schema.get("properties") else {
