@@ -20,6 +20,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) echo: Echo,
 }
 
+impl Asked<'_> {
+    /// The model has spoken: what came before is no longer the last turn.
+    pub(super) fn begin_turn(&mut self) {
+        self.seen.clear();
+        self.after_results = false;
+    }
+}
+
 impl Default for Asked<'_> {
     fn default() -> Self {
         Self {

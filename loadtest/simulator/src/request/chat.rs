@@ -145,7 +145,6 @@ fn conversation(
         if role != "tool" && !open.is_empty() {
             return Err(unanswered(&at, &open));
         }
-        asked.after_results = role == "tool";
         match role {
             "user" => {
                 let fields = at.only(message, &["role", "content", "name"])?;
@@ -153,10 +152,11 @@ fn conversation(
                 content(&fields, &["text", "image_url", "input_audio", "file"], &mut asked.seen)?;
             }
             "assistant" => {
-                asked.seen.clear();
+                asked.begin_turn();
                 assistant(&at, message, behaviour, &mut open)?;
             }
             "tool" => {
+                asked.after_results = true;
                 let fields = at.only(message, &["role", "content", "tool_call_id"])?;
                 let id = fields.need_text("tool_call_id")?;
                 content(&fields, &["text"], &mut Vec::new())?;

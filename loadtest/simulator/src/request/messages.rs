@@ -326,8 +326,7 @@ fn conversation(
             if !open.is_empty() {
                 return Err(unanswered(&at, index - 1, &open));
             }
-            asked.seen.clear();
-            asked.after_results = false;
+            asked.begin_turn();
             models_turn(&at, blocks, &mut open, &mut used)?;
             if index == last {
                 prefill(&at, content, budgeted)?;
@@ -455,7 +454,6 @@ fn users_turn(
     const KINDS: [&str; 5] = ["text", "image", "document", "search_result", "tool_result"];
     let waits = !open.is_empty();
     let mut results_over = false;
-    asked.after_results = false;
     for (index, block) in blocks.iter().enumerate() {
         let at = at.index(index);
         let kind = at.any(block)?.need_one_of("type", &KINDS)?;

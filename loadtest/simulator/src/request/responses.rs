@@ -174,14 +174,14 @@ fn input(
             return Err(at.refuse(alone(id)));
         }
         if of_model {
-            asked.seen.clear();
+            asked.begin_turn();
         }
-        asked.after_results = kind == "function_call_output";
         match kind {
             "message" => message(&at, item, role, &mut asked.seen)?,
             "reasoning" => thought = Some(reasoning_item(&at, item, stored)?),
             "function_call" => open.call(call(&at, item)?),
             "function_call_output" => {
+                asked.after_results = true;
                 let id = output(&at, item, &mut asked.seen)?;
                 if !open.result(id) {
                     let message =
