@@ -11,7 +11,7 @@ use crate::errors::Refusal;
 pub(super) const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 pub(super) const VERBOSITIES: [&str; 3] = ["low", "medium", "high"];
 pub(super) const DETAILS: [&str; 4] = ["auto", "low", "high", "original"];
-const TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
+const TIERS: [&str; 6] = ["auto", "default", "flex", "scale", "priority", "fast"];
 const LONGEST_NAME: usize = 64;
 const MOST_TOOLS: usize = 128;
 
