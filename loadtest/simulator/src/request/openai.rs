@@ -135,14 +135,11 @@ fn tool_choice(
     nested: bool,
     asked: &mut Asked<'_>,
 ) -> Result<Choice, Refusal> {
-    if let Some(word) = choice.as_str() {
+    if choice.as_str().is_some() {
         return Ok(match at.one_of(choice, &["none", "auto", "required"])? {
             "none" => Choice::None,
             "required" => Choice::Any,
-            _ => {
-                debug_assert_eq!(word, "auto");
-                Choice::Auto
-            }
+            _ => Choice::Auto,
         });
     }
     let fields = at.any(choice)?;
