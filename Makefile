@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+NODE_SDKS := tests/sdk/node/node_modules
 K8S_TOOLS := .tools/k8s
 OPENBAO := .tools/openbao
 
@@ -99,13 +100,18 @@ build-tools:
 	@scripts/need.sh cargo cc cmake
 
 .PHONY: test-tools
-test-tools: build-tools $(VENV)/.installed $(OPENBAO)/.installed
+test-tools: build-tools $(VENV)/.installed $(NODE_SDKS)/.installed $(OPENBAO)/.installed
 	@scripts/need.sh postgres pgbouncer redis-server curl
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3
 	python3 -m venv $(VENV) || { scripts/need.sh --package python3-venv && python3 -m venv $(VENV); }
 	$(VENV)/bin/pip install -q -r tests/sdk/requirements.txt
+	@touch $@
+
+$(NODE_SDKS)/.installed: tests/sdk/node/package.json tests/sdk/node/package-lock.json
+	@scripts/need.sh node npm
+	cd tests/sdk/node && npm ci --silent --ignore-scripts
 	@touch $@
 
 # The program itself, which a Python package has in it; the tests start and end it without Python.

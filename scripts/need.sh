@@ -18,6 +18,7 @@ package_of() {
     cc) echo gcc libc6-dev ;;
     python3) echo python3 python3-venv ;;
     yaml) echo python3-yaml ;;
+    node) echo nodejs ;;
     promtool) echo prometheus ;;
     amtool) echo prometheus-alertmanager ;;
     postgres) echo postgresql ;;

@@ -6,6 +6,13 @@ from contextlib import asynccontextmanager
 HELLO = [{"role": "user", "content": "Hello"}]
 # The text of one token.
 TOKEN = "token "
+# One model of each provider's dialect.
+OPENAIS, ANTHROPICS = "sim-1", "claude-sim"
+# The smallest PNG, and what the simulated provider says of it.
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+SEEN = "I see an image of image/png, 70 bytes."
 
 
 def directives(**items) -> str:

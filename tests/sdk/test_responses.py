@@ -43,14 +43,14 @@ async def test_a_stream_that_meets_its_limit_is_incomplete(openai):
             model="sim-1",
             input="Hello",
             stream=True,
-            max_output_tokens=2,
-            user=directives(tokens=5),
+            max_output_tokens=16,
+            user=directives(tokens=99),
         )
     )
     last = (await items(stream))[-1]
     assert last.type == "response.incomplete"
     assert last.response.incomplete_details.reason == "max_output_tokens"
-    assert last.response.output_text == TOKEN * 2
+    assert last.response.output_text == TOKEN * 16
 
 
 async def test_the_stream_helper(openai):

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::{messages_out, words};
 use crate::{
-    Dialect, Encoded, Expect, OnLoss, Refusal, Target,
-    json::Writer,
+    ClientDialect, Dialect, Encoded, Expect, OnLoss, Refusal, Target,
+    json::{Keys, Path, Raw, Reader, Writer},
     model::{Display, Effort, Field, Format, Request, Thinking, Tool, ToolChoice},
     refusal::Losses,
 };
@@ -159,7 +159,9 @@ fn tools(request: &Request<'_>, losses: &mut Losses, out: &mut Writer<'_>) -> Re
                 out.element().open().field("type", "function").key("function").open();
                 out.field("name", &function.name);
                 out.field_if("description", function.description.as_deref());
-                out.raw_if("parameters", function.parameters.as_ref().map(|raw| raw.as_str()));
+                let parameters =
+                    function.parameters.as_ref().map(|raw| parameters_of(raw, request.dialect));
+                out.raw_if("parameters", parameters.as_deref());
                 if let Some(strict) = function.strict {
                     out.key("strict").boolean(strict);
                 }
@@ -182,6 +184,36 @@ fn tools(request: &Request<'_>, losses: &mut Losses, out: &mut Writer<'_>) -> Re
         out.key("parallel_tool_calls").boolean(parallel);
     }
     Ok(())
+}
+
+/// The schema of a function's arguments as OpenAI takes it. Anthropic's clients may leave `properties` out where a function takes
+/// no arguments; OpenAI refuses such a schema.
+pub(crate) fn parameters_of<'r>(schema: &'r Raw<'_>, dialect: ClientDialect) -> Cow<'r, str> {
+    let schema = schema.as_str();
+    if dialect == ClientDialect::Anthropic
+        && lacks_properties(schema).unwrap_or(false)
+        && let Some(members) = schema.strip_prefix('{')
+    {
+        return format!(r#"{{"properties":{{}},{members}"#).into();
+    }
+    schema.into()
+}
+
+/// Whether this is the schema of an object that says nothing of its properties.
+fn lacks_properties(schema: &str) -> Result<bool, Refusal> {
+    let root = Path::ROOT;
+    let mut reader = Reader::new(schema);
+    let mut keys: Keys<'_> = root.open(&mut reader)?;
+    let mut is_object = false;
+    while let Some(key) = keys.next(&mut reader, &root)? {
+        let value = root.raw(&mut reader)?;
+        match &*key {
+            "properties" => return Ok(false),
+            "type" => is_object = value.as_str() == r#""object""#,
+            _ => {}
+        }
+    }
+    Ok(is_object)
 }
 
 /// What to say of a tool that is no function.

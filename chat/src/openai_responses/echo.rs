@@ -52,7 +52,9 @@ fn members(request: &Request<'_>, out: &mut Writer<'_>) {
     out.key("tools").open_array();
     for tool in &request.tools {
         match tool {
-            Tool::Function(tool) => tools_out::function(tool, tool.strict, out.element()),
+            Tool::Function(tool) => {
+                tools_out::function(tool, tool.strict, request.dialect, out.element())
+            }
             Tool::Native { value, .. } => _ = out.element().raw(value.as_str()),
         }
     }

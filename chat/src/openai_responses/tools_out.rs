@@ -1,10 +1,10 @@
 //! Writes tools, the choice among them, and the form of the answer: for an upstream, and where an answer repeats them.
 
 use crate::{
-    Dialect, Refusal,
+    ClientDialect, Dialect, Refusal,
     json::Writer,
     model::{Format, Function, Request, Tool, ToolChoice},
-    openai_chat::request_out::PROVIDERS_TOOL,
+    openai_chat::request_out::{PROVIDERS_TOOL, parameters_of},
     refusal::Losses,
 };
 
@@ -27,7 +27,7 @@ pub fn write(
                 }
                 // Without a word this dialect rewrites the schema to be strict; no other does.
                 let strict = if own { tool.strict } else { tool.strict.or(Some(false)) };
-                function(tool, strict, out.element());
+                function(tool, strict, request.dialect, out.element());
             }
             Tool::Native { dialect: Dialect::OpenAiResponses, value, .. } => {
                 out.element().raw(value.as_str());
@@ -47,13 +47,19 @@ pub fn write(
 }
 
 /// Writes one function.
-pub fn function(tool: &Function<'_>, strict: Option<bool>, out: &mut Writer<'_>) {
+pub fn function(
+    tool: &Function<'_>,
+    strict: Option<bool>,
+    dialect: ClientDialect,
+    out: &mut Writer<'_>,
+) {
     out.open().field("type", "function").field("name", &tool.name);
     out.field_if("description", tool.description.as_deref());
     // The field has to be there.
     let none = r#"{"type":"object","properties":{}}"#;
-    let schema = tool.parameters.as_ref().map_or(none, |schema| schema.as_str());
-    out.key("parameters").raw(schema);
+    let schema =
+        tool.parameters.as_ref().map_or(none.into(), |schema| parameters_of(schema, dialect));
+    out.key("parameters").raw(&schema);
     if let Some(strict) = strict {
         out.key("strict").boolean(strict);
     }

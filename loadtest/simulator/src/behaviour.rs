@@ -25,8 +25,18 @@ pub struct Behaviour {
     pub cached_tokens: u32,
     /// Part of the prompt tokens that is reported as written to a cache (Anthropic only).
     pub cache_write_tokens: u32,
-    /// Reasoning tokens, reported on top of the content tokens, without text (OpenAI only).
+    /// Reasoning tokens, reported on top of the content tokens. Zero: a few where the request wants
+    /// reasoning. OpenAI's dialects report them even if it does not.
     pub reasoning_tokens: u32,
+    /// Chat completions show their reasoning as `reasoning_content`, as some compatible providers
+    /// do, and take it back.
+    pub reasoning_content: bool,
+    /// So many calls of the offered tools instead of a text, unless the last turn brings results
+    /// or no tool may be called. A request that forces a call gets one in any case.
+    pub tool_calls: u32,
+    /// Refuse what the real API refuses. Otherwise a request needs no more than a model and
+    /// messages, as with providers that only resemble it.
+    pub strict: bool,
     /// Leave `usage` out of the answer, as some compatible providers do (OpenAI only).
     pub omit_usage: bool,
     /// What goes wrong, if anything.
@@ -51,6 +61,9 @@ impl Default for Behaviour {
             cached_tokens: 0,
             cache_write_tokens: 0,
             reasoning_tokens: 0,
+            reasoning_content: false,
+            tool_calls: 0,
+            strict: true,
             omit_usage: false,
             fault: None,
             chunking: Chunking::AsEvents,

@@ -32,6 +32,8 @@ pub enum DirectiveError {
 
 const MAX_TEXT: u64 = 64 << 20;
 
+const MAX_CALLS: u32 = 128;
+
 /// Ten years: longer than any test, and short enough for every timer.
 const MAX_MILLISECONDS: u64 = 10 * 365 * 86_400 * 1000;
 
@@ -73,6 +75,16 @@ impl Behaviour {
             "cached_tokens" => self.cached_tokens = number("cached_tokens", value)?,
             "cache_write_tokens" => self.cache_write_tokens = number("cache_write_tokens", value)?,
             "reasoning_tokens" => self.reasoning_tokens = number("reasoning_tokens", value)?,
+            "reasoning_content" => {
+                self.reasoning_content = flag("reasoning_content", value)?;
+            }
+            "tool_calls" => {
+                self.tool_calls = number("tool_calls", value)?;
+                if self.tool_calls > MAX_CALLS {
+                    return Err(bad("tool_calls", value));
+                }
+            }
+            "strict" => self.strict = flag("strict", value)?,
             "omit_usage" => self.omit_usage = flag("omit_usage", value)?,
             "comments" => self.comments = flag("comments", value)?,
             "line" => {

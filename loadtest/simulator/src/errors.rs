@@ -3,6 +3,8 @@
 //! OpenAI: <https://platform.openai.com/docs/guides/error-codes>;
 //! Anthropic: <https://docs.claude.com/en/api/errors>.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -21,7 +23,7 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
     /// OpenAI: the field at fault.
-    pub(crate) param: Option<&'static str>,
+    pub(crate) param: Option<Cow<'static, str>>,
     /// OpenAI: a stable word.
     pub(crate) code: Option<&'static str>,
 }
@@ -35,8 +37,8 @@ impl Refusal {
         Self { status, message: message.into(), param: None, code: None }
     }
 
-    pub(crate) fn param(self, param: &'static str) -> Self {
-        Self { param: Some(param), ..self }
+    pub(crate) fn param(self, param: impl Into<Cow<'static, str>>) -> Self {
+        Self { param: Some(param.into()), ..self }
     }
 
     pub(crate) fn code(self, code: &'static str) -> Self {
@@ -49,7 +51,7 @@ impl Refusal {
         let kind = kind(dialect, self.status);
         let body = match dialect {
             Dialect::OpenAi => {
-                let param = self.param.map_or_else(|| "null".to_owned(), json_string);
+                let param = self.param.as_deref().map_or_else(|| "null".to_owned(), json_string);
                 let code = self.code.map_or_else(|| "null".to_owned(), json_string);
                 format!(
                     r#"{{"error":{{"message":{message},"type":"{kind}","param":{param},"code":{code}}}}}"#

@@ -82,6 +82,16 @@ pub(crate) enum Delta {
     Cycle(Vec<Bytes>),
     /// A sequence number between two fixed parts.
     Numbered { before: String, first: u64, after: String },
+    /// Each its own, and some of them no token.
+    Steps(Vec<Step>),
+}
+
+/// One of [`Delta::Steps`].
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) event: Bytes,
+    /// A token is generated with it.
+    pub(crate) token: bool,
 }
 
 impl Script {
@@ -99,6 +109,15 @@ impl Script {
         whole.freeze()
     }
 
+    /// Whether a token is generated with this event.
+    fn is_token(&self, index: u64) -> bool {
+        let Some(index) = index.checked_sub(self.opening.len() as u64) else { return false };
+        match &self.delta {
+            Delta::Steps(steps) => steps.get(index as usize).is_some_and(|step| step.token),
+            Delta::Cycle(_) | Delta::Numbered { .. } => index < self.content,
+        }
+    }
+
     fn event(&self, index: u64) -> Bytes {
         let opening = self.opening.len() as u64;
         if index < opening {
@@ -113,6 +132,7 @@ impl Script {
             Delta::Numbered { before, first, after } => {
                 Bytes::from(format!("{before}{}{after}", first + index))
             }
+            Delta::Steps(steps) => steps[index as usize].event.clone(),
         }
     }
 }
@@ -141,6 +161,8 @@ pub(crate) struct Play {
     script: Option<Script>,
     behaviour: Behaviour,
     next: u64,
+    /// The first token is on its way.
+    begun: bool,
     fault_at: Option<u64>,
     ops: VecDeque<Op>,
     /// What is due but not yet written.
@@ -204,6 +226,7 @@ impl Play {
             script,
             behaviour,
             next: 0,
+            begun: false,
             fault_at: None,
             ops,
             due: Bytes::new(),
@@ -348,14 +371,14 @@ impl Play {
             return;
         }
         let Some(script) = &self.script else { return };
-        let opening = script.opening.len() as u64;
-        let content = opening..opening + script.content;
-        if content.contains(&self.next) {
-            let delay = if self.next == opening {
-                self.behaviour.first_token_delay
-            } else {
+        let is_token = script.is_token(self.next);
+        if is_token {
+            let delay = if self.begun {
                 self.behaviour.token_delay
+            } else {
+                self.behaviour.first_token_delay
             };
+            self.begun = true;
             if !delay.is_zero() {
                 self.ops.push_back(Op::Sleep(delay));
             }
@@ -363,7 +386,7 @@ impl Play {
         if self.behaviour.comments {
             self.ops.push_back(Op::Write(self.comment()));
         }
-        if content.contains(&self.next) {
+        if is_token {
             // After its wait: a client that leaves during it has not caused the token.
             self.ops.push_back(Op::Token);
         }

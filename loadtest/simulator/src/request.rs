@@ -1,11 +1,28 @@
 //! Reading a request's body as strictly as the real providers do.
 
+mod asked;
+mod chat;
+mod fields;
+mod json;
+mod media;
+mod messages;
+mod openai;
+mod responses;
+mod schema;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use crate::errors::{Dialect, Refusal};
+pub(crate) use self::{
+    asked::{Asked, Choice, Echo, Form, Tool},
+    json::Json,
+};
+use crate::{
+    Behaviour,
+    errors::{Dialect, Refusal},
+};
 
 /// The endpoints that answer for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +138,31 @@ pub(crate) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Call<'_>, Refusal
             .code("integer_below_min_value"));
     }
     Ok(call)
+}
+
+/// Checks everything in `body` that [`parse`] has not looked at, and finds what it asks for beyond a text.
+pub(crate) fn check<'a>(
+    endpoint: Endpoint,
+    body: &'a [u8],
+    behaviour: &Behaviour,
+) -> Result<Asked<'a>, Refusal> {
+    if !matches!(
+        endpoint,
+        Endpoint::Chat | Endpoint::Responses | Endpoint::Messages | Endpoint::CountTokens
+    ) {
+        return Ok(Asked::default());
+    }
+    let checked = serde_json::from_slice::<Json<'a>>(body)
+        .map_err(|error| Refusal::bad_request(format!("Invalid request: {error}.")))
+        .and_then(|body| match endpoint {
+            Endpoint::Chat => chat::check(&body, behaviour),
+            Endpoint::Responses => responses::check(&body),
+            _ => messages::check(&body, endpoint == Endpoint::CountTokens),
+        });
+    match checked {
+        Err(_) if !behaviour.strict => Ok(Asked::default()),
+        checked => checked,
+    }
 }
 
 /// Every field that any endpoint looks at. A duplicate of one of them is an error.

@@ -25,8 +25,8 @@ use crate::{
     errors::{Dialect, Refusal},
     ledger::Books,
     play::{Answer, Op, Play},
-    replies::{Reply, json_string},
-    request::{Call, Endpoint, parse},
+    replies::{Reply, Said, json_string, reasoning_tokens},
+    request::{Call, Endpoint, check, parse},
     server::ResetSwitch,
 };
 
@@ -104,9 +104,10 @@ impl Provider {
             self.check(dialect, headers).and_then(|()| content_type(headers)).and_then(|()| {
                 let call = parse(endpoint, body)?;
                 let behaviour = self.behaviour(&call, headers)?;
-                Ok((call, behaviour))
+                let asked = check(endpoint, body, &behaviour)?;
+                Ok((call, behaviour, asked))
             });
-        let (call, behaviour) = match checked {
+        let (call, behaviour, asked) = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
                 self.books.arrived("");
@@ -116,7 +117,10 @@ impl Provider {
         };
         let model = call.model.split(';').next().unwrap_or_default().trim();
         let before = self.books.arrived(model);
-        let (tokens, limited) = tokens(endpoint, &call, &behaviour, body.len());
+        let said = Said::new(endpoint, &asked, &behaviour, limit(&call, &behaviour), serial);
+        let (tokens, limited) = tokens(endpoint, &call, &behaviour, said.as_ref(), body.len());
+        let reasoning = u64::from(reasoning_tokens(endpoint, &asked, &behaviour));
+        let tokens = Tokens { reasoning, ..tokens };
         let mut entry = Entry::open(self.books.clone(), model, call.stream, tokens);
         if let Some(Fault::DelayHead(delay)) = behaviour.fault {
             tokio::time::sleep(delay).await;
@@ -127,6 +131,8 @@ impl Provider {
         }
         let reply = Reply {
             call: &call,
+            asked: &asked,
+            said,
             behaviour: &behaviour,
             model: json_string(model),
             serial,
@@ -308,27 +314,31 @@ fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_content_type"))
 }
 
-/// What the answer costs, and whether the request's limit cuts it.
+/// The most tokens that an answer may have.
+fn limit(call: &Call<'_>, behaviour: &Behaviour) -> u64 {
+    let asked = call.max_tokens.filter(|_| behaviour.fault != Some(Fault::IgnoreLimit));
+    asked.unwrap_or(u64::MAX)
+}
+
+/// What the answer costs, without reasoning, and whether the request's limit cuts it.
 fn tokens(
     endpoint: Endpoint,
     call: &Call<'_>,
     behaviour: &Behaviour,
+    said: Option<&Said>,
     body: usize,
 ) -> (Tokens, bool) {
     let estimate = (body as u64 / 4).max(1);
     let (cached, mut cache_write) = (u64::from(behaviour.cached_tokens), 0);
     let mut tokens = Tokens::default();
     let mut limited = false;
-    match endpoint {
-        Endpoint::Embeddings | Endpoint::CountTokens => {}
-        Endpoint::Messages => cache_write = u64::from(behaviour.cache_write_tokens),
-        _ => tokens.reasoning = u64::from(behaviour.reasoning_tokens),
+    if endpoint == Endpoint::Messages {
+        cache_write = u64::from(behaviour.cache_write_tokens);
     }
-    if !matches!(endpoint, Endpoint::Embeddings | Endpoint::CountTokens) {
-        let each = u64::from(behaviour.tokens);
-        let asked = call.max_tokens.filter(|_| behaviour.fault != Some(Fault::IgnoreLimit));
-        let limit = asked.unwrap_or(u64::MAX);
-        limited = limit < each;
+    if endpoint.generates() {
+        let limit = limit(call, behaviour);
+        let each = said.map_or(u64::from(behaviour.tokens), Said::content_tokens);
+        limited = said.map_or(limit < each, |said| said.limited);
         tokens.content = each.min(limit) * u64::from(call.choices);
     }
     tokens.prompt = behaviour.prompt_tokens.map_or(estimate, u64::from).max(cached + cache_write);

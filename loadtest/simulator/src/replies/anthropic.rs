@@ -3,15 +3,22 @@
 //! Shapes: <https://docs.claude.com/en/api/messages> and
 //! <https://docs.claude.com/en/docs/build-with-claude/streaming>.
 
+use bytes::Bytes;
+
 use super::Reply;
 use crate::play::{Delta, Script};
 
 pub(super) fn message(reply: &Reply<'_>) -> String {
+    let text = format!(r#"{{"type":"text","text":"{}"}}"#, reply.text());
+    message_object(reply, &text, stop(reply))
+}
+
+/// A whole message of these blocks.
+pub(super) fn message_object(reply: &Reply<'_>, content: &str, stop: &str) -> String {
     let Reply { serial, model, tokens, .. } = reply;
-    let (text, input, output) = (reply.text(), input(reply), tokens.completion());
-    let stop = stop(reply);
+    let (input, output, thinking) = (input(reply), tokens.completion(), thinking(reply));
     format!(
-        r#"{{"id":"msg_sim{serial:016x}","type":"message","role":"assistant","model":{model},"content":[{{"type":"text","text":"{text}"}}],"stop_reason":"{stop}","stop_sequence":null,"usage":{{{input},"output_tokens":{output},"service_tier":"standard"}}}}"#
+        r#"{{"id":"msg_sim{serial:016x}","type":"message","role":"assistant","model":{model},"content":[{content}],"stop_reason":"{stop}","stop_sequence":null,"usage":{{{input},"output_tokens":{output}{thinking},"service_tier":"standard"}}}}"#
     )
 }
 
@@ -20,40 +27,61 @@ pub(super) fn count(reply: &Reply<'_>) -> String {
 }
 
 pub(super) fn stream(reply: &Reply<'_>) -> Script {
-    let Reply { serial, model, tokens, .. } = reply;
-    let (text, input, output) = (reply.token_text(), input(reply), tokens.completion());
-    let stop = stop(reply);
-    let named = |name: &str, members: &str| {
-        reply.event(Some(name), &format!(r#"{{"type":"{name}"{members}}}"#))
-    };
+    let text = reply.token_text();
+    let named = |name: &str, members: &str| named(reply, name, members);
     Script {
         opening: vec![
-            named(
-                "message_start",
-                &format!(
-                    r#","message":{{"id":"msg_sim{serial:016x}","type":"message","role":"assistant","model":{model},"content":[],"stop_reason":null,"stop_sequence":null,"usage":{{{input},"output_tokens":1,"service_tier":"standard"}}}}"#
-                ),
-            ),
+            message_start(reply),
             named("content_block_start", r#","index":0,"content_block":{"type":"text","text":""}"#),
             named("ping", ""),
         ],
-        content: tokens.content,
+        content: reply.tokens.content,
         delta: Delta::Cycle(vec![named(
             "content_block_delta",
             &format!(r#","index":0,"delta":{{"type":"text_delta","text":"{text}"}}"#),
         )]),
-        closing: vec![
-            named("content_block_stop", r#","index":0"#),
-            named(
-                "message_delta",
-                &format!(
-                    r#","delta":{{"stop_reason":"{stop}","stop_sequence":null}},"usage":{{{},"output_tokens":{output}}}"#,
-                    cumulative(reply)
-                ),
-            ),
-            named("message_stop", ""),
-        ],
-        error: named("error", r#","error":{"type":"overloaded_error","message":"Overloaded"}"#),
+        closing: [vec![named("content_block_stop", r#","index":0"#)], closing(reply, stop(reply))]
+            .concat(),
+        error: error(reply),
+    }
+}
+
+/// An event; each member comes with its comma before it.
+pub(super) fn named(reply: &Reply<'_>, name: &str, members: &str) -> Bytes {
+    reply.event(Some(name), &format!(r#"{{"type":"{name}"{members}}}"#))
+}
+
+pub(super) fn message_start(reply: &Reply<'_>) -> Bytes {
+    let Reply { serial, model, .. } = reply;
+    let input = input(reply);
+    named(
+        reply,
+        "message_start",
+        &format!(
+            r#","message":{{"id":"msg_sim{serial:016x}","type":"message","role":"assistant","model":{model},"content":[],"stop_reason":null,"stop_sequence":null,"usage":{{{input},"output_tokens":1,"service_tier":"standard"}}}}"#
+        ),
+    )
+}
+
+/// What follows the last block.
+pub(super) fn closing(reply: &Reply<'_>, stop: &str) -> Vec<Bytes> {
+    let (output, thinking) = (reply.tokens.completion(), thinking(reply));
+    let members = format!(
+        r#","delta":{{"stop_reason":"{stop}","stop_sequence":null}},"usage":{{{},"output_tokens":{output}{thinking}}}"#,
+        cumulative(reply)
+    );
+    vec![named(reply, "message_delta", &members), named(reply, "message_stop", "")]
+}
+
+pub(super) fn error(reply: &Reply<'_>) -> Bytes {
+    named(reply, "error", r#","error":{"type":"overloaded_error","message":"Overloaded"}"#)
+}
+
+/// Told only where something was thought.
+fn thinking(reply: &Reply<'_>) -> String {
+    match reply.tokens.reasoning {
+        0 => String::new(),
+        tokens => format!(r#","output_tokens_details":{{"thinking_tokens":{tokens}}}"#),
     }
 }
 

@@ -3,6 +3,7 @@
 mod anthropic;
 mod embeddings;
 mod openai;
+mod parts;
 mod responses;
 
 use bytes::Bytes;
@@ -11,13 +12,18 @@ use crate::{
     Behaviour, LineEnding,
     entry::Tokens,
     play::Script,
-    request::{Call, Endpoint},
+    request::{Asked, Call, Endpoint},
 };
+
+pub(crate) use self::parts::{Said, reasoning_tokens};
 
 /// Everything that an answer is made of.
 #[derive(Debug)]
 pub(crate) struct Reply<'a> {
     pub(crate) call: &'a Call<'a>,
+    pub(crate) asked: &'a Asked<'a>,
+    /// What it says, if more than a text of some length.
+    pub(crate) said: Option<Said>,
     pub(crate) behaviour: &'a Behaviour,
     /// JSON-quoted, without directives.
     pub(crate) model: String,
@@ -33,6 +39,9 @@ pub(crate) struct Reply<'a> {
 impl Reply<'_> {
     /// The body of an answer that is not a stream.
     pub(crate) fn whole(&self, endpoint: Endpoint) -> Bytes {
+        if let Some(said) = &self.said {
+            return Bytes::from(said.whole(self, endpoint));
+        }
         Bytes::from(match endpoint {
             Endpoint::Chat => openai::chat(self),
             Endpoint::Completions => openai::completion(self),
@@ -45,6 +54,9 @@ impl Reply<'_> {
 
     /// The events of a stream.
     pub(crate) fn script(&self, endpoint: Endpoint) -> Script {
+        if let Some(said) = &self.said {
+            return said.script(self, endpoint);
+        }
         match endpoint {
             Endpoint::Completions => openai::completion_stream(self),
             Endpoint::Responses => responses::stream(self),
@@ -57,13 +69,8 @@ impl Reply<'_> {
 
     /// The text of one token, as it stands inside a JSON string.
     fn token_text(&self) -> String {
-        let bytes = self.behaviour.token_text_bytes as usize;
-        if self.behaviour.unicode {
-            let text: String = UNICODE.chars().cycle().take(bytes.div_ceil(2)).collect();
-            let quoted = json_string(&text);
-            return quoted[1..quoted.len() - 1].to_owned();
-        }
-        ASCII.chars().cycle().take(bytes).collect()
+        let quoted = json_string(&token_text(self.behaviour));
+        quoted[1..quoted.len() - 1].to_owned()
     }
 
     /// The text of one choice, as it stands inside a JSON string.
@@ -74,6 +81,15 @@ impl Reply<'_> {
     fn event(&self, name: Option<&str>, data: &str) -> Bytes {
         event(self.behaviour.line_ending, name, data)
     }
+}
+
+/// The text of one token.
+fn token_text(behaviour: &Behaviour) -> String {
+    let bytes = behaviour.token_text_bytes as usize;
+    if behaviour.unicode {
+        return UNICODE.chars().cycle().take(bytes.div_ceil(2)).collect();
+    }
+    ASCII.chars().cycle().take(bytes).collect()
 }
 
 /// No character that JSON would escape.

@@ -20,6 +20,11 @@ pub(super) fn chat(reply: &Reply<'_>) -> String {
             r#"{comma}{{"index":{index},"message":{{"role":"assistant","content":"{text}","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"{finish}"}}"#
         );
     }
+    chat_object(reply, &choices)
+}
+
+/// A whole completion of these choices.
+pub(super) fn chat_object(reply: &Reply<'_>, choices: &str) -> String {
     let Reply { serial, created, model, .. } = reply;
     let usage = usage_member(reply);
     format!(
@@ -44,12 +49,37 @@ pub(super) fn completion(reply: &Reply<'_>) -> String {
     )
 }
 
+fn chat_head(reply: &Reply<'_>) -> String {
+    let Reply { serial, created, model, .. } = reply;
+    format!(
+        r#"{{"id":"chatcmpl-sim{serial:016x}","object":"chat.completion.chunk","created":{created},"model":{model},"service_tier":"default","system_fingerprint":"fp_sim","choices":["#
+    )
+}
+
+/// One event of a stream of chat completions, with one choice.
+pub(super) fn chunk(reply: &Reply<'_>, choice: &str) -> Bytes {
+    reply.event(None, &format!("{}{choice}{}", chat_head(reply), tail(reply)))
+}
+
+/// The event with usage, if it is asked for.
+pub(super) fn usage_chunk(reply: &Reply<'_>) -> Option<Bytes> {
+    let event =
+        || reply.event(None, &format!(r#"{}],"usage":{}}}"#, chat_head(reply), usage(reply)));
+    with_usage(reply).then(event)
+}
+
+fn with_usage(reply: &Reply<'_>) -> bool {
+    reply.call.include_usage && !reply.behaviour.omit_usage
+}
+
+/// Asked for usage, the API puts a null into every event but the one that has it.
+fn tail(reply: &Reply<'_>) -> &'static str {
+    if with_usage(reply) { r#"],"usage":null}"# } else { "]}" }
+}
+
 /// Role events, content, finish events, usage if asked for, `[DONE]`.
 pub(super) fn chat_stream(reply: &Reply<'_>) -> Script {
-    let Reply { serial, created, model, .. } = reply;
-    let head = format!(
-        r#"{{"id":"chatcmpl-sim{serial:016x}","object":"chat.completion.chunk","created":{created},"model":{model},"service_tier":"default","system_fingerprint":"fp_sim","choices":["#
-    );
+    let head = chat_head(reply);
     let choice = |index: u32, delta: &str, finish: &str| {
         format!(
             r#"{{"index":{index},"delta":{{{delta}}},"logprobs":null,"finish_reason":{finish}}}"#
@@ -89,15 +119,13 @@ fn script(
     content: Choice<'_>,
     closing: Choice<'_>,
 ) -> Script {
-    let with_usage = reply.call.include_usage && !reply.behaviour.omit_usage;
-    // Asked for usage, the API puts a null into every event but the one that has it.
-    let tail = if with_usage { r#"],"usage":null}"# } else { "]}" };
+    let tail = tail(reply);
     let chunk = |choice: &str| reply.event(None, &format!("{head}{choice}{tail}"));
     let each = |choice: Choice<'_>| -> Vec<Bytes> {
         (0..reply.call.choices).map(|index| chunk(&choice(index))).collect()
     };
     let mut last = each(closing);
-    if with_usage {
+    if with_usage(reply) {
         last.push(reply.event(None, &format!(r#"{head}],"usage":{}}}"#, usage(reply))));
     }
     last.push(reply.event(None, "[DONE]"));
@@ -110,7 +138,7 @@ fn script(
     }
 }
 
-const ERROR: &str = r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#;
+pub(super) const ERROR: &str = r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#;
 
 fn finish(reply: &Reply<'_>) -> &'static str {
     if reply.limited { "length" } else { "stop" }

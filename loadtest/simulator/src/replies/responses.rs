@@ -9,6 +9,7 @@ use super::Reply;
 use crate::{
     Fault,
     play::{Delta, Script},
+    request::Echo,
 };
 
 pub(super) fn response(reply: &Reply<'_>) -> String {
@@ -58,10 +59,10 @@ pub(super) fn stream(reply: &Reply<'_>) -> Script {
 
 fn opening(reply: &Reply<'_>) -> Vec<Bytes> {
     let serial = reply.serial;
-    let begun = object(reply, "in_progress", "null", "", "null");
+    let begun = begun(reply);
     vec![
-        numbered(reply, "response.created", 0, &format!(r#""response":{begun}"#)),
-        numbered(reply, "response.in_progress", 1, &format!(r#""response":{begun}"#)),
+        numbered(reply, "response.created", 0, &begun),
+        numbered(reply, "response.in_progress", 1, &begun),
         numbered(
             reply,
             "response.output_item.added",
@@ -80,29 +81,41 @@ fn opening(reply: &Reply<'_>) -> Vec<Bytes> {
     ]
 }
 
-const ERROR: &str = r#""code":"server_error","message":"The server had an error while processing your request.","param":null"#;
+/// The member that the first events have.
+pub(super) fn begun(reply: &Reply<'_>) -> String {
+    format!(r#""response":{}"#, object(reply, "in_progress", "null", "", "null"))
+}
 
-fn numbered(reply: &Reply<'_>, name: &str, number: u64, members: &str) -> Bytes {
+pub(super) const ERROR: &str = r#""code":"server_error","message":"The server had an error while processing your request.","param":null"#;
+
+pub(super) fn numbered(reply: &Reply<'_>, name: &str, number: u64, members: &str) -> Bytes {
     let data = format!(r#"{{"type":"{name}","sequence_number":{number},{members}}}"#);
     reply.event(Some(name), &data)
 }
 
 fn finished(reply: &Reply<'_>, text: &str) -> String {
-    let (status, why) = if reply.limited {
+    let status = if reply.limited { "incomplete" } else { "completed" };
+    ended(reply, reply.limited, &item(reply.serial, status, &part(text)))
+}
+
+/// A whole response of these items.
+pub(super) fn ended(reply: &Reply<'_>, limited: bool, output: &str) -> String {
+    let (status, why) = if limited {
         ("incomplete", r#"{"reason":"max_output_tokens"}"#)
     } else {
         ("completed", "null")
     };
-    let output = item(reply.serial, status, &part(text));
     let usage = if reply.behaviour.omit_usage { "null".to_owned() } else { usage(reply) };
-    object(reply, status, why, &output, &usage)
+    object(reply, status, why, output, &usage)
 }
 
 fn object(reply: &Reply<'_>, status: &str, why: &str, output: &str, usage: &str) -> String {
     let Reply { serial, created, model, .. } = reply;
+    let Echo { instructions, parallel_tool_calls, reasoning, store, text, tool_choice, tools } =
+        &reply.asked.echo;
     let limit = reply.call.max_tokens.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
     format!(
-        r#"{{"id":"resp_sim{serial:016x}","object":"response","created_at":{created},"status":"{status}","background":false,"error":null,"incomplete_details":{why},"instructions":null,"max_output_tokens":{limit},"model":{model},"output":[{output}],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{{"effort":null,"summary":null}},"service_tier":"default","store":true,"temperature":1.0,"text":{{"format":{{"type":"text"}}}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":{usage},"user":null,"metadata":{{}}}}"#
+        r#"{{"id":"resp_sim{serial:016x}","object":"response","created_at":{created},"status":"{status}","background":false,"error":null,"incomplete_details":{why},"instructions":{instructions},"max_output_tokens":{limit},"model":{model},"output":[{output}],"parallel_tool_calls":{parallel_tool_calls},"previous_response_id":null,"reasoning":{reasoning},"service_tier":"default","store":{store},"temperature":1.0,"text":{text},"tool_choice":{tool_choice},"tools":{tools},"top_p":1.0,"truncation":"disabled","usage":{usage},"user":null,"metadata":{{}}}}"#
     )
 }
 
@@ -112,7 +125,8 @@ fn item(serial: u64, status: &str, content: &str) -> String {
     )
 }
 
-fn part(text: &str) -> String {
+/// A part of text, which is quoted already.
+pub(super) fn part(text: &str) -> String {
     format!(r#"{{"type":"output_text","text":"{text}","annotations":[],"logprobs":[]}}"#)
 }
 

@@ -94,8 +94,8 @@ async fn the_request_limits_the_answer() {
     let answer = post_sim(&simulator, "/v1/messages", "tokens=9", &body).await.json();
     assert_eq!(answer["stop_reason"], "max_tokens");
 
-    let body = r#"{"model":"m","input":"hi","max_output_tokens":2}"#;
-    let answer = post_sim(&simulator, "/v1/responses", "tokens=9", body).await.json();
+    let body = r#"{"model":"m","input":"hi","max_output_tokens":16}"#;
+    let answer = post_sim(&simulator, "/v1/responses", "tokens=99", body).await.json();
     assert_eq!(answer["status"], "incomplete");
     assert_eq!(answer["incomplete_details"]["reason"], "max_output_tokens");
 }

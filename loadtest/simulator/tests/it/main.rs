@@ -8,3 +8,5 @@ mod faults;
 mod http2;
 mod ledger;
 mod refusals;
+mod strict;
+mod tools;
