@@ -67,9 +67,10 @@ fn run_litellm(args: &Litellm) -> ExitCode {
         }
         Err(problems) => return complain(problems),
     };
-    let out = args.out.as_deref().map(|out| {
-        if out.is_dir() { out.join("sluicegate.yaml") } else { out.to_owned() }
-    });
+    let out = args
+        .out
+        .as_deref()
+        .map(|out| if out.is_dir() { out.join("sluicegate.yaml") } else { out.to_owned() });
     if let Some(out) = &out
         && let Err(error) = write(out, &migrated.config, args.force)
     {

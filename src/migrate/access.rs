@@ -73,7 +73,9 @@ fn issuer(migration: &mut Migration<'_>) -> Map {
         if !on {
             migration.accounts.not_needed(at, "switched off");
             if let Some(settings) = &settings {
-                migration.accounts.not_needed(settings, "without `enable_jwt_auth`, it has no effect");
+                migration
+                    .accounts
+                    .not_needed(settings, "without `enable_jwt_auth`, it has no effect");
             }
         }
         on
@@ -97,11 +99,16 @@ fn issuer(migration: &mut Migration<'_>) -> Map {
     issuer.put("jwks_url", url);
     let mut claims = Map::default();
     for (theirs, ours) in CLAIMS {
-        let Some(at) = settings.as_ref().and_then(|settings| settings.get(theirs)) else { continue };
+        let Some(at) = settings.as_ref().and_then(|settings| settings.get(theirs)) else {
+            continue;
+        };
         let path = at.text().filter(|path| {
             let dots = path.bytes().filter(|byte| *byte == b'.').count();
-            path.len() <= 100 && dots <= 4 && path.bytes().all(|byte| byte.is_ascii_graphic())
-                && !variables::is_reference(path) && !looks_secret(path)
+            path.len() <= 100
+                && dots <= 4
+                && path.bytes().all(|byte| byte.is_ascii_graphic())
+                && !variables::is_reference(path)
+                && !looks_secret(path)
         });
         match path {
             Some(path) => {

@@ -64,7 +64,7 @@ impl<'n> At<'n> {
     /// The text, where it is a single value with any.
     pub(super) fn text(&self) -> Option<&'n str> {
         match &self.node.kind {
-            Kind::Scalar { text, .. } => Some(text.as_str()).filter(|text| !text.is_empty()),
+            Kind::Scalar(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
             _ => None,
         }
     }

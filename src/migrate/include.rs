@@ -3,7 +3,7 @@
 //! As LiteLLM does it (<https://docs.litellm.ai/docs/proxy/config_management>): lists are put behind each
 //! other, and of anything else the included file's wins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Migration;
 use super::source::{self, Entry, Kind, Node, Outdone, Reading};
@@ -23,6 +23,8 @@ pub(super) struct Joined {
     pub(super) files: Vec<String>,
     /// How many values there are in all.
     pub(super) nodes: usize,
+    /// The numbers of values that aliases lead to.
+    pub(super) shared: HashSet<usize>,
     /// Keys that others outdo, and why.
     pub(super) outdone: Vec<(Outdone, &'static str)>,
 }
@@ -55,7 +57,7 @@ pub(super) fn join(
     }
     let duplicates = reading.outdone.into_iter().map(|outdone| (outdone, DUPLICATE));
     let outdone = duplicates.chain(replaced.into_iter().map(|it| (it, REPLACED))).collect();
-    Ok(Joined { root, files, nodes: reading.nodes, outdone })
+    Ok(Joined { root, files, nodes: reading.nodes, shared: reading.shared, outdone })
 }
 
 /// The name of included file number `index`, and where it stands.
@@ -64,7 +66,7 @@ fn included(root: &Node, index: usize) -> Option<(String, source::Place)> {
     let list = entries.iter().find(|entry| entry.key == "include")?;
     let Kind::List(items) = &list.node.kind else { return None };
     let mut names = items.iter().filter_map(|item| match &item.kind {
-        Kind::Scalar { text, .. } if !text.is_empty() => Some((text.clone(), item.place)),
+        Kind::Scalar(text) if !text.is_empty() => Some((text.clone(), item.place)),
         _ => None,
     });
     names.nth(index)

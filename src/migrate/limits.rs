@@ -63,6 +63,8 @@ impl Quotas {
     }
 }
 
+const OF_MODEL: &str = "a limit of the model: that of all its deployments together";
+
 /// Makes `quotas`.
 pub(super) fn quotas<'n>(
     migration: &mut Migration<'n>,
@@ -173,14 +175,13 @@ fn of_model<'n>(
             let (id, window) = (Some(group.name.clone()), window.map(str::to_owned));
             quotas.add(Quota { scope: "model", id, unit, limit, window })
         });
-        for at in ats.iter().flatten().chain(general.iter()) {
+        for at in ats.iter().flatten() {
             match &to {
-                Some(to) if group.deployments.len() == 1 && Some(at.node.id) != general.as_ref().map(|at| at.node.id) => {
+                Some(to) if group.deployments.len() == 1 => {
                     migration.accounts.carried(at, format!("{to}.limit"));
                 }
                 Some(to) => {
-                    let message = "a limit of the model: that of all its deployments together";
-                    migration.accounts.changed(at, format!("{to}.limit"), message, None);
+                    migration.accounts.changed(at, format!("{to}.limit"), OF_MODEL, None);
                 }
                 None => {
                     let message = "a limit of one deployment among others without a good one";
@@ -188,6 +189,17 @@ fn of_model<'n>(
                     migration.accounts.no_equal(at, message, action);
                 }
             }
+        }
+        // One that is for all deployments is told of once.
+        match general {
+            Some(at) if to.is_some() => {
+                migration.accounts.changed(&at, "quotas[*].limit", OF_MODEL, None);
+            }
+            Some(at) => {
+                let message = "is no whole number that can be a limit";
+                migration.accounts.no_equal(&at, message, "write `quotas` (docs/limits.md)");
+            }
+            None => {}
         }
     }
     budget(migration, group, quotas);
@@ -206,9 +218,9 @@ fn shares<'n>(migration: &mut Migration<'n>, group: &Group<'n>, key: &str) {
         if let Some(at) = deployment.limit(key)
             && !migration.accounts.is_decided(&at)
         {
-            let message = "with LiteLLM's strategy it is no limit, nor a share of the calls here";
-            let action = "add `quotas`, should it have been meant as a limit (docs/limits.md)";
-            migration.accounts.no_equal(&at, message, action);
+            let message = "no limit with LiteLLM's strategy, and none here";
+            let action = "add `quotas`, should it have been meant as one (docs/limits.md)";
+            migration.accounts.noted(&at, message, action);
         }
     }
 }
@@ -231,6 +243,9 @@ fn budget<'n>(migration: &mut Migration<'n>, group: &Group<'n>, quotas: &mut Quo
         let message = "a budget of one deployment among others";
         let action = "write `quotas` with `scope: model` or `provider` (docs/limits.md)";
         migration.accounts.no_equal(&at, message, action);
+        if let Some(window) = window {
+            migration.accounts.no_equal(&window, "goes with a budget that is left out", action);
+        }
     }
 }
 
@@ -273,7 +288,8 @@ fn money(
     });
     match added {
         Some((to, calendar)) => {
-            let message = "money is held before a request is forwarded, so that it is never overspent";
+            let message =
+                "money is held before a request is forwarded, so that it is never overspent";
             let action = "see that each model has a price (docs/prices.md)";
             migration.accounts.changed(at, format!("{to}.limit"), message, action);
             if let Some(at) = window_at {

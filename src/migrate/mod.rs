@@ -74,13 +74,15 @@ pub fn litellm(
 ) -> Result<Migrated, Problems> {
     let joined = include::join(name, text, read).map_err(|problem| Problems(vec![problem]))?;
     let migration = Migration::new(&joined);
-    let (document, report) = migration.run(&joined);
+    let (document, mut report) = migration.run(&joined);
     let header = format!(
         "# Made of {} by `sluicegate migrate litellm`. Every key is described in\n\
          # docs/configuration.md. Check it with:  sluicegate check --config <this file>\n\n",
         clean(name)
     );
     let config = header + &document.document();
+    // One for a deployment that was left out after all is not read.
+    report.variables.retain(|variable| is_read(&config, &variable.name));
     if config.len() > source::MAX_BYTES || document.values() > MAX_VALUES {
         let message = "what becomes of it is too large for one configuration".to_owned();
         let hint = "move models into several files, and give each to a gateway of its own";
@@ -88,6 +90,17 @@ pub fn litellm(
         return Err(Problems(vec![problem]));
     }
     Ok(Migrated { config, report })
+}
+
+/// Whether a configuration refers to a variable.
+fn is_read(config: &str, name: &str) -> bool {
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let whole = format!("${{{name}}}");
+    let reference = format!("env:{name}");
+    config.contains(&whole)
+        || config.match_indices(&reference).any(|(at, found)| {
+            !config.as_bytes().get(at + found.len()).copied().is_some_and(in_name)
+        })
 }
 
 /// How a value is carried over.
@@ -109,7 +122,7 @@ struct Migration<'n> {
 
 impl<'n> Migration<'n> {
     fn new(joined: &'n include::Joined) -> Self {
-        let mut accounts = Accounts::new(joined.files.clone(), joined.nodes);
+        let mut accounts = Accounts::new(joined.files.clone(), joined.nodes, joined.shared.clone());
         for (outdone, message) in &joined.outdone {
             accounts.place(outdone.place, &outdone.path, Outcome::NotNeeded, message);
         }
@@ -130,6 +143,7 @@ impl<'n> Migration<'n> {
         let ledger = stores::ledger(&mut self, has_store);
         let request_limits = settings::request_limits(&mut self);
         let (auth, admin) = access::access(&mut self, has_store);
+        settings::callbacks(&mut self);
         settings::environment(&mut self);
 
         let mut root = Map::default();
@@ -174,7 +188,11 @@ impl<'n> Migration<'n> {
         meaning: &str,
     ) -> Option<(String, Fate)> {
         let Some(text) = at.text() else {
-            self.accounts.no_equal(at, "is not a text", "write what it should be, and migrate again");
+            self.accounts.no_equal(
+                at,
+                "is not a text",
+                "write what it should be, and migrate again",
+            );
             return None;
         };
         if let Some(name) = variables::reference(text) {
@@ -198,7 +216,11 @@ impl<'n> Migration<'n> {
     /// A text that is no secret, perhaps from a variable.
     fn value(&mut self, at: &At<'n>, holds: Holds, meaning: &str) -> Option<(Yaml, Fate)> {
         let Some(text) = at.text() else {
-            self.accounts.no_equal(at, "is not a text", "write what it should be, and migrate again");
+            self.accounts.no_equal(
+                at,
+                "is not a text",
+                "write what it should be, and migrate again",
+            );
             return None;
         };
         if let Some(name) = variables::reference(text) {

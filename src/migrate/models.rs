@@ -118,11 +118,12 @@ fn deployment<'n>(
     };
     let name = name_at.text().unwrap_or_default();
     if name.contains('*') || place.wildcard {
-        let message = "a name with a wildcard stands for no model here; its provider is carried over";
+        let message =
+            "a name with a wildcard stands for no model here; its provider is carried over";
         let action = "name each model that is to be served in `models`";
         migration.accounts.no_equal(&name_at, message, action);
         if let Some(at) = params.get("model") {
-            migration.accounts.no_equal(&at, "see its `model_name`", action);
+            migration.accounts.not_needed(&at, "its `model_name` is a wildcard");
         }
         return None;
     }
@@ -143,9 +144,10 @@ fn credential<'n>(migration: &mut Migration<'n>, params: &At<'n>) -> Option<At<'
     let at = params.get("litellm_credential_name")?;
     let name = at.text()?;
     let list = migration.root.get("credential_list")?;
-    let found = list.items().into_iter().find(|item| {
-        item.get("credential_name").is_some_and(|named| named.text() == Some(name))
-    });
+    let found = list
+        .items()
+        .into_iter()
+        .find(|item| item.get("credential_name").is_some_and(|named| named.text() == Some(name)));
     let Some(found) = found else {
         let message = "no credential is called so in the file";
         let action = "one of LiteLLM's database has to be configured as a provider's key";
@@ -214,22 +216,23 @@ fn one<'n>(migration: &mut Migration<'n>, group: &Group<'n>, defaults: &Defaults
 }
 
 /// The targets, with what LiteLLM's parameters make of their shares.
-fn targets<'n>(
-    migration: &mut Migration<'n>,
-    group: &Group<'n>,
-    defaults: &Defaults,
-) -> Vec<Yaml> {
+fn targets<'n>(migration: &mut Migration<'n>, group: &Group<'n>, defaults: &Defaults) -> Vec<Yaml> {
     let path = |index: usize| format!("{}.targets[{index}]", join("models", &group.name));
-    let orders: Vec<Option<u64>> = group.deployments.iter().enumerate().map(|(index, deployment)| {
-        let at = deployment.params.get("order")?;
-        let Some(order) = at.count().filter(|order| (1..=999).contains(order)) else {
-            let action = "write `priority`, 1 to 1000";
-            migration.accounts.no_equal(&at, "is no number from 1 to 999", action);
-            return None;
-        };
-        migration.accounts.carried(&at, format!("{}.priority", path(index)));
-        Some(order)
-    }).collect();
+    let orders: Vec<Option<u64>> = group
+        .deployments
+        .iter()
+        .enumerate()
+        .map(|(index, deployment)| {
+            let at = deployment.params.get("order")?;
+            let Some(order) = at.count().filter(|order| (1..=999).contains(order)) else {
+                let action = "write `priority`, 1 to 1000";
+                migration.accounts.no_equal(&at, "is no number from 1 to 999", action);
+                return None;
+            };
+            migration.accounts.carried(&at, format!("{}.priority", path(index)));
+            Some(order)
+        })
+        .collect();
     // Where some have an order, LiteLLM asks those without one last.
     let last = orders.iter().flatten().max().copied();
     let weights = weights(migration, group, defaults.strategy, &path);
@@ -245,11 +248,12 @@ fn targets<'n>(
             Some(weight) if weight != 1 => target.plain("weight", weight),
             Some(_) | None => {}
         }
-        if priority != 1 {
+        if priority != 1 || order.is_some() {
             target.plain("priority", priority);
         }
         Yaml::Map(target)
-    }).collect()
+    })
+    .collect()
 }
 
 /// The weights: LiteLLM takes the first of `weight`, `rpm` and `tpm` that the first deployment has, and 0
@@ -270,8 +274,7 @@ fn weights<'n>(
         .find(|key| first.is_some_and(|first| first.limit(key).is_some()));
     let Some(key) = key else { return none() };
     let ats: Vec<_> = group.deployments.iter().map(|it| it.limit(key)).collect();
-    let scaled: Vec<Option<u64>> =
-        ats.iter().map(|at| at.as_ref().and_then(At::seconds)).collect();
+    let scaled: Vec<Option<u64>> = ats.iter().map(|at| at.as_ref().and_then(At::seconds)).collect();
     let most = scaled.iter().flatten().max().copied().unwrap_or(0);
     if most == 0 {
         return none();
@@ -313,8 +316,10 @@ fn weights<'n>(
                     migration.accounts.changed(at, to, "scaled to 1 to 1000", None);
                 }
                 Some(_) => {
-                    let message = "a share of the calls, as in LiteLLM; nothing is refused beyond it";
-                    let action = "add `quotas`, should it have been meant as a limit (docs/limits.md)";
+                    let message =
+                        "a share of the calls, as in LiteLLM; nothing is refused beyond it";
+                    let action =
+                        "add `quotas`, should it have been meant as a limit (docs/limits.md)";
                     migration.accounts.changed(at, to, message, action);
                 }
             }

@@ -2,10 +2,10 @@
 
 use sluicegate_filters::price::decimal::{self, DecimalError};
 
+use super::Migration;
 use super::at::{At, plain_number};
 use super::models::{Deployment, Group};
 use super::yaml::{Map, Yaml};
-use super::Migration;
 
 /// LiteLLM's keys with ours.
 const KEYS: [(&str, &str); 9] = [
@@ -34,8 +34,7 @@ type Prices<'n> = Vec<(&'static str, At<'n>, Option<u64>)>;
 
 /// The price of a model, where all its deployments have the same.
 pub(super) fn write<'n>(migration: &mut Migration<'n>, group: &Group<'n>, to: &str) -> Map {
-    let all: Vec<Prices<'n>> =
-        group.deployments.iter().map(|it| prices(migration, it)).collect();
+    let all: Vec<Prices<'n>> = group.deployments.iter().map(|it| prices(migration, it)).collect();
     let amounts = |prices: &Prices<'n>| -> Vec<(&'static str, Option<u64>)> {
         prices.iter().map(|(key, _, amount)| (*key, *amount)).collect()
     };
@@ -103,9 +102,7 @@ fn prices<'n>(migration: &mut Migration<'n>, deployment: &Deployment<'n>) -> Pri
                     DecimalError::TooLarge if ours == "request" => {
                         "more than 1000 USD a request: left out"
                     }
-                    DecimalError::TooLarge => {
-                        "more than 1000000 USD per million tokens: left out"
-                    }
+                    DecimalError::TooLarge => "more than 1000000 USD per million tokens: left out",
                     DecimalError::Malformed | DecimalError::TooFine(_) => "is no price: left out",
                 };
                 let action = "write the model's `price` (docs/prices.md)";

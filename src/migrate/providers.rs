@@ -220,7 +220,9 @@ impl Providers {
                 let (spec, hint) = openai_like(migration, service, params, &mut fates)?;
                 (spec, hint, upstream(service, rest))
             }
-            What::Gemini => (gemini(migration, params, &mut fates)?, String::new(), rest.to_owned()),
+            What::Gemini => {
+                (gemini(migration, params, &mut fates)?, String::new(), rest.to_owned())
+            }
             What::Azure => azure(migration, params, rest, &mut fates)?,
             What::Bedrock => bedrock(migration, params, rest, &mut fates)?,
             What::Vertex => vertex(migration, params, rest, &mut fates)?,
@@ -339,7 +341,8 @@ fn service<'t>(
 
 fn unknown(name: &str) -> Refusal {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    let action = "add it to `providers` with `dialect: openai`, where it has an address that speaks it";
+    let action =
+        "add it to `providers` with `dialect: openai`, where it has an address that speaks it";
     if name.len() <= 32 && name.bytes().all(plain) && !looks_secret(name) {
         (format!("the provider `{}` has no equal", clean(name)), action)
     } else {
@@ -367,12 +370,17 @@ fn openai_like<'n>(
 ) -> Result<(Spec, String), Refusal> {
     let mut spec = Spec::new(service);
     let mut hint = String::new();
-    if let Some((at, base_url, host)) = address(migration, params, service.what, fates)? {
-        spec.base_url = Some(base_url);
-        hint = host;
-        let _ = at;
-    }
     let known = catalogue::find(service.name);
+    if let Some(found) = address(migration, params, service.what)? {
+        let usual = known.is_some_and(|it| found.url == Yaml::Text(it.base_url.to_owned()));
+        if usual {
+            fates.push((found.at, "", found.fate));
+        } else {
+            fates.push((found.at, "base_url", found.fate));
+            spec.base_url = Some(found.url);
+            hint = found.host;
+        }
+    }
     let required = known.is_none_or(|entry| entry.key == Key::Required);
     let placeholder = |at: &At<'_>| {
         at.text().is_some_and(|text| NO_KEY.contains(&text.to_ascii_lowercase().as_str()))
@@ -409,13 +417,21 @@ fn unusable_key() -> Refusal {
     ("its key can't be used".to_owned(), "mend `api_key`, and migrate again")
 }
 
-/// `api_base`: where it stands, the address, and a word for its host.
+/// An address of the source.
+struct Address<'n> {
+    at: At<'n>,
+    url: Yaml,
+    /// A word for its host.
+    host: String,
+    fate: Fate,
+}
+
+/// `api_base`.
 fn address<'n>(
     migration: &mut Migration<'n>,
     params: &Params<'n>,
     what: What,
-    fates: &mut Fates<'n>,
-) -> Result<Option<(At<'n>, Yaml, String)>, Refusal> {
+) -> Result<Option<Address<'n>>, Refusal> {
     let Some(at) = params.get("api_base").or_else(|| params.get("base_url")) else {
         return Ok(None);
     };
@@ -434,9 +450,8 @@ fn address<'n>(
             };
             let base = config::parse_base_url(url).map_err(|_| refused())?;
             let below = what == What::BelowV1 && base.path_prefix.is_empty();
-            let host = base.host.clone();
             let url = if below { format!("{url}/v1") } else { url.to_owned() };
-            (Yaml::Text(url), host)
+            (Yaml::Text(url), base.host)
         }
         Yaml::Plain(variable) => {
             let host = variable.trim_matches(['$', '{', '}']).to_owned();
@@ -445,8 +460,7 @@ fn address<'n>(
         }
         other => (other, String::new()),
     };
-    fates.push((at.clone(), "base_url", fate));
-    Ok(Some((at, url, host)))
+    Ok(Some(Address { at, url, host, fate }))
 }
 
 /// A URL without slashes at its end, and without an endpoint that is ours to add.
@@ -462,6 +476,14 @@ fn azure_resource(text: &str) -> &str {
     let text = text.split_once('?').map_or(text, |(before, _)| before);
     let text = text.split_once("/openai").map_or(text, |(before, _)| before);
     text.trim_end_matches('/')
+}
+
+/// The version of the API that an address names.
+fn azure_version(text: &str) -> Option<&str> {
+    let (_, query) = text.split_once('?')?;
+    let version = query.split('&').find_map(|pair| pair.strip_prefix("api-version="))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    (!version.is_empty() && version.len() <= 32 && version.bytes().all(plain)).then_some(version)
 }
 
 /// The key at `api_key`, or where LiteLLM looks for it otherwise.
@@ -516,12 +538,14 @@ fn gemini<'n>(
     params: &Params<'n>,
     fates: &mut Fates<'n>,
 ) -> Result<Spec, Refusal> {
-    let base_url = match address(migration, params, What::Gemini, fates)? {
-        Some((_, base_url, _)) => base_url,
+    let base_url = match address(migration, params, What::Gemini)? {
+        Some(found) => {
+            fates.push((found.at, "base_url", found.fate));
+            found.url
+        }
         None => Yaml::Text(clouds::GEMINI.to_owned()),
     };
-    let api_key =
-        required_key(migration, params, "api_key", "GEMINI_API_KEY", "api_key", fates)?;
+    let api_key = required_key(migration, params, "api_key", "GEMINI_API_KEY", "api_key", fates)?;
     Ok(cloud("gemini", clouds::gemini(base_url, &api_key)))
 }
 
@@ -531,9 +555,13 @@ fn azure<'n>(
     rest: &str,
     fates: &mut Fates<'n>,
 ) -> Result<(Spec, String, String), Refusal> {
-    let (base_url, hint) = match address(migration, params, What::Azure, fates)? {
-        Some((_, base_url, host)) => {
-            (base_url, host.split('.').next().unwrap_or_default().to_owned())
+    let mut told = None;
+    let (base_url, hint) = match address(migration, params, What::Azure)? {
+        Some(found) => {
+            told = found.at.text().and_then(azure_version);
+            fates.push((found.at, "base_url", found.fate));
+            let label = found.host.split('.').next().unwrap_or_default().to_owned();
+            (found.url, label)
         }
         None => {
             let meaning = "the URL of the Azure resource, where LiteLLM looks for it";
@@ -550,15 +578,25 @@ fn azure<'n>(
             fates.push((at, "api_version", fate));
             value
         }
-        None => Yaml::Text(clouds::AZURE_VERSION.to_owned()),
+        None => Yaml::Text(told.unwrap_or(clouds::AZURE_VERSION).to_owned()),
     };
     let credential = if params.get("api_key").is_none() && params.get("tenant_id").is_some() {
         AzureCredential::Entra {
             tenant_id: required_text(
-                migration, params, &["tenant_id"], "AZURE_TENANT_ID", "entra.tenant_id", fates,
+                migration,
+                params,
+                &["tenant_id"],
+                "AZURE_TENANT_ID",
+                "entra.tenant_id",
+                fates,
             )?,
             client_id: required_text(
-                migration, params, &["client_id"], "AZURE_CLIENT_ID", "entra.client_id", fates,
+                migration,
+                params,
+                &["client_id"],
+                "AZURE_CLIENT_ID",
+                "entra.client_id",
+                fates,
             )?,
             client_secret: required_key(
                 migration,
@@ -571,7 +609,12 @@ fn azure<'n>(
         }
     } else {
         AzureCredential::Key(required_key(
-            migration, params, "api_key", "AZURE_API_KEY", "api_key", fates,
+            migration,
+            params,
+            "api_key",
+            "AZURE_API_KEY",
+            "api_key",
+            fates,
         )?)
     };
     if let Some(at) = params.get("azure_ad_token") {
@@ -608,7 +651,12 @@ fn bedrock<'n>(
     let region = match named {
         Some(region) => Yaml::Text(region),
         None => required_text(
-            migration, params, &["aws_region_name"], "AWS_REGION_NAME", "region", fates,
+            migration,
+            params,
+            &["aws_region_name"],
+            "AWS_REGION_NAME",
+            "region",
+            fates,
         )?,
     };
     let hint = match &region {
@@ -644,9 +692,15 @@ fn bedrock<'n>(
             )?),
         },
     };
-    for key in ["aws_role_name", "aws_session_name", "aws_profile_name", "aws_web_identity_token",
-        "aws_sts_endpoint", "aws_external_id", "aws_bedrock_runtime_endpoint"]
-    {
+    for key in [
+        "aws_role_name",
+        "aws_session_name",
+        "aws_profile_name",
+        "aws_web_identity_token",
+        "aws_sts_endpoint",
+        "aws_external_id",
+        "aws_bedrock_runtime_endpoint",
+    ] {
         if let Some(at) = params.get(key) {
             let message = "an account is told by its keys alone";
             let action = "give keys of a user or a session that may call Bedrock";
@@ -665,12 +719,20 @@ fn vertex<'n>(
     fates: &mut Fates<'n>,
 ) -> Result<(Spec, String, String), Refusal> {
     let project = required_text(
-        migration, params, &["vertex_project", "vertex_ai_project"], "VERTEXAI_PROJECT", "project",
+        migration,
+        params,
+        &["vertex_project", "vertex_ai_project"],
+        "VERTEXAI_PROJECT",
+        "project",
         fates,
     )?;
     let location = required_text(
-        migration, params, &["vertex_location", "vertex_ai_location"], "VERTEXAI_LOCATION",
-        "location", fates,
+        migration,
+        params,
+        &["vertex_location", "vertex_ai_location"],
+        "VERTEXAI_LOCATION",
+        "location",
+        fates,
     )?;
     let hint = match &location {
         Yaml::Text(text) => text.clone(),
@@ -686,8 +748,7 @@ fn vertex<'n>(
         }
         Some(at) if at.is_map() => {
             let meaning = format!("the service account at {} as JSON", at.path);
-            let name =
-                migration.variables.fresh("VERTEX_SERVICE_ACCOUNT", Holds::Secret, &meaning);
+            let name = migration.variables.fresh("VERTEX_SERVICE_ACCOUNT", Holds::Secret, &meaning);
             let message = "a secret does not stand in the file".to_owned();
             let action = format!("set {name} to it as JSON, on one line");
             fates.push((at, "service_account", Fate::Changed(message, Some(action))));
@@ -703,8 +764,7 @@ fn vertex<'n>(
         None => {
             let meaning = "a service account as JSON; what LiteLLM finds on the machine is not \
                            looked at here";
-            let name =
-                migration.variables.named("VERTEX_SERVICE_ACCOUNT", Holds::Secret, meaning);
+            let name = migration.variables.named("VERTEX_SERVICE_ACCOUNT", Holds::Secret, meaning);
             format!("env:{name}")
         }
     };
@@ -723,7 +783,9 @@ fn is_region(text: &str) -> bool {
     let mut parts = text.split('-');
     let letters = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
     let first = parts.next().is_some_and(|part| part.len() == 2 && letters(part));
-    let last = parts.next_back().is_some_and(|part| part.len() == 1 && part.as_bytes()[0].is_ascii_digit());
+    let last = parts
+        .next_back()
+        .is_some_and(|part| part.len() == 1 && part.as_bytes()[0].is_ascii_digit());
     let mut middle = parts.peekable();
     first && last && middle.peek().is_some() && middle.all(letters)
 }
@@ -739,12 +801,16 @@ fn headers<'n>(
         let Some(map) = params.get(key) else { continue };
         if !map.is_map() {
             let message = "is not a mapping of headers";
-            migration.accounts.no_equal(&map, message, "write it anew in `providers.<name>.headers`");
+            migration.accounts.no_equal(
+                &map,
+                message,
+                "write it anew in `providers.<name>.headers`",
+            );
             continue;
         }
         for (name, at) in map.entries() {
-            let carries_key =
-                spec.api_key.is_some() && ["authorization", "x-api-key", "api-key"].contains(&&*name.to_ascii_lowercase());
+            let carries_key = spec.api_key.is_some()
+                && ["authorization", "x-api-key", "api-key"].contains(&&*name.to_ascii_lowercase());
             let parsed = name.parse::<HeaderName>().ok().filter(|name| {
                 !carries_key
                     && !config::is_own_header(name)

@@ -4,6 +4,7 @@
 //! at the end is reported as well, so that nothing gets lost silently. Nothing here ever holds a value
 //! of the source, for any of them may be a secret.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -138,12 +139,14 @@ pub(super) struct Accounts {
     entries: Vec<(Place, Entry)>,
     /// By number, whether it has been decided about.
     decided: Vec<bool>,
+    /// The numbers of values that aliases lead to.
+    shared: HashSet<usize>,
 }
 
 impl Accounts {
     /// Nothing decided yet about `nodes` values of `files`.
-    pub(super) fn new(files: Vec<String>, nodes: usize) -> Self {
-        Self { files, entries: Vec::new(), decided: vec![false; nodes] }
+    pub(super) fn new(files: Vec<String>, nodes: usize, shared: HashSet<usize>) -> Self {
+        Self { files, entries: Vec::new(), decided: vec![false; nodes], shared }
     }
 
     /// It is in the configuration at `to`.
@@ -201,6 +204,8 @@ impl Accounts {
     pub(super) fn finish(mut self, root: &Node, variables: Vec<Variable>) -> Report {
         self.sweep(&At::root(root), "", None, None);
         self.entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // A credential that several models name is told of once.
+        self.entries.dedup();
         let entries = self.entries.into_iter().map(|(_, entry)| entry).collect();
         Report { entries, variables }
     }
@@ -239,13 +244,15 @@ impl Accounts {
         let is_empty = match &at.node.kind {
             Kind::List(items) => items.is_empty(),
             Kind::Map(entries) => entries.is_empty(),
-            Kind::Scalar { text, .. } => text.is_empty(),
+            Kind::Scalar(text) => text.is_empty(),
             Kind::Null => true,
         };
         if is_empty {
             self.not_needed(at, "without a value");
         } else if let Some(known) = known {
             self.add(at, known.outcome, known.message.to_owned(), known.action, None);
+        } else if self.shared.contains(&at.node.id) {
+            self.not_needed(at, "what refers to it has it");
         } else {
             let message = "nothing here corresponds to it";
             self.no_equal(at, message, "see whether anything depends on it");
@@ -257,7 +264,7 @@ impl Accounts {
             || match &node.kind {
                 Kind::List(items) => items.iter().any(|item| self.any_decided(item)),
                 Kind::Map(entries) => entries.iter().any(|entry| self.any_decided(&entry.node)),
-                Kind::Null | Kind::Scalar { .. } => false,
+                Kind::Null | Kind::Scalar(_) => false,
             }
     }
 

@@ -81,9 +81,13 @@ pub(super) fn read(migration: &mut Migration<'_>, models: bool) -> Defaults {
         defaults.policy = policy(migration, &at, "models.*.retries");
     }
     if let Some(at) = migration.routing_setting("retry_after") {
-        defaults.backoff = wait(migration, &at, 10_000, "models.*.retries.backoff", |_| {
-            "doubled with each attempt, and only before a target that has failed the call"
-        });
+        defaults.backoff = wait(
+            migration,
+            &at,
+            10_000,
+            "models.*.retries.backoff",
+            |_| "doubled with each attempt, and only before a target that has failed the call",
+        );
     }
     let router = migration.in_section("router_settings", "timeout");
     let module = migration.in_section("litellm_settings", "request_timeout");
@@ -143,7 +147,8 @@ fn strategy(migration: &mut Migration<'_>) -> Strategy {
             }
             Some("latency-based-routing") => {
                 found = Strategy::Latency;
-                let message = "of two targets drawn by weight, the one that is likely to answer sooner";
+                let message =
+                    "of two targets drawn by weight, the one that is likely to answer sooner";
                 migration.accounts.changed(&at, balance, message, None);
             }
             Some("usage-based-routing" | "usage-based-routing-v2") => {
@@ -168,7 +173,11 @@ fn strategy(migration: &mut Migration<'_>) -> Strategy {
             if found == Strategy::Shuffle {
                 found = Strategy::Usage;
             }
-            migration.accounts.noted(&at, "`rpm` and `tpm` are limits of the model", "see `quotas`");
+            migration.accounts.noted(
+                &at,
+                "`rpm` and `tpm` are limits of the model",
+                "see `quotas`",
+            );
         }
     }
     found
@@ -187,7 +196,11 @@ fn retries(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> Option<u64> 
             Some(MOST_ATTEMPTS - 1)
         }
         None => {
-            migration.accounts.no_equal(at, "is no whole number", "write `retries.attempts`, 1 to 5");
+            migration.accounts.no_equal(
+                at,
+                "is no whole number",
+                "write `retries.attempts`, 1 to 5",
+            );
             None
         }
     }
@@ -210,7 +223,11 @@ fn policy(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> Option<Policy
             }
             _ => {
                 let message = "such failures are passed on, and not tried again";
-                migration.accounts.no_equal(&at, message, "nothing: another attempt would fail, too");
+                migration.accounts.no_equal(
+                    &at,
+                    message,
+                    "nothing: another attempt would fail, too",
+                );
                 continue;
             }
         }
@@ -220,7 +237,8 @@ fn policy(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> Option<Policy
         };
         any = true;
         policy.retries = policy.retries.max(count.min(MOST_ATTEMPTS - 1));
-        let message = "whether such failures are tried again; how often is one number for all kinds";
+        let message =
+            "whether such failures are tried again; how often is one number for all kinds";
         migration.accounts.changed(&at, to, message, "see `retries.attempts` and `retries.on`");
     }
     any.then_some(policy)
@@ -252,9 +270,13 @@ fn timeout(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> Option<u64> 
         migration.accounts.no_equal(at, "no time at all", SECONDS);
         return None;
     }
-    wait(migration, at, DAY, to, |_| {
-        "each attempt's wait for the answer's first byte; `timeouts.total` is for all attempts"
-    })
+    wait(
+        migration,
+        at,
+        DAY,
+        to,
+        |_| "each attempt's wait for the answer's first byte; `timeouts.total` is for all attempts",
+    )
 }
 
 fn stream_timeout(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> Option<u64> {
@@ -272,7 +294,8 @@ fn cooldown(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> Option<u64>
 fn drop_params(migration: &mut Migration<'_>, at: &At<'_>, to: &str) -> bool {
     match at.boolean() {
         Some(true) => {
-            let message = "only what a target's dialect can't say is left out, and named in the answer";
+            let message =
+                "only what a target's dialect can't say is left out, and named in the answer";
             migration.accounts.changed(at, to, message, "see docs/dialects.md");
             true
         }
@@ -360,7 +383,8 @@ pub(super) fn write<'n>(
             ("429", policy.rate_limit),
             ("5xx", policy.server),
         ];
-        let on = kinds.iter().filter(|(_, on)| *on).map(|(kind, _)| Yaml::Plain((*kind).to_owned()));
+        let on =
+            kinds.iter().filter(|(_, on)| *on).map(|(kind, _)| Yaml::Plain((*kind).to_owned()));
         map.put("on", Yaml::List(on.collect()));
     }
     if let Some(backoff) = defaults.backoff {
@@ -371,9 +395,10 @@ pub(super) fn write<'n>(
     let first_byte = greatest(migration, group, &["timeout"], defaults.timeout, |m, at| {
         timeout(m, at, &to("timeouts.first_byte"))
     });
-    let streams = greatest(migration, group, &["stream_timeout"], defaults.stream_timeout, |m, at| {
-        stream_timeout(m, at, &to("timeouts.idle"))
-    });
+    let streams =
+        greatest(migration, group, &["stream_timeout"], defaults.stream_timeout, |m, at| {
+            stream_timeout(m, at, &to("timeouts.idle"))
+        });
     let mut map = Map::default();
     if let Some(first_byte) = first_byte {
         map.plain("first_byte", shown(first_byte));
@@ -460,7 +485,8 @@ fn general_fallbacks(
     let own: Vec<_> =
         names.iter().filter(|(name, _)| !found.iter().any(|(model, _)| model == name)).collect();
     let mut chosen: Vec<Vec<String>> = vec![Vec::new(); own.len()];
-    let items = lists.iter().flat_map(|at| if at.is_list() { at.items() } else { vec![at.clone()] });
+    let items =
+        lists.iter().flat_map(|at| if at.is_list() { at.items() } else { vec![at.clone()] });
     for at in items {
         let other = match usable(&at, names) {
             Ok(other) => other,

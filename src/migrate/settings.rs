@@ -23,6 +23,20 @@ pub(super) fn request_limits(migration: &mut Migration<'_>) -> Map {
     limits
 }
 
+/// Of what LiteLLM sends to others, what is there in any case.
+pub(super) fn callbacks(migration: &mut Migration<'_>) {
+    for key in ["callbacks", "success_callback", "failure_callback", "service_callbacks"] {
+        let list = migration.in_section("litellm_settings", key);
+        for at in list.iter().flat_map(At::items) {
+            if at.text() == Some("prometheus") {
+                let message = "metrics are there in any case, by other names and on another listener";
+                let action = "see docs/metrics.md, and `listeners.metrics`";
+                migration.accounts.noted(&at, message, action);
+            }
+        }
+    }
+}
+
 /// `environment_variables`: the gateway does not set its own environment.
 pub(super) fn environment(migration: &mut Migration<'_>) {
     let Some(section) = migration.root.get("environment_variables") else { return };

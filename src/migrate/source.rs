@@ -4,7 +4,7 @@
 //! equal keys the last one counts. Bytes, depth and values are bounded, and an alias counts as the values
 //! that it stands for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, options};
 
@@ -43,11 +43,8 @@ pub(super) struct Node {
 pub(super) enum Kind {
     /// Nothing, `~` or `null`.
     Null,
-    Scalar {
-        text: String,
-        /// Not quoted, so that it may be a number or a boolean.
-        plain: bool,
-    },
+    /// Quoted or not: what it must be decides what it is.
+    Scalar(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -73,6 +70,8 @@ pub(super) struct Reading {
     /// Values so far; the next one's id.
     pub(super) nodes: usize,
     pub(super) outdone: Vec<Outdone>,
+    /// The numbers of values that aliases lead to.
+    pub(super) shared: HashSet<usize>,
 }
 
 /// Reads `text`, which is file number `file` and called `name`.
@@ -178,7 +177,7 @@ impl<'t> Builder<'t, '_> {
                 let kind = if plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
                     Kind::Null
                 } else {
-                    Kind::Scalar { text: text.into_owned(), plain }
+                    Kind::Scalar(text.into_owned())
                 };
                 (kind, anchor)
             }
@@ -273,6 +272,7 @@ impl<'t> Builder<'t, '_> {
             let message = "an alias within its own anchor".to_owned();
             return Err(problem(self.name, Some(place), path, message, None));
         };
+        self.reading.shared.insert(node.id);
         self.renumber(&mut node, place, path)?;
         Ok(node.kind)
     }
@@ -287,7 +287,7 @@ impl<'t> Builder<'t, '_> {
             Kind::Map(entries) => {
                 entries.iter_mut().try_for_each(|entry| self.renumber(&mut entry.node, place, path))
             }
-            Kind::Null | Kind::Scalar { .. } => Ok(()),
+            Kind::Null | Kind::Scalar(_) => Ok(()),
         }
     }
 

@@ -35,7 +35,8 @@ const CACHE: RedisKeys = RedisKeys {
 pub(super) fn store(migration: &mut Migration<'_>) -> Option<Map> {
     let mut postgres = Map::default();
     let at = migration.in_section("general_settings", "database_url");
-    let meaning = "the Postgres URL of a new, empty database; not of LiteLLM's, which would be damaged";
+    let meaning =
+        "the Postgres URL of a new, empty database; not of LiteLLM's, which would be damaged";
     let variable = match &at {
         Some(at) => {
             let Some(text) = at.text() else {
@@ -151,8 +152,11 @@ fn redis(migration: &mut Migration<'_>, at: &At<'_>, keys: RedisKeys) -> Option<
         return Some(format!("env:{name}"));
     }
     let host = host?;
-    let parts: Vec<&At<'_>> =
-        [Some(&host), port.as_ref(), password.as_ref()].into_iter().flatten().chain(&more).collect();
+    let parts: Vec<&At<'_>> = [Some(&host), port.as_ref(), password.as_ref()]
+        .into_iter()
+        .flatten()
+        .chain(&more)
+        .collect();
     let literal = host.text().filter(|_| password.is_none() && more.is_empty());
     let written = literal.and_then(|host| {
         let port = match &port {

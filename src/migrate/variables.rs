@@ -73,7 +73,7 @@ impl Variables {
 
     fn take_names(&mut self, node: &Node) {
         match &node.kind {
-            NodeKind::Scalar { text, .. } => {
+            NodeKind::Scalar(text) => {
                 self.taken.extend(text.strip_prefix(PREFIX).map(str::to_owned));
             }
             NodeKind::List(items) => items.iter().for_each(|item| self.take_names(item)),
@@ -179,8 +179,22 @@ fn is_name(name: &str) -> bool {
 /// Whether a value looks like a credential, wherever it stands.
 pub(super) fn looks_secret(text: &str) -> bool {
     const BEGINNINGS: [&str; 16] = [
-        "sk-", "pk-", "rk-", "Bearer ", "Basic ", "eyJ", "AKIA", "ASIA", "ghp_", "github_pat_", "hf_",
-        "gsk_", "xai-", "AIza", "xoxb-", "-----BEGIN",
+        "sk-",
+        "pk-",
+        "rk-",
+        "Bearer ",
+        "Basic ",
+        "eyJ",
+        "AKIA",
+        "ASIA",
+        "ghp_",
+        "github_pat_",
+        "hf_",
+        "gsk_",
+        "xai-",
+        "AIza",
+        "xoxb-",
+        "-----BEGIN",
     ];
     let opaque = text.len() >= 32
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b))
@@ -195,7 +209,9 @@ mod tests {
     #[test]
     fn only_a_usable_name_is_a_reference() {
         assert_eq!(reference("os.environ/OPENAI_API_KEY"), Some("OPENAI_API_KEY"));
-        for text in ["os.environ/", "os.environ/A-B", "os.environ/1A", "OPENAI_API_KEY", "os.environ"] {
+        for text in
+            ["os.environ/", "os.environ/A-B", "os.environ/1A", "OPENAI_API_KEY", "os.environ"]
+        {
             assert_eq!(reference(text), None, "{text}");
         }
     }
@@ -217,7 +233,9 @@ mod tests {
         for text in ["sk-1234", "Bearer x", "abcdefghijklmnopqrstuvwxyz0123456789"] {
             assert!(looks_secret(text), "{text}");
         }
-        for text in ["true", "org-1234", "my-team", "2024-10-21", "a-rather-long-name-of-some-model"] {
+        for text in
+            ["true", "org-1234", "my-team", "2024-10-21", "a-rather-long-name-of-some-model"]
+        {
             assert!(!looks_secret(text), "{text}");
         }
     }

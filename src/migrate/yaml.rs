@@ -85,7 +85,7 @@ impl Yaml {
 }
 
 fn entry(out: &mut String, key: &str, value: &Yaml, indent: usize) {
-    let _ = write!(out, "{:indent$}{}:", "", scalar(key, false));
+    let _ = write!(out, "{:indent$}{}:", "", self::key(key, false));
     below(out, value, indent);
 }
 
@@ -111,9 +111,9 @@ fn list_item(out: &mut String, item: &Yaml, indent: usize) {
         Yaml::Map(Map(entries)) if one_line(item, false).is_none() => {
             for (index, (key, value)) in entries.iter().enumerate() {
                 if index == 0 {
-                    let _ = write!(out, " {}:", scalar(key, false));
+                    let _ = write!(out, " {}:", self::key(key, false));
                 } else {
-                    let _ = write!(out, "{:width$}{}:", "", scalar(key, false), width = indent + 2);
+                    let _ = write!(out, "{:width$}{}:", "", self::key(key, false), width = indent + 2);
                 }
                 below(out, value, indent + 2);
             }
@@ -146,12 +146,17 @@ fn flow(value: &Yaml) -> Option<String> {
         }
         Yaml::Map(Map(entries)) => {
             let entry = |(key, value): &(String, Yaml)| {
-                flow(value).map(|value| format!("{}: {value}", scalar(key, true)))
+                flow(value).map(|value| format!("{}: {value}", self::key(key, true)))
             };
             let entries: Option<Vec<_>> = entries.iter().map(entry).collect();
             Some(format!("{{ {} }}", entries?.join(", ")))
         }
     }
+}
+
+/// A key. It is text, whatever it looks like.
+fn key(text: &str, in_flow: bool) -> String {
+    if text == "on" { text.to_owned() } else { scalar(text, in_flow) }
 }
 
 /// Text that YAML reads as this text.
@@ -165,9 +170,8 @@ fn is_simple(text: &str, in_flow: bool) -> bool {
         ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"];
     let first = text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
     let colon: &[u8] = if in_flow { b"" } else { b":" };
-    let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric() || b"_./-".contains(&byte) || colon.contains(&byte)
-    };
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte) || colon.contains(&byte);
     let word = WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
     first && !word && text.bytes().all(plain) && !text.ends_with(':')
 }
