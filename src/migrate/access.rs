@@ -41,6 +41,9 @@ fn master_key(migration: &mut Migration<'_>) -> String {
                    generate-master` prints them";
     let at = migration.in_section("general_settings", "master_key");
     let Some(at) = at else {
+        let message = "is not named; without one LiteLLM lets everybody in, and the gateway nobody";
+        let action = "set LITELLM_MASTER_KEY, or `auth.anonymous: true` outside production";
+        migration.accounts.absent("general_settings.master_key", message, action);
         return migration.variables.named("LITELLM_MASTER_KEY", Holds::MasterKey, meaning);
     };
     let text = at.text().unwrap_or_default();

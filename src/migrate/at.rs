@@ -8,7 +8,7 @@ use super::source::{Kind, Node, Place};
 const MAX_SHOWN: usize = 80;
 
 /// A value with its path.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct At<'n> {
     /// As in `model_list[0].litellm_params.model`.
     pub(super) path: String,

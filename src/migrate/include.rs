@@ -16,7 +16,6 @@ const DUPLICATE: &str = "the same key stands in the same place again, and the la
 const REPLACED: &str = "an included file has the same key, and wins";
 
 /// A source with what it includes.
-#[derive(Debug)]
 pub(super) struct Joined {
     pub(super) root: Node,
     /// Their names, the first one's first.

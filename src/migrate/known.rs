@@ -568,8 +568,8 @@ static KNOWN: &[Known] = &[
     no_equal(
         ROUTER,
         &["enable_pre_call_checks", "enable_pre_call_check"],
-        "a context's size is the provider's to refuse",
-        "nothing, unless requests were turned away before the call",
+        "a context's size is the provider's to refuse, and `rpm` is a share rather than a limit",
+        "add `quotas` where `rpm` was meant as a limit (docs/limits.md)",
     ),
     no_equal(
         ROUTER,

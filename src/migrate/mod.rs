@@ -113,7 +113,6 @@ enum Fate {
 }
 
 /// What all sections need.
-#[derive(Debug)]
 struct Migration<'n> {
     root: At<'n>,
     accounts: Accounts,

@@ -11,7 +11,6 @@ use super::{Migration, price};
 pub(super) const MOST_TARGETS: usize = 64;
 
 /// One entry of `model_list` that is carried over.
-#[derive(Debug)]
 pub(super) struct Deployment<'n> {
     pub(super) item: At<'n>,
     pub(super) params: Params<'n>,
@@ -28,7 +27,6 @@ impl<'n> Deployment<'n> {
 }
 
 /// All deployments of one name.
-#[derive(Debug)]
 pub(super) struct Group<'n> {
     pub(super) name: String,
     pub(super) deployments: Vec<Deployment<'n>>,

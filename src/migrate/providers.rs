@@ -11,7 +11,7 @@ use crate::config;
 use crate::providers::catalogue::{self, Key, StreamUsage};
 
 /// The parameters of one deployment, those of the credential that it names included.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Params<'n> {
     pub(super) own: At<'n>,
     pub(super) credential: Option<At<'n>>,

@@ -194,6 +194,14 @@ impl Accounts {
         self.decided.get(at.node.id).copied().unwrap_or(true)
     }
 
+    /// Something that the source does not say, and LiteLLM takes from elsewhere.
+    pub(super) fn absent(&mut self, path: &str, message: &str, action: &str) {
+        let place = Place { file: 0, line: 1, column: 1 };
+        let message = message.to_owned();
+        let entry = self.entry(place, path, Outcome::Changed, message, Some(action), None);
+        self.entries.push((place, entry));
+    }
+
     /// Something about the place of a value, not about itself.
     pub(super) fn place(&mut self, place: Place, path: &str, outcome: Outcome, message: &str) {
         let entry = self.entry(place, path, outcome, message.to_owned(), None, None);
@@ -203,7 +211,7 @@ impl Accounts {
     /// Reports what nobody has decided about, and gives the report.
     pub(super) fn finish(mut self, root: &Node, variables: Vec<Variable>) -> Report {
         self.sweep(&At::root(root), "", None, None);
-        self.entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.entries.sort_by_key(|(place, _)| *place);
         // A credential that several models name is told of once.
         self.entries.dedup();
         let entries = self.entries.into_iter().map(|(_, entry)| entry).collect();

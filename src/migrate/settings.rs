@@ -29,7 +29,8 @@ pub(super) fn callbacks(migration: &mut Migration<'_>) {
         let list = migration.in_section("litellm_settings", key);
         for at in list.iter().flat_map(At::items) {
             if at.text() == Some("prometheus") {
-                let message = "metrics are there in any case, by other names and on another listener";
+                let message =
+                    "metrics are there in any case, by other names and on another listener";
                 let action = "see docs/metrics.md, and `listeners.metrics`";
                 migration.accounts.noted(&at, message, action);
             }

@@ -2,7 +2,7 @@
 //!
 //! Read as PyYAML reads it for LiteLLM: merge keys (`<<`) and aliases work, tags mean nothing, and of
 //! equal keys the last one counts. Bytes, depth and values are bounded, and an alias counts as the values
-//! that it stands for.
+//! that it stands for. Nothing that holds the source's text can be shown by `Debug`: it has secrets in it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +30,7 @@ pub(super) struct Place {
 }
 
 /// A value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Node {
     /// What it is known by; no two have the same, not even behind one alias.
     pub(super) id: usize,
@@ -39,7 +39,7 @@ pub(super) struct Node {
 }
 
 /// What a value is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Kind {
     /// Nothing, `~` or `null`.
     Null,
@@ -50,7 +50,7 @@ pub(super) enum Kind {
 }
 
 /// One key of a mapping.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) place: Place,

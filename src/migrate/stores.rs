@@ -31,6 +31,10 @@ const CACHE: RedisKeys = RedisKeys {
     url: "url",
 };
 
+/// What tells of more than one server.
+const SEVERAL: [&str; 4] =
+    ["redis_startup_nodes", "sentinel_nodes", "service_name", "sentinel_password"];
+
 /// The database. LiteLLM's own can't be used: it has another shape.
 pub(super) fn store(migration: &mut Migration<'_>) -> Option<Map> {
     let mut postgres = Map::default();
@@ -55,7 +59,13 @@ pub(super) fn store(migration: &mut Migration<'_>) -> Option<Map> {
         }
         // LiteLLM takes it from there without being told.
         None => {
-            migration.in_section("environment_variables", "DATABASE_URL")?;
+            if migration.in_section("environment_variables", "DATABASE_URL").is_none() {
+                let message = "is not named, so there is no `store` for virtual keys";
+                let action = "add `store` and `auth.keys.pepper`, if LiteLLM finds DATABASE_URL in its \
+                              environment";
+                migration.accounts.absent("general_settings.database_url", message, action);
+                return None;
+            }
             migration.variables.named("DATABASE_URL", Holds::PostgresUrl, meaning)
         }
     };
@@ -121,10 +131,18 @@ pub(super) fn quota_store(migration: &mut Migration<'_>) -> Map {
         let kind = cache.get("type");
         kind.is_none_or(|kind| kind.text() == Some("redis"))
     });
-    let url = router.as_ref().and_then(|at| redis(migration, at, ROUTER)).or_else(|| {
-        let url = redis(migration, cache.as_ref()?, CACHE)?;
-        Some(url)
-    });
+    let url = router.as_ref().and_then(|at| redis(migration, at, ROUTER));
+    let url = match (url, &cache) {
+        (None, Some(cache)) => redis(migration, cache, CACHE),
+        (url, _) => url,
+    };
+    for at in [router, cache].iter().flatten() {
+        for at in SEVERAL.iter().filter_map(|key| at.get(key)) {
+            let message = "a cluster, and sentinels, are not carried over";
+            let action = "write `quota_store.redis.cluster` or `sentinel` (docs/configuration.md)";
+            migration.accounts.no_equal(&at, message, action);
+        }
+    }
     if let Some(url) = url {
         let mut redis = Map::default();
         redis.text("url", url);

@@ -54,7 +54,7 @@ pub struct Variable {
 }
 
 /// The variables of one configuration.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Variables {
     used: Vec<Variable>,
     /// Names that the source speaks of, so that no new one gets in their way.

@@ -113,7 +113,8 @@ fn list_item(out: &mut String, item: &Yaml, indent: usize) {
                 if index == 0 {
                     let _ = write!(out, " {}:", self::key(key, false));
                 } else {
-                    let _ = write!(out, "{:width$}{}:", "", self::key(key, false), width = indent + 2);
+                    let _ =
+                        write!(out, "{:width$}{}:", "", self::key(key, false), width = indent + 2);
                 }
                 below(out, value, indent + 2);
             }

@@ -4,9 +4,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
-use super::{check, litellm};
+use super::{check, has_clouds, litellm};
 use crate::migrate::include;
 
 /// In every value that is a secret; it must not come out anywhere.
@@ -425,5 +427,60 @@ proptest! {
             let joined = include::join("config.yaml", &text, &mut none).unwrap();
             check(&joined, &migrated).map_err(TestCaseError::fail)?;
         }
+    }
+}
+
+#[test]
+fn the_documents_reach_everything_that_is_written() {
+    let mut runner = TestRunner::deterministic();
+    let mut all = String::new();
+    let mut loaded = 0;
+    for _ in 0..400 {
+        let document = document().new_tree(&mut runner).unwrap().current();
+        let Ok(migrated) = litellm("config.yaml", &text(&document, false), &mut none) else {
+            continue;
+        };
+        loaded += usize::from(!has_clouds(&migrated.config));
+        all += &migrated.config;
+        all += &json!(migrated.report).to_string();
+    }
+    assert!(loaded > 200, "{loaded}");
+    for expected in [
+        "\nlimits:",
+        "\nstore:",
+        "\nquota_store:",
+        "\nledger:",
+        "\nauth:",
+        "\nadmin:",
+        "\nquotas:",
+        "\nproviders:",
+        "\nmodels:",
+        "fallback:",
+        "weight:",
+        "priority:",
+        "balance:",
+        "health:",
+        "retries:",
+        "timeouts:",
+        "price:",
+        "max_output_tokens:",
+        "drop_params:",
+        "headers:",
+        "jwt:",
+        "claims:",
+        "scope: gateway",
+        "scope: model",
+        "scope: provider",
+        "scope: user",
+        "base_url: ${",
+        "dialect: openai",
+        "dialect: anthropic",
+        "max_connections:",
+        "no_equal",
+        "changed",
+        "not_needed",
+        "carried",
+    ] {
+        assert!(all.contains(expected), "{expected} never comes of it");
     }
 }
