@@ -13,6 +13,7 @@
 //! | [`dialects`] | wire formats: peek, rewrite, event streams, usage, errors. Pure |
 //! | [`chat`] | what all dialects have in common. Pure |
 //! | [`config`] | from YAML to checked values |
+//! | [`migrate`] | from LiteLLM's configuration to ours. Pure |
 //! | [`policies`] | from a directory of Cedar files to policies, and tests of them |
 //! | [`admin`] | the administrator's and Prometheus's listeners |
 //! | [`telemetry`] | metrics and the access log |
@@ -31,6 +32,7 @@ pub mod dialects;
 pub mod edge;
 mod http_client;
 pub mod identity;
+pub mod migrate;
 pub mod policies;
 pub mod providers;
 pub mod proxy;

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod jwt;
 mod keys;
+mod migrate;
 mod policy;
 mod serve;
 
@@ -48,6 +49,9 @@ enum Command {
     /// Validate policies, explain what they decide, run their tests.
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Move from another gateway: its configuration to one of ours.
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
 }
 
 /// Options of `serve`.
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Policy(command) => policy::run(&command),
+        Command::Migrate(command) => migrate::run(&command),
     }
 }
 

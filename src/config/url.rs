@@ -9,7 +9,7 @@ use super::valid::BaseUrl;
 
 /// Why a URL is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UrlError {
+pub(crate) enum UrlError {
     #[error("does not begin with http:// or https://")]
     Scheme,
     #[error("has a user name or password in it")]
@@ -52,7 +52,7 @@ impl UrlError {
 }
 
 /// Reads a provider's base URL.
-pub(super) fn parse_base(text: &str) -> Result<BaseUrl, UrlError> {
+pub(crate) fn parse_base(text: &str) -> Result<BaseUrl, UrlError> {
     let (tls, rest) = scheme(text)?;
     if rest.contains(['?', '#']) {
         return Err(UrlError::Query);

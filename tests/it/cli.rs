@@ -110,3 +110,104 @@ fn an_address_in_use_is_said_so() {
     let error = text(&output.stderr);
     assert!(error.contains("can't listen on") && error.contains("listeners.proxy"), "{error}");
 }
+
+/// LiteLLM's file in a directory of its own.
+fn litellm(text: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, text).unwrap();
+    (directory, file.to_str().unwrap().to_owned())
+}
+
+const LITELLM: &str = "include: [more.yaml]\nmodel_list:\n- model_name: gpt-4o\n  litellm_params:\n    \
+                       model: openai/gpt-4o\n    api_key: sk-in-the-file\n    temperature: 0.2\n";
+const MORE: &str = "litellm_settings: { num_retries: 2 }\n";
+
+#[test]
+fn a_file_of_litellm_becomes_a_configuration_that_passes_the_check() {
+    let (directory, file) = litellm(LITELLM);
+    std::fs::write(directory.path().join("more.yaml"), MORE).unwrap();
+    let output = run(&["migrate", "litellm", "--config", &file]);
+    let (config, report) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert!(config.contains("attempts: 3") && config.contains("env:OPENAI_API_KEY"), "{config}");
+    assert!(
+        report.contains("config.yaml:7:5: model_list[0].litellm_params.temperature"),
+        "{report}"
+    );
+    assert!(
+        report.contains("OPENAI_API_KEY  ") && report.contains("1 without an equal"),
+        "{report}"
+    );
+    assert!(!format!("{config}{report}").contains("sk-in-the-file"));
+
+    let migrated = directory.path().join("sluicegate.yaml");
+    let out = migrated.to_str().unwrap();
+    // To a file, or into a directory: the same.
+    let output = run(&["migrate", "litellm", "--config", &file, "--out", out]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    assert_eq!(std::fs::read_to_string(&migrated).unwrap(), config);
+    let output = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["check", "--config", out])
+        .env_clear()
+        .env("OPENAI_API_KEY", "sk-one")
+        .env("LITELLM_MASTER_KEY", "sk-two")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    std::fs::write(&migrated, "mine").unwrap();
+    let into = directory.path().to_str().unwrap();
+    let output = run(&["migrate", "litellm", "--config", &file, "--out", into]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("--force"));
+    assert_eq!(std::fs::read_to_string(&migrated).unwrap(), "mine");
+    let output = run(&["migrate", "litellm", "--config", &file, "--out", into, "--force"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&migrated).unwrap(), config);
+}
+
+#[test]
+fn what_litellm_s_file_loses_fails_where_that_is_asked_for() {
+    let (directory, file) = litellm(LITELLM);
+    std::fs::write(directory.path().join("more.yaml"), MORE).unwrap();
+    let output = run(&["migrate", "litellm", "--config", &file, "--strict", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["summary"]["no_equal"], 1, "{shown:#}");
+    assert!(shown["config"].as_str().unwrap().contains("gpt-4o"));
+    let entries = shown["report"]["entries"].as_array().unwrap();
+    let lost: Vec<_> = entries.iter().filter(|entry| entry["outcome"] == "no_equal").collect();
+    assert_eq!(lost[0]["path"], "model_list[0].litellm_params.temperature");
+    assert!(lost[0]["action"].is_string() && lost[0]["line"] == 7);
+
+    std::fs::write(&file, "model_list: []\n").unwrap();
+    let output = run(&["migrate", "litellm", "--config", &file, "--strict"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_file_that_litellm_could_not_read_is_bad_usage() {
+    let (directory, file) = litellm("include: [more.yaml]\n");
+    let output = run(&["migrate", "litellm", "--config", &file]);
+    assert_eq!(output.status.code(), Some(64));
+    let error = text(&output.stderr);
+    assert!(error.contains("config.yaml:1:11") && error.contains("more.yaml"), "{error}");
+
+    std::fs::write(&file, "model_list: [\n").unwrap();
+    let output = run(&["migrate", "litellm", "--config", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(64));
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["ok"], false);
+    assert!(shown["problems"][0]["message"].as_str().unwrap().contains("not YAML"));
+
+    for unreadable in [directory.path().to_str().unwrap(), "/nowhere/config.yaml"] {
+        let output = run(&["migrate", "litellm", "--config", unreadable]);
+        assert_eq!(output.status.code(), Some(64));
+        assert!(text(&output.stderr).contains(unreadable));
+    }
+    std::fs::write(&file, b"a: \xff\n").unwrap();
+    let output = run(&["migrate", "litellm", "--config", &file]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("not UTF-8"));
+}

@@ -244,7 +244,7 @@ pub(super) fn request_headers(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -
 }
 
 /// Whether the gateway alone decides on this header.
-pub(super) fn is_own(name: &HeaderName) -> bool {
+pub(crate) fn is_own(name: &HeaderName) -> bool {
     let name = name.as_str();
     OWN_HEADERS.contains(&name)
         || ["proxy-", "x-forwarded-", "x-sluicegate-"].iter().any(|own| name.starts_with(own))
