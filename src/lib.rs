@@ -37,3 +37,4 @@ pub mod routing;
 pub mod server;
 pub mod stores;
 pub mod telemetry;
+pub mod tls;
