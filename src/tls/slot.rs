@@ -231,3 +231,124 @@ fn fingerprint(files: &[File], contents: &[Vec<u8>]) -> Fingerprint {
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use proptest::prelude::*;
+
+    use super::super::Kind;
+    use super::*;
+
+    /// A file that says from when to when it is good, or is refused.
+    #[derive(Clone)]
+    struct Told {
+        path: PathBuf,
+        made: Arc<AtomicUsize>,
+    }
+
+    impl Source for Told {
+        type Made = String;
+
+        fn files(&self) -> Vec<File> {
+            vec![File::new("k", &self.path)]
+        }
+
+        fn make(&self, contents: &[Vec<u8>], _now: i64) -> Result<Made<String>, TlsError> {
+            self.made.fetch_add(1, Ordering::Relaxed);
+            let (text, file) = (String::from_utf8_lossy(&contents[0]), &self.files()[0]);
+            let (from, to) = text.split_once('-').ok_or_else(|| file.wrong(&"no dates"))?;
+            let number = |text: &str| text.parse().map_err(|_| file.wrong(&"no number"));
+            let certificate = Certificate {
+                kind: Kind::Listener,
+                file: file.clone(),
+                serial: String::new(),
+                not_before: number(from)?,
+                not_after: number(to)?,
+            };
+            Ok(Made { it: text.into_owned(), certificates: vec![certificate] })
+        }
+    }
+
+    struct Fixture {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        made: Arc<AtomicUsize>,
+        slot: Slot<Told>,
+    }
+
+    impl Fixture {
+        fn with(text: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("f");
+            std::fs::write(&path, text).unwrap();
+            let made = Arc::default();
+            let slot = Slot::load(Told { path: path.clone(), made: Arc::clone(&made) }).unwrap();
+            Self { _directory: directory, path, made, slot }
+        }
+
+        fn put(&self, text: &str, now: i64) -> Refresh {
+            std::fs::write(&self.path, text).unwrap();
+            self.slot.refresh_at(now)
+        }
+
+        fn in_use(&self) -> String {
+            self.slot.get().it().clone()
+        }
+    }
+
+    #[test]
+    fn a_look_takes_what_is_new_and_tells_once_what_is_wrong() {
+        let it = Fixture::with("0-100");
+        assert_eq!(it.slot.refresh_at(50), Refresh::Same);
+        assert_eq!(it.made.load(Ordering::Relaxed), 1, "what is in use is not made again");
+        assert_eq!(it.put("0-200", 50), Refresh::Replaced);
+        let mark = it.slot.get().mark();
+        assert!(matches!(it.put("junk", 50), Refresh::Refused(_)));
+        assert!(matches!(it.put("junk", 50), Refresh::StillRefused(_)));
+        assert!(matches!(it.put("1-x", 50), Refresh::Refused(_)), "another mistake is told");
+        assert_eq!(it.in_use(), "0-200");
+        assert_eq!(it.put("0-200", 50), Refresh::Restored);
+        assert_eq!(it.put("0-200", 50), Refresh::Same);
+        assert_eq!(it.slot.get().mark(), mark);
+        std::fs::remove_file(&it.path).unwrap();
+        assert!(matches!(it.slot.refresh_at(50), Refresh::Refused(_)), "no file");
+        assert_eq!(it.in_use(), "0-200");
+    }
+
+    #[test]
+    fn nothing_is_replaced_by_what_is_not_good_now_unless_that_is_no_worse() {
+        let it = Fixture::with("0-100");
+        assert!(matches!(it.put("0-49", 50), Refresh::Refused(_)), "expired");
+        assert!(matches!(it.put("51-90", 50), Refresh::Refused(_)), "not good yet");
+        assert_eq!(it.slot.refresh_at(51), Refresh::Replaced, "its time has come");
+        // What is in use has expired: a reload of the same is none, and something else is no worse.
+        assert_eq!(it.slot.refresh_at(91), Refresh::Same);
+        assert!(it.slot.prepare(it.slot.get().source.clone()).is_ok());
+        assert_eq!(it.put("0-90", 91), Refresh::Replaced);
+    }
+
+    proptest! {
+        /// Whatever is written, and whenever it is looked at: what is in use was usable, and no look
+        /// ends with something that is not good now instead of something that was.
+        #[test]
+        fn what_is_in_use_only_gets_better(
+            writes in proptest::collection::vec(("([0-9]{1,2}-[0-9]{1,2}|junk)", 0..100_i64), 1..12),
+        ) {
+            let it = Fixture::with("0-99");
+            for (text, now) in writes {
+                let before = it.slot.get();
+                let refresh = it.put(&text, now);
+                let after = it.slot.get();
+                let good = |loaded: &Loaded<Told>| loaded.certificates()[0].is_good_at(now);
+                prop_assert!(!good(&before) || good(&after));
+                prop_assert_eq!(refresh == Refresh::Replaced, before.it() != after.it());
+                if refresh == Refresh::Replaced {
+                    prop_assert_eq!(after.it(), &text);
+                }
+            }
+        }
+    }
+}
