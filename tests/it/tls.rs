@@ -394,14 +394,15 @@ async fn a_provider_that_asks_for_a_certificate_gets_the_one_of_now() {
     assert_eq!(status(&gateway).await, 502, "of another authority");
     assert_eq!(front.shown(), []);
 
-    let mut expected = Vec::new();
     for leaf in [clients.leaf(), clients.leaf(), clients.leaf()] {
         files.put(&leaf.files());
         in_use(&gateway, &leaf);
-        // The second request comes over the connection of the first; the next certificate's must not.
+        let before = front.shown().len();
+        // The second request may come over the connection of the first, but of none before.
         assert_eq!((status(&gateway).await, status(&gateway).await), (200, 200));
-        expected.push(Some(leaf.serial()));
-        assert_eq!(front.shown(), expected);
+        let since = front.shown().split_off(before);
+        assert!(!since.is_empty(), "a connection of before was used");
+        assert!(since.iter().all(|shown| *shown == Some(leaf.serial())), "{since:?}");
     }
 
     files.put(&[("tls.crt", clients.leaf().pem), ("tls.key", clients.leaf().key)]);
@@ -426,7 +427,7 @@ async fn a_pooled_connection_is_not_used_under_another_authority() {
     let gateway =
         before(&front, directory, &format!("ca: {}, check_certificate: false", ca.display()));
     assert_eq!((status(&gateway).await, status(&gateway).await), (200, 200));
-    assert_eq!(front.shown().len(), 1, "one connection for both");
+    let before = front.shown().len();
     replace(&ca, &other.pem());
     gateway.await_log("certificate in use");
     assert_eq!(
@@ -436,8 +437,7 @@ async fn a_pooled_connection_is_not_used_under_another_authority() {
     );
     replace(&ca, &format!("{}{}", other.pem(), one.pem()));
     gateway.await_log("certificate in use");
-    assert_eq!(status(&gateway).await, 200);
-    assert_eq!(front.shown().len(), 2);
+    assert_eq!((status(&gateway).await, front.shown().len()), (200, before + 1));
 }
 
 #[tokio::test]
