@@ -180,7 +180,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
         fs::write(&path, "a: 1").unwrap();
-        let (_watcher, mut changes) = watch(&[path.clone()]);
+        let (_watcher, mut changes) = watch(std::slice::from_ref(&path));
         fs::write(&path, "a: 2").unwrap();
         next(&mut changes).await;
         fs::write(directory.path().join("new"), "a: 3").unwrap();
@@ -238,7 +238,7 @@ mod tests {
     fn only_other_content_is_a_change() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
-        let mut content = Content::new(&[path.clone()]);
+        let mut content = Content::new(std::slice::from_ref(&path));
         assert!(!content.changed());
         fs::write(&path, "a: 1").unwrap();
         assert!(content.changed());
@@ -256,7 +256,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
         fs::write(&path, "a: 1").unwrap();
-        let content = Content::new(&[path.clone()]);
+        let content = Content::new(std::slice::from_ref(&path));
         let (changed, mut changes) = mpsc::channel(1);
         let (events, stop) = channel();
         let thread =
