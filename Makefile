@@ -41,7 +41,7 @@ lint-k8s: $(K8S_TOOLS)/.installed ## Manifests, image and development stack, by 
 
 .PHONY: lint-operate
 lint-operate: ## Alerts, dashboards, runbook, backup, by outside tools
-	@scripts/need.sh python3 yaml promtool amtool sqlite3 postgres shellcheck
+	@scripts/need.sh python3 yaml promtool amtool sqlite3 postgres shellcheck openssl testssl
 	scripts/check-operate.sh
 
 .PHONY: ci

@@ -16,9 +16,8 @@ say() { printf '%s\n' "== $*"; }
 # What a component can't be without.
 needs() {
     case "$1" in
-    tls-cert-manager) echo reload ;;
-    mtls) echo reload tls-cert-manager ;;
-    load-balancer) echo reload tls-cert-manager ;;
+    mtls) echo tls-cert-manager ;;
+    load-balancer) echo tls-cert-manager ;;
     esac
 }
 
@@ -69,7 +68,6 @@ done
 if [ -n "$gateway" ]; then
     say "configurations, by $gateway check"
     scripts/check-configs.sh "$gateway" k8s/base/sluicegate.yaml k8s/overlays/*/sluicegate.yaml deploy/sluicegate/sluicegate.yaml
-    "$tools/bin/python" scripts/check_reload.py "$gateway"
 else
     say "configurations: not checked, as the gateway is not built"
 fi

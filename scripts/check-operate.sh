@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Has outside tools judge alerts, their tests and their routes, and tries backup and restore on real databases.
-# Nothing is started but a PostgreSQL server of its own; no network is needed.
+# Nothing is started but a PostgreSQL server and a gateway of its own; no network is needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,7 +34,19 @@ scripts/monitoring.py check
 scripts/check_docs.py
 
 say "scripts, by shellcheck"
-shellcheck -x scripts/backup.sh scripts/restore.sh scripts/check_backup.sh scripts/smoke.sh scripts/check-operate.sh
+shellcheck -x scripts/backup.sh scripts/restore.sh scripts/check_backup.sh scripts/smoke.sh scripts/check-operate.sh scripts/check-tls.sh
 
 say "backup and restore"
 scripts/check_backup.sh
+
+# Where the gateway has been built.
+gateway=${SLUICEGATE:-}
+for built in target/debug/sluicegate target/release/sluicegate; do
+    [ -n "$gateway" ] || [ ! -x "$built" ] || gateway=$built
+done
+if [ -n "$gateway" ]; then
+    say "TLS of $gateway, by testssl.sh"
+    scripts/check-tls.sh "$gateway"
+else
+    say "TLS: not checked, as the gateway is not built"
+fi

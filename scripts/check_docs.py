@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "docs" / name for name in ("metrics.md", "runbook.md", "threat-model.md", "data-flow.md", "kubernetes.md")]
+PAGES = [ROOT / "docs" / name for name in ("metrics.md", "runbook.md", "threat-model.md", "data-flow.md", "kubernetes.md", "tls.md")]
 
 
 def slug(heading):

@@ -22,6 +22,7 @@ package_of() {
     promtool) echo prometheus ;;
     amtool) echo prometheus-alertmanager ;;
     postgres) echo postgresql ;;
+    testssl) echo testssl.sh ;;
     *) echo "$1" ;;
     esac
 }
@@ -30,6 +31,7 @@ present() {
     case "$1" in
     # Debian keeps each version's programs in a directory of its own.
     postgres) compgen -G "/usr/lib/postgresql/*/bin/postgres" || command -v postgres ;;
+    testssl) command -v testssl || command -v testssl.sh ;;
     yaml) python3 -c 'import yaml' 2>/dev/null ;;
     pgbouncer) PATH="$PATH:/usr/sbin" command -v pgbouncer ;;
     *) command -v "$1" ;;

@@ -6,6 +6,7 @@
 //! | [`server`] | runs the process: listeners, signals, reloads, the way out |
 //! | [`app`] | the only place that wires: a configuration becomes a snapshot that requests share |
 //! | [`edge`] | a connection before Pingora sees it: caps, deadlines, TLS |
+//! | [`tls`] | certificates, keys and authorities that change under whoever uses them |
 //! | [`proxy`] | the page: a request's life, phase by phase |
 //! | [`quotas`] | how much a request may use, and what it used |
 //! | [`routing`] | from a model's name to a target |
@@ -41,3 +42,4 @@ pub mod routing;
 pub mod server;
 pub mod stores;
 pub mod telemetry;
+pub mod tls;

@@ -1,6 +1,7 @@
 //! The only place that wires: a valid [`Config`] becomes a [`Runtime`], an immutable snapshot that
 //! requests share; the [`Gateway`] holds the present one and what outlives it.
 
+mod certificates;
 pub mod runtime;
 pub mod services;
 pub mod source;
@@ -44,7 +45,7 @@ pub struct Gateway {
     generation: watch::Sender<u64>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
-    /// The listener's certificate, where it has one.
+    /// The listener's TLS, where it has it.
     pub tls: Option<Arc<Acceptor>>,
     /// Names and addresses of providers.
     pub resolvers: Resolvers,
@@ -105,8 +106,8 @@ impl Gateway {
             ledger,
         } = services;
         let resolvers = Resolvers::default();
-        let tls =
-            sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+        let files = sources.loaded.config.listeners.proxy.tls.clone();
+        let tls = files.map(Acceptor::load).transpose()?.map(Arc::new);
         let vault = sources.loaded.vault.clone();
         metrics.secrets.observe(&sources.loaded.config);
         let reach = Reach { resolvers: &resolvers, tokens: &tokens };
@@ -114,7 +115,7 @@ impl Gateway {
         metrics.started_with(runtime.config.workers.threads);
         metrics.configured(&runtime.config);
         metrics.config_in_force(runtime.generation, &runtime.hash);
-        Ok(Arc::new(Self {
+        let gateway = Arc::new(Self {
             source,
             current: ArcSwap::from_pointee(runtime),
             generation: watch::Sender::new(1),
@@ -138,7 +139,9 @@ impl Gateway {
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
             health: OnceLock::new(),
-        }))
+        });
+        gateway.certificates_configured();
+        Ok(gateway)
     }
 
     /// The generation for a request that begins now.
@@ -175,6 +178,7 @@ impl Gateway {
                 let runtime = self.current();
                 self.metrics.configured(&runtime.config);
                 self.metrics.config_in_force(*generation, &runtime.hash);
+                self.certificates_configured();
                 tracing::info!(generation, hash = %runtime.hash, "configuration in force");
             }
             Ok((generation, false)) => tracing::info!(generation, "configuration is unchanged"),
@@ -242,8 +246,10 @@ impl Gateway {
             .transpose()?;
         // Certificates change behind unchanged paths, so they are read anew in any case; after all
         // else that could be refused, since from here on the change is made.
-        if let (Some(acceptor), Some(files)) = (&self.tls, &files) {
-            acceptor.reload(files)?;
+        if next.is_none() {
+            self.look_at_certificates().await?;
+        } else if let (Some(acceptor), Some(files)) = (&self.tls, files) {
+            acceptor.put(acceptor.prepare(files)?);
         }
         self.keep_secrets_of(&config, vault);
         let Some(next) = next else { return Ok((before.generation, false)) };
@@ -318,7 +324,7 @@ impl Gateway {
 /// # Errors
 /// What keeps it from being served.
 pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
-    sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
+    sources.loaded.config.listeners.proxy.tls.clone().map(Acceptor::load).transpose()?;
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;

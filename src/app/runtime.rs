@@ -77,7 +77,7 @@ pub enum LoadError {
     Provider(#[from] crate::providers::upstream::UpstreamError),
     /// The listener's certificate can't be used.
     #[error(transparent)]
-    Tls(#[from] crate::edge::tls::TlsError),
+    Tls(#[from] crate::tls::TlsError),
 }
 
 impl Runtime {

@@ -12,11 +12,10 @@ use super::report::join;
 use super::valid::{Api, Config, Prices, Redis, RedisServers, RedisUrl, Secret, Store};
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
-/// started and files opened once; a certificate is read again at every reload.
-const RESTART: [&str; 11] = [
+/// started and files opened once; certificates and authorities are read again whenever they change.
+const RESTART: [&str; 10] = [
     "listeners.proxy.address",
     "listeners.proxy.h2c",
-    "listeners.proxy.tls.client_ca",
     "listeners.admin.address",
     "listeners.metrics.address",
     "workers.threads",

@@ -124,8 +124,8 @@ fn listeners(listeners: &valid::Listeners) -> raw::Listeners {
         proxy: Some(raw::ProxyListener {
             address: Some(proxy.address.to_string()),
             tls: proxy.tls.as_ref().map(|tls| raw::Tls {
-                certificate: path(&tls.certificate),
-                key: path(&tls.key),
+                certificate: path(&tls.pair.certificate),
+                key: path(&tls.pair.key),
                 client_ca: tls.client_ca.as_deref().map(path),
             }),
             h2c: Some(proxy.h2c),
@@ -275,6 +275,10 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
             valid::HttpVersion::H2 => raw::HttpVersion::H2,
         }),
         ca: provider.ca.as_deref().map(path),
+        client_certificate: provider.client_certificate.as_ref().map(|pair| {
+            raw::ClientCertificate { certificate: path(&pair.certificate), key: path(&pair.key) }
+        }),
+        check_certificate: Some(provider.check_certificate),
         stream_usage: Some(provider.stream_usage),
         api_version: azure.and_then(|azure| azure.api_version.clone()),
         entra: azure.and_then(|azure| azure.entra.as_ref()).map(|entra| raw::Entra {

@@ -548,6 +548,12 @@ pub struct Provider {
     /// Authorities to trust instead of the public ones, as a PEM file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// The certificate that is shown to a provider that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+    /// Whether its certificate is looked at once an hour, over a connection of its own, to tell when it
+    /// expires. Default: true.
+    pub check_certificate: Option<bool>,
     /// Whether it understands `stream_options.include_usage`. Default: the catalogue's, else true.
     pub stream_usage: Option<bool>,
     /// Azure: the API's version, with which deployments stand in the address. Default: none, for the
@@ -599,6 +605,16 @@ pub struct AwsKeys {
     /// What temporary ones come with, as a reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_token: Option<String>,
+}
+
+/// PEM files of a certificate for a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The certificate and its chain.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
 }
 
 /// What a provider speaks.

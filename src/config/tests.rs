@@ -417,7 +417,7 @@ fn tls_files_must_exist() {
     let text = format!(
         "auth: {{ anonymous: true }}\nlisteners: {{ proxy: {{ tls: {{ certificate: {path}, key: {path} }} }} }}"
     );
-    assert_eq!(loaded(&text).config.listeners.proxy.tls.unwrap().key, certificate);
+    assert_eq!(loaded(&text).config.listeners.proxy.tls.unwrap().pair.key, certificate);
 }
 
 #[test]
@@ -554,6 +554,18 @@ fn providers() {
         (
             "base_url: http://a, ca: /nowhere",
             "2:49: providers.p.ca: `ca` without TLS; use an https:// `base_url`, or take it out",
+        ),
+        (
+            "base_url: http://a, client_certificate: { certificate: Cargo.toml, key: Cargo.toml }",
+            "2:65: providers.p.client_certificate: `client_certificate` without TLS; use an https:// `base_url`, or take it out",
+        ),
+        (
+            "base_url: https://a, client_certificate: { certificate: Cargo.toml }",
+            "2:46: providers.p.client_certificate: `key` is missing; give the path of a PEM file",
+        ),
+        (
+            "base_url: https://a, client_certificate: { certificate: /nowhere, key: Cargo.toml }",
+            "2:81: providers.p.client_certificate.certificate: `/nowhere` can't be read: No such file or directory (os error 2)",
         ),
     ] {
         let problems = problems(&format!("{}\nauth: {{ anonymous: true }}", provider(text)));
@@ -934,6 +946,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Price", prices::PRICE),
         ("Provider", providers::KEYS),
         ("HeaderAuth", providers::AUTH),
+        ("ClientCertificate", providers::CLIENT_CERTIFICATE),
         ("Model", models::KEYS),
         ("Target", models::TARGET),
         ("Health", models::HEALTH),

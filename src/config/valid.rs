@@ -129,13 +129,20 @@ pub struct ProxyListener {
     pub h2c: bool,
 }
 
-/// PEM files of a TLS listener. They existed when the configuration was loaded.
+/// PEM files of a certificate and its key. They existed when the configuration was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
+pub struct PairFiles {
     /// The certificate and its chain.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// PEM files of a TLS listener. They existed when the configuration was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// What the listener shows to clients.
+    pub pair: PairFiles,
     /// With it, clients must show a certificate that one of these authorities signed.
     pub client_ca: Option<PathBuf>,
 }
@@ -506,6 +513,10 @@ pub struct Provider {
     pub http_version: HttpVersion,
     /// Authorities to trust instead of the public ones, as a PEM file. Only with TLS.
     pub ca: Option<PathBuf>,
+    /// What is shown to a provider that asks for a certificate. Only with TLS.
+    pub client_certificate: Option<PairFiles>,
+    /// Whether its certificate is looked at now and then, to tell when it expires.
+    pub check_certificate: bool,
     /// Whether it understands `stream_options.include_usage`.
     pub stream_usage: bool,
 }

@@ -1,9 +1,10 @@
-//! Notices when the configuration file changes, or a file or directory that belongs to it.
+//! Notices when the configuration file changes, or files and directories that belong to it.
 //!
 //! What is watched for a file is its directory: editors save by renaming, and Kubernetes swaps the
 //! symlink `..data` beside the file, so that the file's own inode never changes. Whatever happens
 //! there only leads to a look at the file's content; nothing is told unless that differs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -29,16 +30,15 @@ pub struct Watcher {
     _stop: Sender<Event>,
 }
 
-/// Watches the file at `path`, or the policies in the directory at `path`. The receiver gets one message after each change of content, a burst
-/// of changes counting once; it says nothing of whether the file is valid. The file need not exist
-/// yet. Works with or without a tokio runtime.
-pub fn watch(path: impl Into<PathBuf>) -> (Watcher, mpsc::Receiver<()>) {
-    let path = path.into();
+/// Watches the files at `paths`, and the policies in directories among them. The receiver gets one
+/// message after each change of content, a burst of changes counting once; it says nothing of whether
+/// the files are valid. A file need not exist yet. Works with or without a tokio runtime.
+pub fn watch(paths: &[PathBuf]) -> (Watcher, mpsc::Receiver<()>) {
     let (changed, receiver) = mpsc::channel(1);
     let (events, stop) = channel();
     // The content is noted before the watch begins to be late for nothing in between.
-    let content = Content::new(path.clone());
-    let system = system_watcher(&path, events.clone());
+    let content = Content::new(paths);
+    let system = system_watcher(paths, &events);
     let interval = if system.is_some() { SAFETY_NET } else { POLL };
     let started = std::thread::Builder::new()
         .name("config-watch".to_owned())
@@ -54,28 +54,34 @@ enum Event {
     Touched,
 }
 
-fn system_watcher(path: &Path, events: Sender<Event>) -> Option<RecommendedWatcher> {
-    let directory = match path.parent() {
-        _ if path.is_dir() => path,
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+fn system_watcher(paths: &[PathBuf], events: &Sender<Event>) -> Option<RecommendedWatcher> {
+    let events = events.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the file, as this module itself does, is an event as well.
         if !event.is_ok_and(|event| event.kind.is_access()) {
             let _ = events.send(Event::Touched);
         }
     });
+    let directories: BTreeSet<_> = paths.iter().map(|path| directory(path)).collect();
     let watching = watcher.and_then(|mut watcher| {
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        for directory in &directories {
+            watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        }
         Ok(watcher)
     });
     watching
         .inspect_err(|error| {
-            let directory = directory.display();
-            tracing::warn!(%error, %directory, "looking for changes every {POLL:?} instead");
+            tracing::warn!(%error, ?directories, "looking for changes every {POLL:?} instead");
         })
         .ok()
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        _ if path.is_dir() => path,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn run(
@@ -118,25 +124,24 @@ fn settle(events: &Receiver<Event>) -> Result<(), Stopped> {
 
 struct Stopped;
 
-/// What the file held when it was last looked at.
-struct Content {
-    path: PathBuf,
-    hash: Option<[u8; 32]>,
-}
+/// What the files held when they were last looked at.
+struct Content(Vec<(PathBuf, Option<[u8; 32]>)>);
 
 impl Content {
-    fn new(path: PathBuf) -> Self {
-        let hash = hash(&path);
-        Self { path, hash }
+    fn new(paths: &[PathBuf]) -> Self {
+        Self(paths.iter().map(|path| (path.clone(), hash(path))).collect())
     }
 
-    /// Whether it holds something else now. A file that is gone, as one is for a moment while it is
+    /// Whether one holds something else now. A file that is gone, as one is for a moment while it is
     /// replaced, has not changed.
     fn changed(&mut self) -> bool {
-        let now = hash(&self.path);
-        let changed = now.is_some() && now != self.hash;
-        if changed {
-            self.hash = now;
+        let mut changed = false;
+        for (path, before) in &mut self.0 {
+            let now = hash(path);
+            if now.is_some() && now != *before {
+                *before = now;
+                changed = true;
+            }
         }
         changed
     }
@@ -175,7 +180,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
         fs::write(&path, "a: 1").unwrap();
-        let (_watcher, mut changes) = watch(&path);
+        let (_watcher, mut changes) = watch(std::slice::from_ref(&path));
         fs::write(&path, "a: 2").unwrap();
         next(&mut changes).await;
         fs::write(directory.path().join("new"), "a: 3").unwrap();
@@ -187,7 +192,7 @@ mod tests {
     async fn a_directory_s_files_are_seen_to_come_change_and_go() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("z.cedar"), "forbid").unwrap();
-        let (_watcher, mut changes) = watch(directory.path());
+        let (_watcher, mut changes) = watch(&[directory.path().to_owned()]);
         let path = directory.path().join("a.cedar");
         fs::write(&path, "permit").unwrap();
         next(&mut changes).await;
@@ -209,17 +214,31 @@ mod tests {
         }
         std::os::unix::fs::symlink("v1", at("..data")).unwrap();
         std::os::unix::fs::symlink("..data/c.yaml", at("c.yaml")).unwrap();
-        let (_watcher, mut changes) = watch(at("c.yaml"));
+        let (_watcher, mut changes) = watch(&[at("c.yaml")]);
         std::os::unix::fs::symlink("v2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
         next(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn each_of_several_files_is_watched_wherever_it_is() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let paths = [one.path().join("a"), one.path().join("b"), other.path().join("c")];
+        for path in &paths {
+            fs::write(path, "1").unwrap();
+        }
+        let (_watcher, mut changes) = watch(&paths);
+        for path in &paths {
+            fs::write(path, "2").unwrap();
+            next(&mut changes).await;
+        }
     }
 
     #[test]
     fn only_other_content_is_a_change() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
-        let mut content = Content::new(path.clone());
+        let mut content = Content::new(std::slice::from_ref(&path));
         assert!(!content.changed());
         fs::write(&path, "a: 1").unwrap();
         assert!(content.changed());
@@ -237,7 +256,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.yaml");
         fs::write(&path, "a: 1").unwrap();
-        let content = Content::new(path.clone());
+        let content = Content::new(std::slice::from_ref(&path));
         let (changed, mut changes) = mpsc::channel(1);
         let (events, stop) = channel();
         let thread =
@@ -251,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_watcher_ends_its_thread() {
         let directory = tempfile::tempdir().unwrap();
-        let (watcher, mut changes) = watch(directory.path().join("c.yaml"));
+        let (watcher, mut changes) = watch(&[directory.path().join("c.yaml")]);
         drop(watcher);
         let end = tokio::time::timeout(LONG, changes.recv()).await.unwrap();
         assert_eq!(end, None);

@@ -47,9 +47,11 @@ impl Edge {
     /// Finishes TLS within the header deadline. `None` closes the connection.
     async fn secure(&self, stream: Stream, within: Duration) -> Option<Stream> {
         let Some(acceptor) = &self.tls else { return Some(stream) };
+        // What is in use now; a change meanwhile is for the next handshake.
+        let acceptor = acceptor.get();
         // What the listener accepts is always a socket; the type is erased on the way here.
         let socket = stream.into_any().downcast::<L4Stream>().ok()?;
-        match tokio::time::timeout(within, handshake(acceptor.get(), *socket)).await {
+        match tokio::time::timeout(within, handshake(acceptor.it(), *socket)).await {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake failed");

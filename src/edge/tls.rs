@@ -1,108 +1,86 @@
-//! TLS for the proxy's listener: HTTP/2 and HTTP/1.1 by ALPN, client certificates where asked.
+//! TLS for the proxy's listener: 1.3 and 1.2, HTTP/2 and HTTP/1.1 by ALPN, client certificates where
+//! asked.
+//!
+//! All of it is made anew when a file changes, the memory of sessions included: a client whose
+//! authority is gone can't come back by resuming.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use pingora_core::listeners::tls::{Acceptor as PingoraAcceptor, TlsSettings};
-use pingora_core::protocols::ALPN;
-use rustls::RootCertStore;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use pingora_core::listeners::tls::Acceptor as PingoraAcceptor;
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
 
 use crate::config::valid::TlsFiles;
+use crate::tls::slot::Made;
+use crate::tls::{File, Kind, Slot, Source, TlsError, pem};
 
-/// Turns accepted sockets into TLS streams, with a certificate that can change under it.
-pub struct Acceptor {
-    acceptor: PingoraAcceptor,
-    certificate: Arc<Certificate>,
+/// Turns accepted sockets into TLS streams, with files that can change under it.
+pub type Acceptor = Slot<TlsFiles>;
+
+impl Source for TlsFiles {
+    type Made = PingoraAcceptor;
+
+    fn files(&self) -> Vec<File> {
+        let file = |key, path| File::new(format!("listeners.proxy.tls.{key}"), path);
+        let mut files =
+            vec![file("certificate", &self.pair.certificate), file("key", &self.pair.key)];
+        files.extend(self.client_ca.as_deref().map(|path| file("client_ca", path)));
+        files
+    }
+
+    fn make(&self, contents: &[Vec<u8>], now: i64) -> Result<Made<PingoraAcceptor>, TlsError> {
+        let files = self.files();
+        let pair = pem::pair(Kind::Listener, (&files[0], &contents[0]), (&files[1], &contents[1]))?;
+        let mut certificates = vec![pair.leaf];
+        let provider = pem::provider(&files[0])?;
+        // Its suites are AEADs with forward secrecy, and nothing else; see the test below.
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| files[0].wrong(&error))?;
+        let builder = match (files.get(2), contents.get(2)) {
+            (Some(file), Some(content)) => {
+                let authorities = pem::authorities(Kind::ClientCa, file, content, now)?;
+                certificates.push(authorities.next);
+                let roots = Arc::new(authorities.roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .map_err(|error| file.wrong(&error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        // One certificate for every name: the listener serves one gateway.
+        let mut config =
+            builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Made { it: PingoraAcceptor::from_server_config(Arc::new(config)), certificates })
+    }
 }
 
-/// A listener's TLS file that can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("listeners.proxy.tls.{key}: {path}: {message}", path = path.display())]
-pub struct TlsError {
-    /// The config key that names the file.
-    key: &'static str,
-    path: PathBuf,
-    message: String,
-}
+#[cfg(test)]
+mod tests {
+    use rustls::CipherSuite;
+    use rustls::crypto::aws_lc_rs;
 
-impl Acceptor {
-    /// Loads the files of `tls`.
-    pub fn load(tls: &TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let pair = load_pair(&tls.certificate, &tls.key)?;
-        let certificate = Arc::new(Certificate(ArcSwap::from_pointee(pair)));
-        // Pingora panics on a bad file, so it gets a resolver and never a path.
-        let mut settings = TlsSettings::intermediate("", "")
-            .map_err(|error| TlsError::new("certificate", &tls.certificate, error))?;
-        settings.set_cert_resolver(certificate.clone());
-        settings.set_alpn(ALPN::H2H1);
-        if let Some(path) = &tls.client_ca {
-            let verifier = WebPkiClientVerifier::builder(Arc::new(load_roots(path)?))
-                .build()
-                .map_err(|error| TlsError::new("client_ca", path, error))?;
-            settings.set_client_cert_verifier(verifier);
+    /// An update of the library must not bring back what was left out.
+    #[test]
+    fn every_suite_is_an_aead_with_forward_secrecy() {
+        use CipherSuite as S;
+        let modern = [
+            S::TLS13_AES_256_GCM_SHA384,
+            S::TLS13_AES_128_GCM_SHA256,
+            S::TLS13_CHACHA20_POLY1305_SHA256,
+            S::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            S::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            S::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            S::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            S::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ];
+        for suite in aws_lc_rs::default_provider().cipher_suites {
+            assert!(modern.contains(&suite.suite()), "{suite:?}");
         }
-        Ok(Arc::new(Self { acceptor: settings.build(), certificate }))
     }
-
-    /// Reads certificate and key again; connections already open keep what they have.
-    pub fn reload(&self, tls: &TlsFiles) -> Result<(), TlsError> {
-        self.certificate.0.store(Arc::new(load_pair(&tls.certificate, &tls.key)?));
-        Ok(())
-    }
-
-    pub(super) fn get(&self) -> &PingoraAcceptor {
-        &self.acceptor
-    }
-}
-
-impl TlsError {
-    fn new(key: &'static str, path: &Path, message: impl ToString) -> Self {
-        Self { key, path: path.to_owned(), message: message.to_string() }
-    }
-}
-
-/// One certificate for every name: the listener serves one gateway.
-#[derive(Debug)]
-struct Certificate(ArcSwap<CertifiedKey>);
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
-}
-
-fn load_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let chain = load_chain("certificate", certificate)?;
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::new("key", key, error))?;
-    let provider = CryptoProvider::get_default()
-        .ok_or_else(|| TlsError::new("key", key, "no TLS crypto provider is installed"))?;
-    let pair = CertifiedKey::from_der(chain, private, provider)
-        .map_err(|error| TlsError::new("key", key, error))?;
-    Ok(pair)
-}
-
-fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in load_chain("client_ca", path)? {
-        roots.add(certificate).map_err(|error| TlsError::new("client_ca", path, error))?;
-    }
-    Ok(roots)
-}
-
-fn load_chain(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| TlsError::new(key, path, error))?
-        .collect();
-    let chain = chain.map_err(|error| TlsError::new(key, path, error))?;
-    if chain.is_empty() {
-        return Err(TlsError::new(key, path, "the file holds no PEM certificate"));
-    }
-    Ok(chain)
 }

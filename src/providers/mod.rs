@@ -2,9 +2,11 @@
 
 pub mod address;
 pub mod catalogue;
+pub mod certificate_check;
 pub mod credential;
 pub mod dialect;
 pub mod resolve;
+pub mod tls;
 pub mod token;
 pub mod upstream;
 

@@ -2,7 +2,7 @@
 //! request is computed here once, when a configuration is loaded.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +10,21 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE,
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use pingora_core::protocols::tls::CaType;
 use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
-use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_http::RequestHeader;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 use sluicegate_filters::screen::HeaderPolicy;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Reach;
 use super::address::{self, Address, VERTEX_VERSION};
 use super::credential::{Credential, CredentialError, Signer};
 use super::resolve::Resolver;
+use super::tls::ProviderFiles;
 use super::token::{Grant, GrantedBy, Tokens};
 use crate::config::valid::{Api, AuthStyle, HttpVersion, ModelTimeouts, Provider, Vertex};
 use crate::http_client::ClientError;
+use crate::tls::{Slot, TlsError};
 
 /// Streams on one HTTP/2 connection to a provider; Pingora's default of 1 would make HTTP/2 a
 /// worse HTTP/1.
@@ -51,6 +48,10 @@ pub struct Upstream {
     pub name: String,
     /// Whether it understands `stream_options.include_usage`.
     pub stream_usage: bool,
+    /// Whom to trust and what to show; changes with its files.
+    pub security: Slot<ProviderFiles>,
+    /// Whether its certificate is looked at now and then.
+    pub checked: bool,
     resolver: Arc<Resolver>,
     tls: bool,
     sni: String,
@@ -78,15 +79,13 @@ pub enum UpstreamError {
         /// What is wrong; never the value.
         message: String,
     },
-    /// The CA file.
-    #[error("providers.{provider}.ca: {path}: {message}", path = path.display())]
-    Ca {
+    /// A file of authorities, or of the certificate to show.
+    #[error("{error}")]
+    Tls {
         /// The provider's name.
         provider: String,
-        /// The file.
-        path: PathBuf,
         /// What is wrong with it.
-        message: String,
+        error: TlsError,
     },
     /// Access tokens can't be asked for.
     #[error("providers.{provider}: {error}")]
@@ -99,8 +98,12 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// Makes `provider` ready.
-    pub fn build(provider: &Provider, reach: Reach<'_>) -> Result<Self, UpstreamError> {
+    /// Makes `provider` ready. `before` is what it was, where it was configured before.
+    pub fn build(
+        provider: &Provider,
+        reach: Reach<'_>,
+        before: Option<&Self>,
+    ) -> Result<Self, UpstreamError> {
         let base = &provider.base_url;
         let value = |key, message: &dyn ToString| UpstreamError::Value {
             provider: provider.name.clone(),
@@ -108,14 +111,22 @@ impl Upstream {
             message: message.to_string(),
         };
         let host = HeaderValue::from_str(&base.authority);
+        let files = ProviderFiles::of(provider);
+        let security = match before {
+            Some(before) => before.security.successor(files),
+            None => Slot::load(files),
+        };
         Ok(Self {
             name: provider.name.clone(),
             stream_usage: provider.stream_usage,
+            security: security
+                .map_err(|error| UpstreamError::Tls { provider: provider.name.clone(), error })?,
+            checked: base.tls && provider.check_certificate,
             resolver: reach.resolvers.get(&base.host, base.port),
             tls: base.tls,
             // Without a name, verification would be off: a literal address is its own name.
             sni: base.host.trim_matches(['[', ']']).to_owned(),
-            options: options(provider)?,
+            options: options(provider),
             group_key: group_key(provider),
             host: host.map_err(|error| value("base_url", &error))?,
             headers: headers(provider, &value)?,
@@ -132,7 +143,7 @@ impl Upstream {
     ///
     /// # Errors
     /// No address can be made of its name.
-    pub fn address(&self, provider: &Provider, model: &str) -> Result<Address, UpstreamError> {
+    pub fn places(&self, provider: &Provider, model: &str) -> Result<Address, UpstreamError> {
         Address::new(provider, model).map_err(|error| UpstreamError::Value {
             provider: self.name.clone(),
             key: "base_url",
@@ -181,8 +192,27 @@ impl Upstream {
         peer.options.connection_timeout = Some(timeouts.connect);
         peer.options.total_connection_timeout = Some(timeouts.connect);
         peer.options.write_timeout = Some(WRITE_TIMEOUT + upload_time(body_len));
-        peer.group_key = self.group_key;
+        let security = self.security.get();
+        peer.options.ca.clone_from(&security.it().ca);
+        peer.client_cert_key.clone_from(&security.it().client);
+        // A connection that was made under other files is not for this request.
+        peer.group_key = self.group_key ^ security.mark();
         Some(Box::new(peer))
+    }
+
+    /// Where a connection of our own goes; `None` while the name has no known address.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.resolver.pick()
+    }
+
+    /// The name that its certificate must be for.
+    pub fn server_name(&self) -> &str {
+        &self.sni
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &HeaderValue {
+        &self.host
     }
 
     /// Whether the configuration sets the header `name`.
@@ -290,7 +320,7 @@ fn credential(provider: &Provider, tokens: &Tokens) -> Result<Credential, Upstre
     }
 }
 
-fn options(provider: &Provider) -> Result<PeerOptions, UpstreamError> {
+fn options(provider: &Provider) -> PeerOptions {
     let mut options = PeerOptions::new();
     options.alpn = match (provider.http_version, provider.base_url.tls) {
         (HttpVersion::H1, _) | (HttpVersion::Auto, false) => ALPN::H1,
@@ -313,36 +343,14 @@ fn options(provider: &Provider) -> Result<PeerOptions, UpstreamError> {
     options.read_timeout = None;
     options.verify_cert = true;
     options.verify_hostname = true;
-    if let Some(path) = &provider.ca {
-        options.ca = Some(load_ca(&provider.name, path)?);
-    }
-    Ok(options)
+    options
 }
 
-fn load_ca(provider: &str, path: &Path) -> Result<Arc<CaType>, UpstreamError> {
-    let refused = |message: &dyn ToString| UpstreamError::Ca {
-        provider: provider.to_owned(),
-        path: path.to_owned(),
-        message: message.to_string(),
-    };
-    let mut authorities = Vec::new();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
-        let certificate = certificate.map_err(|error| refused(&error))?;
-        // Pingora's wrapper panics on what is not a certificate.
-        X509Certificate::from_der(&certificate).map_err(|error| refused(&error))?;
-        authorities.push(WrappedX509::new(certificate.to_vec(), parse_x509));
-    }
-    if authorities.is_empty() {
-        return Err(refused(&"the file holds no PEM certificate"));
-    }
-    Ok(authorities.into())
-}
-
-/// Pingora's pool does not tell connections apart by CA or ALPN; this does.
+/// Pingora's pool does not tell connections apart by ALPN or by what they are secured with, and client
+/// certificates by their serial numbers only. This does, together with the files' mark.
 fn group_key(provider: &Provider) -> u64 {
     let mut hasher = DefaultHasher::new();
     provider.name.hash(&mut hasher);
-    provider.ca.hash(&mut hasher);
     (provider.http_version as u8).hash(&mut hasher);
     hasher.finish()
 }

@@ -21,6 +21,7 @@ use super::reply::Reply;
 use super::translate::Translation;
 use super::watchdog::Deadlines;
 use crate::app::{Gateway, Runtime};
+use crate::config::valid::Environment;
 use crate::dialects::peek::Peek;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::Conn;
@@ -42,6 +43,8 @@ pub struct Ctx {
     pub conn: Option<Arc<Conn>>,
     /// The shape of errors: known from the path, before anything else is.
     pub dialect: Dialect,
+    /// Whether answers tell browsers to come by TLS only.
+    pub hsts: bool,
     /// What CORS lets a browser read; on every answer, refusals included.
     pub cors: Option<CorsGrant>,
     /// Who asks.
@@ -202,8 +205,12 @@ impl Ctx {
         let id = Uuid::now_v7();
         let mut text = Uuid::encode_buffer();
         let id_header = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
+        let runtime = gateway.current();
         Self {
-            runtime: gateway.current(),
+            // Over plain HTTP the header says nothing (RFC 6797 section 7.2); elsewhere than in production
+            // it would keep a browser from coming back by http:// to the same name.
+            hsts: gateway.tls.is_some() && runtime.config.environment == Environment::Production,
+            runtime,
             started: Instant::now(),
             id,
             id_header: id_header.unwrap_or_else(|_| unreachable!("a UUID is ASCII")),

@@ -1,7 +1,9 @@
 //! Answers of our own: the one place where a cause becomes a status, a body and headers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -16,6 +18,10 @@ use crate::dialects::error::{ErrorReply, error_body};
 /// The header that names a request in our answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Come by TLS only, for a year (RFC 6797). Of this name alone: others below it may not be ours.
+pub static HSTS: (HeaderName, HeaderValue) =
+    (STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+
 /// Answers with `body`.
 pub async fn send(
     session: &mut Session,
@@ -28,6 +34,10 @@ pub async fn send(
     let mut head = ResponseHeader::build_no_case(status, Some(12))?;
     head.insert_header(REQUEST_ID, &ctx.id_header)?;
     for (name, value) in &SECURITY_HEADERS {
+        head.insert_header(name, value)?;
+    }
+    if ctx.hsts {
+        let (name, value) = &HSTS;
         head.insert_header(name, value)?;
     }
     if let Some(cors) = &ctx.cors {

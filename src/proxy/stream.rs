@@ -17,7 +17,7 @@ use super::ctx::{Ctx, End, Exchange};
 use super::gather::Wish;
 use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
-use super::respond::REQUEST_ID;
+use super::respond::{HSTS, REQUEST_ID};
 use super::route::DEGRADED;
 use super::{route, translate};
 use crate::config::valid::{Answers, RetryOn, RetryUntil};
@@ -63,6 +63,10 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     }
     response.headers.reserve(MORE_HEADERS);
     response.headers.insert(REQUEST_ID, ctx.id_header.clone());
+    if ctx.hsts {
+        let (name, value) = HSTS.clone();
+        response.headers.insert(name, value);
+    }
     if let Some(cors) = &ctx.cors {
         for (name, value) in cors.headers() {
             response.headers.append(name, value);

@@ -47,7 +47,10 @@ pub fn now_ms() -> i64 {
 }
 
 /// All models of one configuration.
-pub struct Routes(HashMap<String, Arc<Model>>);
+pub struct Routes {
+    models: HashMap<String, Arc<Model>>,
+    upstreams: HashMap<String, Arc<Upstream>>,
+}
 
 /// A model that callers can name.
 pub struct Model {
@@ -115,7 +118,9 @@ impl Routes {
     ) -> Result<Self, UpstreamError> {
         let mut upstreams = HashMap::new();
         for (name, provider) in &config.providers {
-            upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, reach)?));
+            let known = before.and_then(|before| before.upstreams.get(name));
+            let upstream = Upstream::build(provider, reach, known.map(|known| &**known))?;
+            upstreams.insert(name.clone(), Arc::new(upstream));
         }
         let mut healths = Healths { before, known: HashMap::new() };
         let mut routes = HashMap::new();
@@ -125,7 +130,7 @@ impl Routes {
             let (mut targets, mut candidates) = (Vec::new(), Vec::new());
             for (round, owner) in (0..).zip(std::iter::once(model).chain(fallbacks)) {
                 for target in &owner.targets {
-                    let place = target.provider.as_str();
+                    let place = &target.provider;
                     let (Some(upstream), Some(provider)) =
                         (upstreams.get(place), config.providers.get(place))
                     else {
@@ -136,7 +141,7 @@ impl Routes {
                     let known = before.and_then(|before| before.calibration(&model.name, target));
                     targets.push(Target {
                         upstream: upstream.clone(),
-                        address: upstream.address(provider, &target.model)?,
+                        address: upstream.places(provider, &target.model)?,
                         speech: provider.api.dialect().speech(&target.model),
                         capabilities: capabilities::of(known_as(provider), &target.model),
                         model: target.model.clone(),
@@ -167,34 +172,39 @@ impl Routes {
             };
             routes.insert(model.name.clone(), Arc::new(route));
         }
-        Ok(Self(routes))
+        Ok(Self { models: routes, upstreams })
     }
 
     fn calibration(&self, model: &str, target: &config::Target) -> Option<Arc<Calibration>> {
-        let known = self.0.get(model)?.targets.iter().find(|known| known.is(target))?;
+        let known = self.models.get(model)?.targets.iter().find(|known| known.is(target))?;
         Some(known.calibration.clone())
     }
 
     fn health(&self, target: &config::Target) -> Option<Arc<Health>> {
-        self.0.values().find_map(|model| {
+        self.models.values().find_map(|model| {
             let place = model.targets.iter().position(|known| known.is(target))?;
             Some(model.candidates[place].health.clone())
         })
     }
 
+    /// All providers, in no order.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.values()
+    }
+
     /// All models, in no order.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.0.values()
+        self.models.values()
     }
 
     /// The model of that name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
-        self.0.get(name)
+        self.models.get(name)
     }
 
     /// The configured name nearest to `name`, for an error's hint.
     pub fn nearest(&self, name: &str) -> Option<&str> {
-        self.0
+        self.models
             .keys()
             .map(|known| (strsim::damerau_levenshtein(known, name), known.as_str()))
             .filter(|(distance, known)| *distance <= known.len() / 3)

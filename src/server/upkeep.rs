@@ -1,18 +1,26 @@
-//! What goes on beside the traffic: reloads on change, on SIGHUP and on a rotation in Vault, and names resolved anew.
+//! What goes on beside the traffic: reloads on change, on SIGHUP and on a rotation in Vault, certificates
+//! that are replaced or looked at, and names resolved anew.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
 
 use crate::app::{Gateway, Source};
-use crate::config::watch::watch;
+use crate::config;
+use crate::config::secrets::SecretRef;
+use crate::config::watch::{Watcher, watch};
+use crate::providers::certificate_check;
 
 /// How often provider names are resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How soon a name without any address is tried again.
 const RESOLVE_PENDING_EVERY: Duration = Duration::from_secs(2);
+
+/// How often files of certificates are looked at beside changes of them.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs for as long as the process.
 pub async fn run(gateway: Arc<Gateway>) {
@@ -21,6 +29,9 @@ pub async fn run(gateway: Arc<Gateway>) {
         on_change(&gateway),
         on_change_of(&gateway, policies),
         on_change_of(&gateway, prices),
+        on_change_of(&gateway, secrets),
+        certificates(&gateway),
+        certificate_check::run(&gateway),
         on_rotation(&gateway),
         resolve(&gateway)
     );
@@ -39,30 +50,61 @@ async fn on_hangup(gateway: &Gateway) {
 
 async fn on_change(gateway: &Gateway) {
     let Source::File(path) = gateway.source() else { return };
-    let (_watcher, mut changes) = watch(path);
+    let (_watcher, mut changes) = watch(std::slice::from_ref(path));
     while changes.recv().await.is_some() {
         gateway.reload().await.ok();
     }
 }
 
-/// What a configuration names beside itself; which path that is can change with any reload.
-async fn on_change_of(gateway: &Gateway, named: fn(&Gateway) -> Option<PathBuf>) {
+/// What a configuration names beside itself; which paths those are can change with any reload.
+async fn on_change_of(gateway: &Gateway, named: fn(&Gateway) -> Vec<PathBuf>) {
     let mut generations = gateway.generations();
     loop {
-        let path = named(gateway);
-        let mut watching = path.as_ref().map(watch);
-        while named(gateway) == path {
-            let changed = async {
-                match &mut watching {
-                    Some((_watcher, changes)) => changes.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
+        let paths = named(gateway);
+        let mut watching = Watching::of(&paths);
+        while named(gateway) == paths {
             tokio::select! {
-                Some(()) = changed => drop(gateway.reload().await),
+                Some(()) = watching.changed() => drop(gateway.reload().await),
                 Ok(()) = generations.changed() => {}
                 else => return,
             }
+        }
+    }
+}
+
+/// Certificates, keys and authorities. They are taken up by themselves: a configuration that is refused
+/// must not keep a certificate from being renewed.
+async fn certificates(gateway: &Gateway) {
+    let mut generations = gateway.generations();
+    let mut look = tokio::time::interval(LOOK_AGAIN_EVERY);
+    loop {
+        let paths = gateway.certificate_files();
+        let mut watching = Watching::of(&paths);
+        // What has changed before the watch began.
+        gateway.refresh_certificates().await;
+        while gateway.certificate_files() == paths {
+            tokio::select! {
+                Some(()) = watching.changed() => gateway.refresh_certificates().await,
+                // For a certificate that was refused because it was not good yet.
+                _ = look.tick() => gateway.refresh_certificates().await,
+                Ok(()) = generations.changed() => {}
+            }
+        }
+    }
+}
+
+/// A watch of some files, or of none.
+struct Watching(Option<(Watcher, Receiver<()>)>);
+
+impl Watching {
+    fn of(paths: &[PathBuf]) -> Self {
+        Self((!paths.is_empty()).then(|| watch(paths)))
+    }
+
+    async fn changed(&mut self) -> Option<()> {
+        match &mut self.0 {
+            Some((_watcher, changes)) => changes.recv().await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -92,12 +134,28 @@ async fn on_rotation(gateway: &Gateway) {
     }
 }
 
-fn policies(gateway: &Gateway) -> Option<PathBuf> {
-    gateway.current().config.policies.as_ref().map(|policies| policies.directory.clone())
+fn policies(gateway: &Gateway) -> Vec<PathBuf> {
+    let runtime = gateway.current();
+    runtime.config.policies.iter().map(|policies| policies.directory.clone()).collect()
 }
 
-fn prices(gateway: &Gateway) -> Option<PathBuf> {
-    gateway.current().config.prices.as_ref().map(|prices| prices.file.clone())
+fn prices(gateway: &Gateway) -> Vec<PathBuf> {
+    gateway.current().config.prices.iter().map(|prices| prices.file.clone()).collect()
+}
+
+/// Files that secrets are in.
+fn secrets(gateway: &Gateway) -> Vec<PathBuf> {
+    let runtime = gateway.current();
+    let mut files: Vec<_> = config::secrets_of(&runtime.config)
+        .into_iter()
+        .filter_map(|(_, secret)| match &secret.reference {
+            SecretRef::File(path) => Some(path.clone()),
+            _ => None,
+        })
+        .collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
 async fn resolve(gateway: &Gateway) {

@@ -7,3 +7,4 @@ pub mod metrics;
 pub mod quota_metrics;
 pub mod route_metrics;
 pub mod secret_metrics;
+pub mod tls_metrics;

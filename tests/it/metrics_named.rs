@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use crate::support::certificates::{Authority, TlsFront};
 use crate::support::{Client, Config, Gateway, chat, messages, provider};
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
@@ -112,6 +113,16 @@ async fn page_after_traffic() -> String {
         directory.path().display()
     );
     let price = "price: { input: \"10\", output: \"20\" }";
+    // One behind TLS, whose certificate is looked at.
+    let authority = Authority::new("servers");
+    let front = TlsFront::start(provider.address(), &authority.leaf(), None).await;
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    config.providers.push_str(&format!(
+        "  secured: {{ dialect: openai, base_url: \"https://{}/v1\", ca: \"{}\" }}\n",
+        front.address,
+        ca.display()
+    ));
     let config = config.with_models(&format!(
         "  sim-1: {{ targets: [{{ provider: sim, model: sim-1 }}], {price} }}\n  \
          free: {{ targets: [{{ provider: sim, model: free }}] }}\n  \
@@ -144,6 +155,7 @@ async fn page_after_traffic() -> String {
     expect(404, &gateway.client().get("/v1/nowhere").await);
     expect(200, &gateway.client().get("/health/live").await);
     gateway.until_metric("sluicegate_requests_total", "", sent).await;
+    gateway.until_metric("sluicegate_tls_upstream_checks_total", "result=\"ok\"", 1.0).await;
     let page = Client::new(gateway.metrics).get("/metrics").await.text();
     gateway.stop().await;
     page

@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{section, value};
+use super::{pem_file, section, value};
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
-use crate::config::valid::{AdminListener, Listeners, MetricsListener, ProxyListener, TlsFiles};
+use crate::config::valid::{
+    AdminListener, Listeners, MetricsListener, PairFiles, ProxyListener, TlsFiles,
+};
 
 pub(in crate::config) const KEYS: Keys = Keys {
     known: &["proxy", "admin", "metrics"],
@@ -156,15 +158,8 @@ fn loopback() -> Vec<IpNet> {
 
 fn tls(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<TlsFiles> {
     let fields = reader.fields(at, &TLS);
-    let mut required = |key| match fields.get(key) {
-        Some(at) => reader.file(&at),
-        None => {
-            let message = format!("`{key}` is missing");
-            reader.report.error(at.key, &at.path, message, "give the path of a PEM file");
-            None
-        }
-    };
-    let (certificate, key) = (required("certificate"), required("key"));
+    let (certificate, key) =
+        (pem_file(reader, &fields, at, "certificate"), pem_file(reader, &fields, at, "key"));
     let client_ca = fields.get("client_ca").and_then(|at| reader.file(&at));
-    Some(TlsFiles { certificate: certificate?, key: key?, client_ca })
+    Some(TlsFiles { pair: PairFiles { certificate: certificate?, key: key? }, client_ca })
 }

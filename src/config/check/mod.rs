@@ -186,6 +186,21 @@ fn value<'n, T>(
     read(reader, &at)
 }
 
+/// The PEM file that `key` names, which the section at `at` can't do without.
+fn pem_file(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    at: &Cursor<'_>,
+    key: &str,
+) -> Option<std::path::PathBuf> {
+    let Some(at) = fields.get(key) else {
+        let message = format!("`{key}` is missing");
+        reader.report.error(at.key, &at.path, message, "give the path of a PEM file");
+        return None;
+    };
+    reader.file(&at)
+}
+
 /// The value of `key`, which the section at `at` can't do without.
 fn required<'n>(
     reader: &mut Reader<'_>,

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
-use super::{access, clouds, value};
+use super::{access, clouds, pem_file, value};
 use crate::config::node::Scalar;
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
 use crate::config::secrets::SecretRef;
 use crate::config::url;
-use crate::config::valid::{Api, AuthStyle, BaseUrl, HttpVersion, Provider, Secret};
+use crate::config::valid::{Api, AuthStyle, BaseUrl, HttpVersion, PairFiles, Provider, Secret};
 use crate::providers::catalogue::{self, Auth, Entry, Key, StreamUsage};
 use crate::providers::dialect::ProviderDialect;
 
@@ -23,6 +23,8 @@ pub(in crate::config) const KEYS: Keys = Keys {
         "headers",
         "http_version",
         "ca",
+        "client_certificate",
+        "check_certificate",
         "stream_usage",
         "api_version",
         "entra",
@@ -52,6 +54,9 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("http", "http_version"),
         ("ca_file", "ca"),
         ("ssl_verify", "ca"),
+        ("client_cert", "client_certificate"),
+        ("mtls", "client_certificate"),
+        ("ssl_certificate", "client_certificate"),
         ("timeout", "models.<name>.timeouts"),
         ("models", "models.<name>.targets"),
         ("azure_ad", "entra"),
@@ -69,6 +74,17 @@ pub(in crate::config) const KEYS: Keys = Keys {
 
 pub(in crate::config) const AUTH: Keys =
     Keys { known: &["header"], renamed: &[("name", "header")], later: &[] };
+
+pub(in crate::config) const CLIENT_CERTIFICATE: Keys = Keys {
+    known: &["certificate", "key"],
+    renamed: &[
+        ("cert", "certificate"),
+        ("cert_file", "certificate"),
+        ("private_key", "key"),
+        ("key_file", "key"),
+    ],
+    later: &[],
+};
 
 /// The dialects with their names.
 const DIALECTS: [(&str, ProviderDialect); 6] = [
@@ -139,6 +155,15 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         }
         reader.file(at)
     });
+    let client_certificate = value(reader, Some(&fields), "client_certificate", |reader, at| {
+        if base_url.as_ref().is_some_and(|base| !base.tls) {
+            let hint = "use an https:// `base_url`, or take it out";
+            reader.wrong(at, "`client_certificate` without TLS", hint);
+        }
+        client_certificate(reader, at)
+    });
+    let check_certificate =
+        value(reader, Some(&fields), "check_certificate", |r, at| r.boolean(at));
     let stream_usage = value(reader, Some(&fields), "stream_usage", |r, at| r.boolean(at));
 
     let base_url = base_url?;
@@ -175,10 +200,19 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         headers: headers.unwrap_or_default(),
         http_version: http_version.unwrap_or(HttpVersion::Auto),
         ca,
+        client_certificate,
+        check_certificate: check_certificate.unwrap_or(true),
         stream_usage: stream_usage.unwrap_or_else(|| {
             known.is_none_or(|entry| entry.quirks.stream_usage == StreamUsage::OnRequest)
         }),
     })
+}
+
+fn client_certificate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PairFiles> {
+    let fields = reader.fields(at, &CLIENT_CERTIFICATE);
+    let (certificate, key) =
+        (pem_file(reader, &fields, at, "certificate"), pem_file(reader, &fields, at, "key"));
+    Some(PairFiles { certificate: certificate?, key: key? })
 }
 
 fn dialect(

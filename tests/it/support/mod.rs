@@ -3,6 +3,7 @@
 #[path = "../../../vault/tests/bao/server.rs"]
 #[expect(dead_code, reason = "the tests of the client use the rest")]
 pub mod bao;
+pub mod certificates;
 mod client;
 mod gateway;
 pub mod issuer;

@@ -1,0 +1,154 @@
+//! Figures on certificates: until when each is good, and what came of changes to their files.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::tls::Kind;
+
+/// Whose files are loaded together, and refused together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// The proxy's listener.
+    Listener,
+    /// The provider of that name.
+    Provider(&'a str),
+}
+
+/// The name of the one listener that has TLS.
+const PROXY: &str = "proxy";
+
+impl<'a> Owner<'a> {
+    /// The values of the labels `kind` and `name`.
+    fn labels(self) -> [&'a str; 2] {
+        match self {
+            Self::Listener => ["listener", PROXY],
+            Self::Provider(name) => ["provider", name],
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        self.labels()[1]
+    }
+}
+
+/// Certificates, and reloads of them.
+pub struct TlsMetrics {
+    not_after: GaugeVec,
+    reloads: IntCounterVec,
+    last_reload_ok: IntGaugeVec,
+    checks: IntCounterVec,
+    /// What `not_after` shows.
+    shown: Mutex<BTreeMap<(Kind, String), i64>>,
+}
+
+impl TlsMetrics {
+    /// Registers everything.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let not_after = Opts::new(
+            "tls_certificate_not_after_timestamp_seconds",
+            "Until when a certificate is good.",
+        );
+        let not_after = GaugeVec::new(not_after, &["kind", "name"])?;
+        registry.register(Box::new(not_after.clone()))?;
+        let last = Opts::new(
+            "tls_last_reload_successful",
+            "1 where the files of certificates, keys and authorities are in use as they are.",
+        );
+        let last_reload_ok = IntGaugeVec::new(last, &["kind", "name"])?;
+        registry.register(Box::new(last_reload_ok.clone()))?;
+        Ok(Self {
+            not_after,
+            reloads: counters(
+                "tls_reloads_total",
+                "Changes of certificates, keys and authorities, by result.",
+                &["kind", "name", "result"],
+            )?,
+            last_reload_ok,
+            checks: counters(
+                "tls_upstream_checks_total",
+                "Looks at providers' certificates, by result.",
+                &["name", "result"],
+            )?,
+            shown: Mutex::default(),
+        })
+    }
+
+    /// Shows the series of all who have files, at zero, and no others: a new generation has read all
+    /// of them.
+    pub fn configured<'a>(&self, owners: impl Iterator<Item = Owner<'a>>) {
+        self.last_reload_ok.reset();
+        for owner in owners {
+            let [kind, name] = owner.labels();
+            for result in ["ok", "refused"] {
+                self.reloads.with_label_values(&[kind, name, result]);
+            }
+            self.last_reload_ok.with_label_values(&[kind, name]).set(1);
+        }
+    }
+
+    /// Counts a change that is in use.
+    pub fn reloaded(&self, owner: Owner<'_>) {
+        self.count(owner, "ok");
+        self.restored(owner);
+    }
+
+    /// Notes that the files hold what is in use again.
+    pub fn restored(&self, owner: Owner<'_>) {
+        self.last_reload_ok.with_label_values(&owner.labels()).set(1);
+    }
+
+    /// Counts a change that was refused.
+    pub fn refused(&self, owner: Owner<'_>) {
+        self.count(owner, "refused");
+        self.last_reload_ok.with_label_values(&owner.labels()).set(0);
+    }
+
+    fn count(&self, owner: Owner<'_>, result: &str) {
+        let [kind, name] = owner.labels();
+        self.reloads.with_label_values(&[kind, name, result]).inc();
+    }
+
+    /// Takes over until when our own certificates are good; forgets those that are gone, and what was
+    /// seen of providers that `is_checked` does not know.
+    pub fn certificates(
+        &self,
+        own: BTreeMap<(Kind, String), i64>,
+        is_checked: impl Fn(&str) -> bool,
+    ) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.retain(|key, _| {
+            let (kind, name) = key;
+            let keep = own.contains_key(key) || *kind == Kind::Upstream && is_checked(name);
+            if !keep {
+                self.not_after.remove_label_values(&[kind.as_str(), name]).ok();
+            }
+            keep
+        });
+        for ((kind, name), not_after) in own {
+            self.show(kind, &name, not_after);
+            shown.insert((kind, name), not_after);
+        }
+    }
+
+    /// Takes over what a provider showed. `None`: nothing was seen, and what was seen before stays.
+    pub fn checked(&self, provider: &str, ok: bool, not_after: Option<i64>) {
+        let result = if ok { "ok" } else { "failed" };
+        self.checks.with_label_values(&[provider, result]).inc();
+        let Some(not_after) = not_after else { return };
+        self.show(Kind::Upstream, provider, not_after);
+        let key = (Kind::Upstream, provider.to_owned());
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, not_after);
+    }
+
+    fn show(&self, kind: Kind, name: &str, not_after: i64) {
+        self.not_after.with_label_values(&[kind.as_str(), name]).set(not_after as f64);
+    }
+}

@@ -1,0 +1,77 @@
+//! Certificates, keys and authorities from files, and what is made of them.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`pem`] | one file: read, checked, with errors that name its config key and never its content |
+//! | [`slot`] | something made of such files that is made anew when they change |
+//!
+//! Who uses them: [`edge::tls`](crate::edge::tls) for the listener, [`providers::tls`](crate::providers::tls)
+//! for calls to providers.
+
+pub mod pem;
+pub mod slot;
+
+pub use self::pem::{File, TlsError};
+pub use self::slot::{Refresh, Slot, Source};
+
+/// A certificate in use, as far as it is told: for the metric of when it expires, and for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// What it is for.
+    pub kind: Kind,
+    /// The file that it is from.
+    pub file: File,
+    /// Its serial number, in hex.
+    pub serial: String,
+    /// From when on it is good, in seconds since the epoch.
+    pub not_before: i64,
+    /// Until when it is good, in seconds since the epoch.
+    pub not_after: i64,
+}
+
+impl Certificate {
+    /// Whether it is good at `now`, in seconds since the epoch (RFC 5280 section 4.1.2.5: both ends
+    /// included).
+    pub fn is_good_at(&self, now: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// What the listener shows to clients.
+    Listener,
+    /// Whoever may have signed clients' certificates.
+    ClientCa,
+    /// What is shown to a provider.
+    Client,
+    /// Whoever may have signed a provider's certificate.
+    Ca,
+    /// What a provider shows.
+    Upstream,
+}
+
+impl Kind {
+    /// Its name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::ClientCa => "client_ca",
+            Self::Client => "client",
+            Self::Ca => "ca",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Now, in seconds since the epoch.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// A time as people read it.
+pub fn shown(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| format!("{seconds} s"), |time| time.to_string())
+}
