@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line: what a person types |
 //! | [`server`] | runs the process: listeners, signals, reloads, the way out |
 //! | [`app`] | the only place that wires: a configuration becomes a snapshot that requests share |
+//! | [`overload`] | how much is taken on at once |
 //! | [`edge`] | a connection before Pingora sees it: caps, deadlines, TLS |
 //! | [`proxy`] | the page: a request's life, phase by phase |
 //! | [`quotas`] | how much a request may use, and what it used |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod dialects;
 pub mod edge;
 pub mod identity;
+pub mod overload;
 pub mod policies;
 pub mod providers;
 pub mod proxy;

@@ -24,10 +24,11 @@ pub use self::source::{Source, Sources};
 use crate::audit::{self, AuditLog};
 use crate::config;
 use crate::config::valid::Config;
-use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
+use crate::edge::{Abuses, ConnectionLimits};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{Identity, now_ms};
+use crate::overload::Overload;
 use crate::providers::resolve::Resolvers;
 use crate::quotas::Quotas;
 use crate::stores::Store;
@@ -70,6 +71,10 @@ pub struct Gateway {
     pub busy: Arc<AtomicUsize>,
     /// Open HTTP/2 connections of clients.
     pub multiplexed: Arc<AtomicUsize>,
+    /// HTTP/2 connections that were ended for what they are made of.
+    pub abuses: Arc<Abuses>,
+    /// How much is taken on at once.
+    pub overload: Overload,
     /// Requests that are not settled yet.
     pub in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
@@ -99,6 +104,8 @@ impl Gateway {
         let runtime = Runtime::build(sources, 1, None, &resolvers, &key_sets)?;
         metrics.started_with(runtime.config.workers.threads);
         metrics.configured(&runtime.config);
+        let overload = Overload::default();
+        overload.configure(&runtime.config.limits);
         metrics.config_in_force(runtime.generation, &runtime.hash);
         Ok(Arc::new(Self {
             source,
@@ -119,6 +126,8 @@ impl Gateway {
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),
+            abuses: Arc::default(),
+            overload,
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
@@ -159,6 +168,7 @@ impl Gateway {
             Ok((generation, true)) => {
                 let runtime = self.current();
                 self.metrics.configured(&runtime.config);
+                self.overload.configure(&runtime.config.limits);
                 self.metrics.config_in_force(*generation, &runtime.hash);
                 tracing::info!(generation, hash = %runtime.hash, "configuration in force");
             }
@@ -289,6 +299,7 @@ impl Gateway {
         self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.quotas.observe(self.quotas.engine());
         self.metrics.ledger.observe(&self.ledger);
+        self.metrics.overload.observe(&self.overload, &self.abuses, &self.current().config.limits);
         let vault = self.vault();
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
         self.metrics.routes.observe(&self.current().routes);
