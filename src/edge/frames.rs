@@ -97,6 +97,8 @@ pub struct Frames {
     frames: Allowance,
     /// Since when a header list has been without its end.
     header_since: Option<Instant>,
+    /// Nothing is looked at from there on.
+    abuse: Option<Abuse>,
 }
 
 impl Frames {
@@ -109,6 +111,7 @@ impl Frames {
             resets: RESETS,
             frames: FRAMES,
             header_since: None,
+            abuse: None,
         }
     }
 
@@ -126,15 +129,17 @@ impl Frames {
             }
             bytes = &bytes[n..];
         }
-        let Self { read, resets, frames, header_since, .. } = self;
-        let mut abuse = None;
+        let Self { read, resets, frames, header_since, abuse, .. } = self;
+        if let Some(why) = *abuse {
+            return Err(why);
+        }
         read.walk(bytes, |head| {
             let within = match head.kind {
-                RST_STREAM => resets.spend(1) || note(&mut abuse, Abuse::Resets),
+                RST_STREAM => resets.spend(1) || note(abuse, Abuse::Resets),
                 DATA if head.length > 0 || head.flags & END_STREAM != 0 => true,
-                SETTINGS => frames.spend(SETTINGS_COST) || note(&mut abuse, Abuse::Frames),
+                SETTINGS => frames.spend(SETTINGS_COST) || note(abuse, Abuse::Frames),
                 HEADERS => true,
-                _ => frames.spend(1) || note(&mut abuse, Abuse::Frames),
+                _ => frames.spend(1) || note(abuse, Abuse::Frames),
             };
             if matches!(head.kind, HEADERS | CONTINUATION) {
                 let ended = head.flags & END_HEADERS != 0;

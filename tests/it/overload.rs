@@ -71,13 +71,11 @@ async fn beyond_the_places_some_wait_and_the_rest_is_told_to_come_again() {
         assert_eq!(Client::new(address).get(path).await.status, 200, "{path}");
     }
 
-    // A client that leaves the queue gives up its place there, and one that is served makes room for the next.
+    // One that leaves makes room for the next.
     assert_eq!(provider.ledger().total.requests, 1);
-    let left = begin(&gateway, "tokens=3");
     drop(served);
     let answer = read_response(&mut waits).await;
     assert!(answer.text().ends_with("data: [DONE]\n\n"), "{answer:?}");
-    drop(left.await);
     for name in [SERVED, QUEUED, BYTES] {
         until(&gateway, name, 0.0).await;
     }
@@ -234,12 +232,11 @@ async fn an_address_may_ask_so_often_before_anybody_knows_whose_it_is() {
     let mut stream = gateway.client().connect().await;
     let refused = soon("a refusal", async {
         loop {
-            // Also what leads nowhere counts.
             let request =
-                "GET /nowhere HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example.com\r\n\r\n";
+                "GET /v1/models HTTP/1.1\r\nHost: x\r\nOrigin: https://app.example.com\r\n\r\n";
             stream.write_all(request.as_bytes()).await.unwrap();
             let answer = read_response(&mut stream).await;
-            if answer.status != 404 {
+            if answer.status != 200 {
                 break answer;
             }
         }
@@ -253,6 +250,8 @@ async fn an_address_may_ask_so_often_before_anybody_knows_whose_it_is() {
     // In the caller's dialect, on a connection of its own too.
     let refused = soon("another refusal", async {
         loop {
+            // What leads nowhere counts, too.
+            assert!(matches!(gateway.client().get("/nowhere").await.status, 404 | 429));
             let answer = gateway.client().post("/v1/messages", &messages(false, "")).await;
             if answer.status != 200 {
                 break answer;
@@ -278,7 +277,8 @@ async fn two_hundred_streams_end_or_are_told_why() {
     for n in 0..200 {
         // Half of them end within the time, half never would.
         let ends = n % 2 == 0;
-        let directives = if ends { "tokens=20,token_ms=20" } else { "fault=stall,after=3" };
+        let directives =
+            if ends { "tokens=20,token_ms=150" } else { "tokens=20,fault=stall,after=8" };
         let responses =
             json!({ "model": "sim-1", "stream": true, "user": directives, "input": "Hello" });
         let (path, body) = match n / 2 % 3 {
@@ -289,14 +289,14 @@ async fn two_hundred_streams_end_or_are_told_why() {
         let mut stream = gateway.client().connect().await;
         stream.write_all(&Client::request(path, "", &body)).await.unwrap();
         let mut first = [0; 1];
-        soon("a beginning", stream.read_exact(&mut first)).await.unwrap();
+        soon(&format!("a beginning of {n}"), stream.read_exact(&mut first)).await.unwrap();
         streams.push((path, ends, first, stream));
     }
     gateway.signal("TERM");
     let mut answers = JoinSet::new();
     for (path, ends, first, stream) in streams {
         answers.spawn(async move {
-            let answer = read_response(&mut first.chain(stream)).await;
+            let answer = read_response(&mut first[..].chain(stream)).await;
             assert!(!answer.cut, "{answer:?}");
             let events = split_events(&answer.body);
             let (last, all) = (events.last().unwrap(), answer.text());
