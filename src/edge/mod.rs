@@ -101,8 +101,9 @@ impl ServerApp for Edge {
 
         let stream = self.secure(stream, header_timeout).await?;
         let multiplexes = stream.selected_alpn_proto().is_none_or(|alpn| alpn == ALPN::H2);
-        let (retire, retired) = watch::channel(*shutdown.borrow());
-        let retire = (retires && multiplexes).then_some(retire);
+        // A leave of its own, so that one connection can be told to go; the process's comes through it, too.
+        let leave = (retires && multiplexes).then(|| watch::channel(*shutdown.borrow()));
+        let (retire, retired) = leave.unzip();
         let conn = Arc::new(Conn::new(
             peer,
             permit,
@@ -119,10 +120,9 @@ impl ServerApp for Edge {
             self.gateway.abuses.clone(),
         );
         let guarded = Box::new(guarded);
-        if !(retires && multiplexes) {
+        let Some(retired) = retired else {
             return ServerApp::process_new(&self.proxy, guarded, shutdown).await;
-        }
-        // A leave of its own, so that one connection can be told to go; the process's comes through it, too.
+        };
         let mut shutdown = shutdown.clone();
         let mut serving = ServerApp::process_new(&self.proxy, guarded, &retired);
         tokio::select! {

@@ -43,7 +43,7 @@ const H2_SEND_BUFFER: usize = 64 * 1024;
 const H2_RESETS: usize = 20;
 /// Streams of one HTTP/2 connection that we must reset because of what the client sends on them. A client
 /// that makes us reset more is told to go (CVE-2025-8671).
-const H2_ERRORS: usize = 128;
+const H2_ERRORS: usize = 512;
 
 /// How to run.
 #[derive(Clone, Debug)]
