@@ -164,12 +164,12 @@ mod tests {
     async fn whoever_waits_gets_the_next_place_in_turn() {
         let (places, queue) = (places(1), queue(2, 60_000));
         let first = places.take(&queue).await.unwrap();
-        let (sender, mut turns) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut turns) = tokio::sync::mpsc::channel(2);
         for turn in 0..2 {
             let (waits, sender) = (places.clone(), sender.clone());
             tokio::spawn(async move {
                 let place = waits.take(&queue).await.unwrap();
-                sender.send((turn, place)).ok();
+                sender.send((turn, place)).await.ok();
             });
             while places.queued() <= turn {
                 tokio::task::yield_now().await;
