@@ -253,7 +253,7 @@ async fn an_address_may_ask_so_often_before_anybody_knows_whose_it_is() {
             // What leads nowhere counts, too.
             assert!(matches!(gateway.client().get("/nowhere").await.status, 404 | 429));
             let answer = gateway.client().post("/v1/messages", &messages(false, "")).await;
-            if answer.status != 200 {
+            if answer.status == 429 {
                 break answer;
             }
         }
@@ -271,7 +271,7 @@ async fn an_address_may_ask_so_often_before_anybody_knows_whose_it_is() {
 #[tokio::test]
 async fn two_hundred_streams_end_or_are_told_why() {
     let provider = provider().await;
-    let config = Config::for_provider(provider.address()).with("shutdown: { timeout: 5s }");
+    let config = Config::for_provider(provider.address()).with("shutdown: { timeout: 8s }");
     let gateway = Gateway::start(&config);
     let mut streams = Vec::new();
     for n in 0..200 {
@@ -287,7 +287,8 @@ async fn two_hundred_streams_end_or_are_told_why() {
             _ => ("/v1/messages", messages(true, directives)),
         };
         let mut stream = gateway.client().connect().await;
-        stream.write_all(&Client::request(path, "", &body)).await.unwrap();
+        let version = "anthropic-version: 2023-06-01\r\n";
+        stream.write_all(&Client::request(path, version, &body)).await.unwrap();
         let mut first = [0; 1];
         soon(&format!("a beginning of {n}"), stream.read_exact(&mut first)).await.unwrap();
         streams.push((path, ends, first, stream));
