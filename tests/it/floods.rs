@@ -298,6 +298,35 @@ async fn a_connection_carries_so_many_requests_and_loses_none() {
     .await;
 }
 
+#[tokio::test]
+async fn a_stream_that_is_reset_leaves_the_queue() {
+    let provider = provider().await;
+    let limits = "limits: { concurrent_requests: 1, queue: { size: 9, timeout: 1h } }";
+    let gateway = gateway(provider.address(), limits);
+    let (read, mut write) = connect(&gateway, &[]).await;
+    let reading = tokio::spawn(ended(read));
+    write.write_all(&endless(1)).await.unwrap();
+    soon("the stream", provider.wait_until(|stats| stats.streams_open == 1)).await;
+    for n in 1..=9 {
+        write.write_all(&endless(nth(n))).await.unwrap();
+    }
+    gateway.until_metric("sluicegate_requests_queued", "", 9.0).await;
+    for n in 1..=9 {
+        write.write_all(&frame(RST_STREAM, 0, nth(n), &8u32.to_be_bytes())).await.unwrap();
+    }
+    soon("an empty queue", async {
+        while gateway.metric("sluicegate_requests_queued", "").await > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(gateway.metric("sluicegate_requests_served", "").await, 1.0);
+    write.write_all(&frame(RST_STREAM, 0, 1, &8u32.to_be_bytes())).await.unwrap();
+    all_is_quiet(&gateway).await;
+    assert_eq!(provider.ledger().total.requests, 1, "nobody was there any more");
+    reading.abort();
+}
+
 /// What a slow client does for ever, each in its own way.
 async fn crawl(client: Client, number: usize) {
     let mut stream = client.connect().await;
