@@ -25,7 +25,7 @@ use super::{Conn, Phase};
 /// * The first byte of a request must come within the idle timeout.
 /// * From that byte on, the whole header must come within the header timeout, however the bytes
 ///   are spread: a byte now and then does not extend it. So must a header list of HTTP/2.
-/// * HTTP/2 frames that carry nothing are counted; see [`Frames`].
+/// * HTTP/2 frames that carry nothing are counted, and too many end it.
 ///
 /// The bodies' deadline belongs to whoever reads the body.
 #[derive(Debug)]
