@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line: what a person types |
 //! | [`server`] | runs the process: listeners, signals, reloads, the way out |
 //! | [`app`] | the only place that wires: a configuration becomes a snapshot that requests share |
+//! | [`overload`] | how much is taken on at once |
 //! | [`edge`] | a connection before Pingora sees it: caps, deadlines, TLS |
 //! | [`tls`] | certificates, keys and authorities that change under whoever uses them |
 //! | [`proxy`] | the page: a request's life, phase by phase |
@@ -34,6 +35,7 @@ pub mod edge;
 mod http_client;
 pub mod identity;
 pub mod migrate;
+pub mod overload;
 pub mod policies;
 pub mod providers;
 pub mod proxy;

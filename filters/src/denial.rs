@@ -180,6 +180,8 @@ kinds! {
     UnsupportedContentEncoding = UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", keeps;
     /// The body is not JSON in UTF-8.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", keeps;
+    /// The peer's address has sent too many requests.
+    TooManyRequests = TOO_MANY_REQUESTS, "too_many_requests", keeps;
     /// No credential was sent.
     MissingApiKey = UNAUTHORIZED, "missing_api_key", keeps;
     /// A credential was sent, and it is not a valid one.
@@ -200,6 +202,8 @@ kinds! {
     ConflictingCredentials = BAD_REQUEST, "conflicting_credentials", keeps;
     /// The credential is not for this route.
     RouteNotAllowed = FORBIDDEN, "route_not_allowed", keeps;
+    /// The gateway has as much to do as it can.
+    Overloaded = SERVICE_UNAVAILABLE, "overloaded", keeps;
     /// The body ended before its declared length.
     IncompleteRequestBody = BAD_REQUEST, "incomplete_request_body", closes;
     /// The body is not the JSON that the endpoint takes.
@@ -247,6 +251,7 @@ impl DenialKind {
             Self::TooManyConnections
             | Self::ServiceShuttingDown
             | Self::IdentityUnavailable
+            | Self::Overloaded
             | Self::QuotaUnavailable
             | Self::UpstreamUnavailable => Some(1),
             Self::TooManyFailedCredentials => Some(60),

@@ -6,8 +6,10 @@
 //! locked out for ever by somebody behind the same address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::edge::network;
 
 /// Wrong credentials that cost nothing.
 const FREE: u32 = 4;
@@ -36,14 +38,14 @@ struct Failures {
 impl Backoff {
     /// Whether `peer` is to be refused at `now` (milliseconds); if so, for how many seconds more.
     pub fn refused_for(&self, peer: IpAddr, now: i64) -> Option<u64> {
-        let left = self.lock().get(&subject(peer))?.refused_until - now;
+        let left = self.lock().get(&network(peer))?.refused_until - now;
         (left > 0).then(|| u64::try_from(left).unwrap_or_default().div_ceil(1000))
     }
 
     /// Notes a wrong credential.
     pub fn failed(&self, peer: IpAddr, now: i64) {
         let mut failures = self.lock();
-        let subject = subject(peer);
+        let subject = network(peer);
         if !failures.contains_key(&subject) && failures.len() >= ADDRESSES {
             failures.retain(|_, failure| now - failure.last < MEMORY);
             let quietest = failures.iter().min_by_key(|(_, failure)| failure.last);
@@ -68,21 +70,11 @@ impl Backoff {
 
     /// Notes a right credential: all before it is forgotten.
     pub fn succeeded(&self, peer: IpAddr) {
-        self.lock().remove(&subject(peer));
+        self.lock().remove(&network(peer));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Failures>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Who is held to account: an IPv4 address, or the /64 that any one host of IPv6 has for itself.
-fn subject(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
     }
 }
 

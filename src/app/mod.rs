@@ -25,10 +25,11 @@ pub use self::source::{Source, Sources};
 use crate::audit::{self, AuditLog};
 use crate::config;
 use crate::config::valid::Config;
-use crate::edge::ConnectionLimits;
 use crate::edge::tls::Acceptor;
+use crate::edge::{Abuses, ConnectionLimits};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{Identity, now_ms};
+use crate::overload::Overload;
 use crate::providers::Reach;
 use crate::providers::resolve::Resolvers;
 use crate::providers::token::Tokens;
@@ -75,6 +76,10 @@ pub struct Gateway {
     pub busy: Arc<AtomicUsize>,
     /// Open HTTP/2 connections of clients.
     pub multiplexed: Arc<AtomicUsize>,
+    /// HTTP/2 connections that were ended for what they are made of.
+    pub abuses: Arc<Abuses>,
+    /// How much is taken on at once.
+    pub overload: Overload,
     /// Requests that are not settled yet.
     pub in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
@@ -114,6 +119,8 @@ impl Gateway {
         let runtime = Runtime::build(sources, 1, None, reach, &key_sets)?;
         metrics.started_with(runtime.config.workers.threads);
         metrics.configured(&runtime.config);
+        let overload = Overload::default();
+        overload.configure(&runtime.config.limits);
         metrics.config_in_force(runtime.generation, &runtime.hash);
         let gateway = Arc::new(Self {
             source,
@@ -135,6 +142,8 @@ impl Gateway {
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),
+            abuses: Arc::default(),
+            overload,
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
@@ -177,6 +186,7 @@ impl Gateway {
             Ok((generation, true)) => {
                 let runtime = self.current();
                 self.metrics.configured(&runtime.config);
+                self.overload.configure(&runtime.config.limits);
                 self.metrics.config_in_force(*generation, &runtime.hash);
                 self.certificates_configured();
                 tracing::info!(generation, hash = %runtime.hash, "configuration in force");
@@ -311,6 +321,7 @@ impl Gateway {
         self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.quotas.observe(self.quotas.engine());
         self.metrics.ledger.observe(&self.ledger);
+        self.metrics.overload.observe(&self.overload, &self.abuses, &self.current().config.limits);
         let vault = self.vault();
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
         self.metrics.routes.observe(&self.current().routes);

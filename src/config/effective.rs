@@ -151,6 +151,16 @@ fn limits(limits: &valid::Limits) -> raw::Limits {
         write_timeout: Some(raw::Wait(limits.write_timeout)),
         connections_per_ip: Some(limits.connections_per_ip),
         connections: Some(limits.connections),
+        requests_per_ip: limits
+            .requests_per_ip
+            .map(|it| raw::RequestsPerIp { rate: it.rate, burst: Some(it.burst) }),
+        requests_per_connection: limits.requests_per_connection,
+        concurrent_requests: limits.concurrent_requests,
+        queue: Some(raw::Queue {
+            size: Some(limits.queue.size),
+            timeout: Some(raw::Wait(limits.queue.timeout)),
+        }),
+        buffered_bytes: limits.buffered_bytes.map(raw::Size),
         header_size: Some(raw::Size(limits.header_size as u64)),
         routes: Some(map(&limits.routes, |route| raw::RouteLimits {
             request_size: Some(raw::Size(route.request_size)),

@@ -183,10 +183,50 @@ pub struct Limits {
     /// Open connections in all. Default: 20000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub connections: Option<usize>,
+    /// Requests from one address, before anybody knows whose they are. Default: as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_ip: Option<RequestsPerIp>,
+    /// Requests that one connection may carry, 2 to 1000000. Default: as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub requests_per_connection: Option<u32>,
+    /// Requests for inference that are served at once. Default: as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub concurrent_requests: Option<usize>,
+    /// Where requests wait beyond `concurrent_requests`.
+    pub queue: Option<Queue>,
+    /// Bytes of request bodies that are held at once, 1MiB to 1TiB; no less than the largest body. Default:
+    /// a quarter of the memory that the process may use, and at least 64MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffered_bytes: Option<Size>,
     /// Largest request head, 1KiB to 1MiB. Default: 64KiB.
     pub header_size: Option<Size>,
     /// Endpoints with limits of their own, by path, as in `/v1/responses`. Default: none.
     pub routes: Option<BTreeMap<String, RouteLimits>>,
+}
+
+/// How often one address may ask: an IPv4 address, or a /64 of IPv6.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestsPerIp {
+    /// Requests a second, in the long run.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub rate: u64,
+    /// Requests at once. Default: ten seconds' worth.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub burst: Option<u64>,
+}
+
+/// A queue of requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// Requests that may wait; with 0 none does. Default: 1000.
+    #[schemars(range(max = 1_000_000))]
+    pub size: Option<usize>,
+    /// How long each may wait. Default: 5s.
+    pub timeout: Option<Wait>,
 }
 
 /// Limits of one endpoint.

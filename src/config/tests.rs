@@ -177,6 +177,9 @@ fn defaults() {
     assert_eq!(limits.body_timeout, Duration::from_secs(30));
     assert_eq!(limits.keepalive_timeout, Duration::from_secs(60));
     assert_eq!(limits.write_timeout, Duration::from_secs(30));
+    assert!(limits.requests_per_ip.is_none() && limits.requests_per_connection.is_none());
+    assert!(limits.concurrent_requests.is_none() && limits.buffered_bytes.is_none());
+    assert_eq!((limits.queue.size, limits.queue.timeout), (1_000, Duration::from_secs(5)));
     assert!(config.cors.origins.is_empty() && !config.cors.credentials);
     assert_eq!(config.cors.max_age, Duration::from_secs(600));
     assert!(config.request_headers.allow.is_empty());
@@ -324,6 +327,14 @@ fn wrong_types() {
         (
             "limits: { header_timeout: 0s }",
             "1:27: limits.header_timeout: `0s` is out of range; it can be 1ms to 1h",
+        ),
+        (
+            "limits: { buffered_bytes: 4MiB, routes: { /v1/messages: { request_size: 8MiB } } }",
+            "1:27: limits.buffered_bytes: less than the largest request body; make it 8388608B or more, or bodies smaller",
+        ),
+        (
+            "limits: { requests_per_ip: { burst: 3 } }",
+            "1:11: limits.requests_per_ip: `rate` is missing; write the requests a second, as in `{ rate: 100 }`",
         ),
         (
             "limits: { header_size: 2MiB }",
@@ -922,6 +933,8 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Workers", limits::WORKERS),
         ("Limits", limits::LIMITS),
         ("RouteLimits", limits::ROUTE),
+        ("RequestsPerIp", limits::REQUESTS_PER_IP),
+        ("Queue", limits::QUEUE),
         ("Cors", cors::KEYS),
         ("RequestHeaders", access::REQUEST_HEADERS),
         ("Store", stores::STORE),

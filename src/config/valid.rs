@@ -198,6 +198,16 @@ pub struct Limits {
     pub connections_per_ip: usize,
     /// Open connections in all.
     pub connections: usize,
+    /// Requests from one address.
+    pub requests_per_ip: Option<RequestsPerIp>,
+    /// Requests that one connection may carry.
+    pub requests_per_connection: Option<u32>,
+    /// Requests for inference that are served at once.
+    pub concurrent_requests: Option<usize>,
+    /// Where requests wait beyond those.
+    pub queue: Queue,
+    /// Bytes of request bodies that are held at once. `None`: a part of the memory.
+    pub buffered_bytes: Option<u64>,
     /// Largest request head, in bytes.
     pub header_size: usize,
     /// Endpoints with limits of their own, by path.
@@ -209,6 +219,24 @@ impl Limits {
     pub fn request_size_of(&self, path: &str) -> u64 {
         self.routes.get(path).map_or(self.request_size, |route| route.request_size)
     }
+}
+
+/// How often one address may ask.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestsPerIp {
+    /// Requests a second, in the long run.
+    pub rate: u64,
+    /// Requests at once.
+    pub burst: u64,
+}
+
+/// A queue of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue {
+    /// Requests that may wait.
+    pub size: usize,
+    /// How long each may wait.
+    pub timeout: Duration,
 }
 
 /// Limits of one endpoint.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use pingora_core::protocols::http::ServerSession;
+use tokio::sync::watch;
 
 use super::ConnectionPermit;
 
@@ -37,6 +38,10 @@ pub struct Conn {
     busy: Arc<AtomicUsize>,
     /// Open HTTP/2 connections, process-wide.
     all_multiplexed: Arc<AtomicUsize>,
+    /// Requests that have come.
+    requests: AtomicU32,
+    /// Has Pingora take leave of the client, where this can be HTTP/2.
+    retire: Option<watch::Sender<bool>>,
     _permit: ConnectionPermit,
 }
 
@@ -46,6 +51,7 @@ impl Conn {
         permit: ConnectionPermit,
         busy: Arc<AtomicUsize>,
         all_multiplexed: Arc<AtomicUsize>,
+        retire: Option<watch::Sender<bool>>,
     ) -> Self {
         Self {
             peer,
@@ -56,6 +62,8 @@ impl Conn {
             read_since_request: AtomicU64::new(0),
             busy,
             all_multiplexed,
+            requests: AtomicU32::new(0),
+            retire,
             _permit: permit,
         }
     }
@@ -100,6 +108,23 @@ impl Conn {
         if self.serving.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.read_since_request.store(0, Ordering::Relaxed);
             self.enter(Phase::Idle);
+        }
+    }
+
+    /// Counts a request. Returns whether the connection ends with it, as it has carried `most`. Of HTTP/2
+    /// the client is told, and what it has begun is served.
+    pub fn is_last(&self, most: u32) -> bool {
+        let last = self.requests.fetch_add(1, Ordering::Relaxed) + 1 >= most;
+        if last {
+            self.retire();
+        }
+        last
+    }
+
+    /// Has Pingora take leave of the client.
+    pub(super) fn retire(&self) {
+        if let Some(retire) = &self.retire {
+            retire.send_if_modified(|retired| !std::mem::replace(retired, true));
         }
     }
 
@@ -150,7 +175,7 @@ mod tests {
     fn conn() -> (Conn, Arc<AtomicUsize>) {
         let busy = Arc::new(AtomicUsize::new(0));
         let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
-        (Conn::new(None, permit, busy.clone(), Arc::default()), busy)
+        (Conn::new(None, permit, busy.clone(), Arc::default(), None), busy)
     }
 
     #[test]

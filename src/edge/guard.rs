@@ -17,13 +17,15 @@ use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::frames::{Abuse, Abuses, Frames};
 use super::{Conn, Phase};
 
 /// Wraps a downstream stream so that no client can hold it by being slow.
 ///
 /// * The first byte of a request must come within the idle timeout.
 /// * From that byte on, the whole header must come within the header timeout, however the bytes
-///   are spread: a byte now and then does not extend it.
+///   are spread: a byte now and then does not extend it. So must a header list of HTTP/2.
+/// * HTTP/2 frames that carry nothing are counted, and too many end it.
 ///
 /// The bodies' deadline belongs to whoever reads the body.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct GuardedStream {
     write_timeout: Duration,
     /// Runs while a write makes no progress. Pingora has such a deadline for bodies, not for heads.
     stuck: Option<Pin<Box<Sleep>>>,
+    frames: Frames,
+    abuses: Arc<Abuses>,
 }
 
 impl GuardedStream {
@@ -51,6 +55,7 @@ impl GuardedStream {
         header_timeout: Duration,
         idle_timeout: Duration,
         write_timeout: Duration,
+        abuses: Arc<Abuses>,
     ) -> Self {
         // Pingora hands this digest to every request of the connection, over HTTP/1 and HTTP/2
         // alike; it is the one place where a connection can carry something of ours.
@@ -70,6 +75,14 @@ impl GuardedStream {
             timer,
             write_timeout,
             stuck: None,
+            frames: Frames::new(),
+            abuses,
+        }
+    }
+
+    fn note_written(&mut self, bytes: &[u8]) {
+        if let Some(why) = self.frames.wrote(bytes) {
+            self.abuses.add(why);
         }
     }
 
@@ -99,6 +112,10 @@ impl GuardedStream {
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
+            let header = self.frames.header_for(now.into_std());
+            if header.is_some_and(|since| since >= self.header_timeout) {
+                return Poll::Ready(());
+            }
             let timeout = match phase {
                 Phase::Serving => Duration::MAX,
                 _ if !self.conn.has_deadlines() => Duration::MAX,
@@ -120,6 +137,10 @@ fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the client was too slow to send a request header")
 }
 
+fn abused(why: Abuse) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, format!("too many HTTP/2 {}", why.reason()))
+}
+
 impl AsyncRead for GuardedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -132,6 +153,10 @@ impl AsyncRead for GuardedStream {
             let n = buf.filled().len() - before;
             if n > 0 {
                 this.conn.bytes_read(n as u64);
+            }
+            if let Err(why) = this.frames.read(&buf.filled()[before..]) {
+                this.abuses.add(why);
+                return Poll::Ready(Err(abused(why)));
             }
             return Poll::Ready(Ok(()));
         }
@@ -147,6 +172,9 @@ impl AsyncWrite for GuardedStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, buf);
+        if let Poll::Ready(Ok(n)) = result {
+            self.note_written(&buf[..n]);
+        }
         self.poll_progress(cx, result)
     }
 
@@ -165,6 +193,13 @@ impl AsyncWrite for GuardedStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(mut n)) = result {
+            for buf in bufs {
+                let written = n.min(buf.len());
+                self.note_written(&buf[..written]);
+                n -= written;
+            }
+        }
         self.poll_progress(cx, result)
     }
 
@@ -247,9 +282,10 @@ mod tests {
     fn guarded(timeouts: [u64; 3]) -> (GuardedStream, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);
         let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
-        let conn = Arc::new(Conn::new(None, permit, Arc::default(), Arc::default()));
+        let conn = Arc::new(Conn::new(None, permit, Arc::default(), Arc::default(), None));
         let [header, idle, write] = timeouts.map(Duration::from_millis);
-        (GuardedStream::new(Box::new(ours), conn, header, idle, write), theirs)
+        let stream = GuardedStream::new(Box::new(ours), conn, header, idle, write, Arc::default());
+        (stream, theirs)
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::network;
+
 /// A power of two: the low bits of an address's hash choose the shard.
 const SHARDS: usize = 64;
 
@@ -67,8 +69,7 @@ impl ConnectionLimits {
         per_address: usize,
         total: usize,
     ) -> Result<ConnectionPermit, Refusal> {
-        // An IPv4 client on a dual-stack listener is the same client.
-        let address = address.map(|address| address.to_canonical());
+        let address = address.map(network);
         if self.open.fetch_add(1, Ordering::Relaxed) >= total {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Total);
@@ -128,6 +129,14 @@ mod tests {
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         let _held = limits.acquire(Some(v4), 1, 10).unwrap();
         assert_eq!(limits.acquire(Some(mapped), 1, 10).unwrap_err(), Refusal::PerAddress);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_the_same_client() {
+        let limits = ConnectionLimits::new();
+        let [one, two]: [IpAddr; 2] = ["2001:db8::1", "2001:db8::2"].map(|it| it.parse().unwrap());
+        let _held = limits.acquire(Some(one), 1, 10).unwrap();
+        assert_eq!(limits.acquire(Some(two), 1, 10).unwrap_err(), Refusal::PerAddress);
     }
 
     proptest! {

@@ -2,12 +2,14 @@
 //!
 //! Pingora caps neither connections nor the time a client may take to send a header, and peeks for
 //! HTTP/2 without a deadline. So the listener hands every accepted socket to [`Edge`], which counts
-//! it, finishes TLS, wraps it in a [`GuardedStream`] with deadlines, and only then lets the proxy
-//! have it.
+//! it, finishes TLS, wraps it in a [`GuardedStream`] with deadlines and a look at HTTP/2 frames, and
+//! only then lets the proxy have it.
 
 mod conn;
+mod frames;
 mod guard;
 mod limits;
+mod rate;
 pub mod tls;
 
 use std::sync::Arc;
@@ -17,13 +19,17 @@ use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::protocols::tls::ALPN;
 use pingora_core::protocols::tls::server::handshake;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
+use tokio::sync::watch;
 
 pub use self::conn::{Conn, Phase};
+pub use self::frames::{Abuse, Abuses};
 pub use self::guard::GuardedStream;
 pub use self::limits::{ConnectionLimits, ConnectionPermit, Refusal};
+pub use self::rate::{Rate, Rates, network};
 use crate::app::Gateway;
 use crate::proxy::Proxy;
 
@@ -77,6 +83,7 @@ impl ServerApp for Edge {
         let limits = &runtime.config.limits;
         let (header_timeout, idle_timeout) = (limits.header_timeout, limits.keepalive_timeout);
         let write_timeout = limits.write_timeout;
+        let retires = limits.requests_per_connection.is_some();
 
         // Before TLS: a handshake is the most expensive thing a stranger can make us do.
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr().cloned());
@@ -95,14 +102,37 @@ impl ServerApp for Edge {
         drop(runtime);
 
         let stream = self.secure(stream, header_timeout).await?;
+        let multiplexes = stream.selected_alpn_proto().is_none_or(|alpn| alpn == ALPN::H2);
+        // A leave of its own, so that one connection can be told to go; the process's comes through it, too.
+        let leave = (retires && multiplexes).then(|| watch::channel(*shutdown.borrow()));
+        let (retire, retired) = leave.unzip();
         let conn = Arc::new(Conn::new(
             peer,
             permit,
             self.gateway.busy.clone(),
             self.gateway.multiplexed.clone(),
+            retire,
         ));
-        let guarded = GuardedStream::new(stream, conn, header_timeout, idle_timeout, write_timeout);
-        ServerApp::process_new(&self.proxy, Box::new(guarded), shutdown).await
+        let guarded = GuardedStream::new(
+            stream,
+            conn.clone(),
+            header_timeout,
+            idle_timeout,
+            write_timeout,
+            self.gateway.abuses.clone(),
+        );
+        let guarded = Box::new(guarded);
+        let Some(retired) = retired else {
+            return ServerApp::process_new(&self.proxy, guarded, shutdown).await;
+        };
+        let mut shutdown = shutdown.clone();
+        let mut serving = ServerApp::process_new(&self.proxy, guarded, &retired);
+        tokio::select! {
+            biased;
+            served = &mut serving => return served,
+            _ = shutdown.changed() => conn.retire(),
+        }
+        serving.await
     }
 
     /// Deliberately leaves idle keep-alive connections open: closing one at the moment its client

@@ -8,6 +8,9 @@ use sluicegate_filters::screen::BodyLimit;
 use sluicegate_filters::{Denial, DenialKind};
 use tokio::time::Instant;
 
+use super::ctx::Ctx;
+use super::overload;
+use crate::app::Gateway;
 use crate::dialects::rewrite::BodyBuffer;
 
 /// What is set aside for a body before any of it has come. A declared length is only a claim, so
@@ -27,12 +30,15 @@ pub enum NoBody {
 }
 
 /// Reads all of the body within `limit` bytes and `timeout` in all (not for each read: a byte now
-/// and then does not extend it).
+/// and then does not extend it). What is held of it is counted before it is.
 pub async fn read(
+    gateway: &Gateway,
     session: &mut Session,
+    ctx: &mut Ctx,
     limit: &BodyLimit,
-    timeout: Duration,
 ) -> Result<BodyBuffer, NoBody> {
+    let timeout = ctx.runtime.config.limits.body_timeout;
+    overload::before_body(gateway, ctx, limit).map_err(NoBody::Denied)?;
     if session.req_header().headers.contains_key(EXPECT) && limit.declared() != Some(0) {
         session.write_continue_response().await.map_err(NoBody::Gone)?;
     }
@@ -40,7 +46,9 @@ pub async fn read(
     let mut body = BodyBuffer::with_capacity(declared.min(MAX_UPFRONT));
     let whole = async {
         while let Some(chunk) = session.read_request_body().await.map_err(unreadable)? {
-            limit.admit((body.len() + chunk.len()) as u64).map_err(NoBody::Denied)?;
+            let length = (body.len() + chunk.len()) as u64;
+            limit.admit(length).map_err(NoBody::Denied)?;
+            overload::grow_to(gateway, ctx, length).map_err(NoBody::Denied)?;
             body.extend_from_slice(&chunk);
         }
         Ok(())

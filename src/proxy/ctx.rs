@@ -14,7 +14,7 @@ use sluicegate_quota::{Charged, Holds};
 use uuid::Uuid;
 
 use super::admit::Admission;
-use super::held::Held;
+use super::held;
 use super::outgoing::Original;
 use super::overrun::Overrun;
 use super::reply::Reply;
@@ -25,6 +25,7 @@ use crate::config::valid::Environment;
 use crate::dialects::peek::Peek;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::Conn;
+use crate::overload::{Held, Place};
 use crate::quotas::standing::Standings;
 use crate::routing::health::UnderWay;
 use crate::routing::{Model, Target};
@@ -58,7 +59,7 @@ pub struct Ctx {
     /// Set once the request is on its way to a provider.
     pub exchange: Option<Box<Exchange>>,
     /// The way back to the real session.
-    pub held: Held,
+    pub held: held::Held,
     /// Time spent waiting for the client's body: not our overhead.
     pub body_wait: Duration,
     /// The refusal of another attempt, until it is told.
@@ -69,6 +70,10 @@ pub struct Ctx {
     pub detail: Option<String>,
     /// How it ended.
     pub end: Option<End>,
+    /// What it holds of the bytes that bodies may take.
+    pub buffered: Held,
+    /// Its place among those that are served at once.
+    pub place: Option<Place>,
     /// Held for its drop: the request counts as in flight until it is settled.
     _in_flight: InFlight,
 }
@@ -222,12 +227,14 @@ impl Ctx {
             standings: Standings::default(),
             route: "other",
             exchange: None,
-            held: Held::default(),
+            held: held::Held::default(),
             body_wait: Duration::ZERO,
             refusal: None,
             denied: None,
             detail: None,
             end: None,
+            buffered: gateway.overload.bytes.hold_none(),
+            place: None,
             _in_flight: InFlight::enter(&gateway.in_flight),
         }
     }

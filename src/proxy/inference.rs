@@ -20,7 +20,7 @@ use super::overrun::Overrun;
 use super::reply::{Content, Reply};
 use super::rows::{self, Whose};
 use super::watchdog::{Deadlines, Watchdog};
-use super::{admit, authorize, failure, respond, route, translate};
+use super::{admit, authorize, failure, overload, respond, route, translate};
 use crate::app::Gateway;
 use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
@@ -38,10 +38,14 @@ pub async fn begin(
     endpoint: Endpoint,
     limit: &BodyLimit,
 ) -> Result<bool> {
-    let timeout = ctx.runtime.config.limits.body_timeout;
     let waiting = Instant::now();
-    let read = body::read(session, limit, timeout).await;
+    let mut read = body::read(gateway, session, ctx, limit).await;
     ctx.body_wait = waiting.elapsed();
+    if read.is_ok()
+        && let Err(none) = overload::place(gateway, session, ctx).await
+    {
+        read = Err(none);
+    }
     let body = match read {
         Ok(body) => body,
         Err(NoBody::Gone(error)) => {
@@ -54,6 +58,7 @@ pub async fn begin(
     };
     match exchange(gateway, ctx, endpoint, body, bare_head(session)?).await {
         Ok((mut exchange, body)) => {
+            ctx.buffered.set(held_with(&exchange, &body));
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
             let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
             ctx.held.hold(session, body, watchdog);
@@ -150,7 +155,8 @@ async fn exchange(
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
-    let Ctx { exchange, held, runtime, refusal, caller, id, id_header, started, .. } = ctx;
+    let Ctx { exchange, held, runtime, refusal, caller, id, id_header, started, buffered, .. } =
+        ctx;
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
@@ -177,6 +183,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         match outgoing::rewrite_for(exchange, next, &held.body(), id) {
             Ok(Some(body)) => {
                 exchange.body_len = body.len();
+                buffered.set(held_with(exchange, &body));
                 held.set_body(body);
             }
             Ok(None) => {}
@@ -239,6 +246,12 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let answer_in = exchange.model.timeouts.first_byte + upload_time(exchange.body_len);
     exchange.deadlines.expect_first_byte(now, answer_in);
     Ok(())
+}
+
+/// Bytes that the exchange holds with `body`: the body as it came is another, where it is kept.
+fn held_with(exchange: &Exchange, body: &Bytes) -> u64 {
+    let original = exchange.original.as_ref().map_or(0, |original| original.body.len());
+    (original + body.len()) as u64
 }
 
 /// The answer's status decides: try again, or let this answer pass. Nothing has been sent to the

@@ -9,7 +9,7 @@ use sluicegate_filters::screen::{BodyLimit, Health, PreflightAnswer, Route};
 use sluicegate_filters::{Connection, Denial, DenialKind, Screened};
 
 use super::ctx::{Ctx, End};
-use super::{authorize, respond};
+use super::{authorize, overload, respond};
 use crate::app::{Gateway, model_info};
 use crate::dialects::{Dialect, Endpoint, models};
 
@@ -37,15 +37,19 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
         }
         Ok(Screened::Preflight(answer)) => {
             ctx.route = "preflight";
+            overload::address(gateway, ctx)?;
             return Ok(Next::Preflight(answer));
         }
         Err(denied) => {
             ctx.cors = denied.cors;
+            overload::address(gateway, ctx)?;
             return Err(denied.denial);
         }
     };
     ctx.route = route.template();
     if !route.is_public() {
+        // After CORS, so that a page can read the refusal; before a credential is looked at.
+        overload::address(gateway, ctx)?;
         let caller = match runtime.pipeline.identify(head)? {
             Presented::Caller(caller) => caller,
             Presented::Credential(credential) => {

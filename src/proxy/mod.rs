@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! early_request_filter   the connection's state; what Pingora's parser lets through
-//! request_filter         screen, identify, answer or read the body, authorize,
-//!                        admit, choose
+//! request_filter         screen, identify, answer or read the body, take a place,
+//!                        authorize, admit, choose
 //! upstream_peer          one attempt: choose the target            (again for each attempt)
 //! upstream_request_filter  the head that the provider gets         (again for each attempt)
 //! upstream_response_filter try again, or take this answer
@@ -25,6 +25,7 @@ mod held;
 mod inference;
 mod local;
 mod outgoing;
+mod overload;
 mod overrun;
 mod reply;
 mod respond;
@@ -86,6 +87,11 @@ impl ProxyHttp for Proxy {
         // A provider's 1xx heads are between it and us.
         session.set_ignore_info_resp(true);
         ctx.conn = Conn::of(session).cloned();
+        if let (Some(most), Some(conn)) = (limits.requests_per_connection, &ctx.conn)
+            && conn.is_last(most)
+        {
+            session.set_keepalive(None);
+        }
         ctx.dialect = Endpoint::from_path(session.req_header().uri.path())
             .map_or(Dialect::OpenAi, Endpoint::dialect);
         Ok(())

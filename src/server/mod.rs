@@ -20,6 +20,7 @@ use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 
 use crate::app::Gateway;
+use crate::config::valid::Limits;
 use crate::edge::Edge;
 use crate::proxy::Proxy;
 use crate::{admin, edge};
@@ -31,8 +32,18 @@ const UPSTREAM_POOL: usize = 1024;
 const PINGORA_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Streams of one HTTP/2 connection that a client may have open.
 const H2_STREAMS: u32 = 256;
-/// Bytes of headers of one HTTP/2 request, unpacked.
-const H2_HEADER_LIST: u32 = 64 * 1024;
+/// Bytes of the table that one HTTP/2 connection's headers are packed with.
+const H2_HEADER_TABLE: u32 = 4096;
+/// Bytes of a body that a client may send before we have read them, and of all bodies of a connection.
+const H2_WINDOW: u32 = 64 * 1024 - 1;
+/// Bytes of an answer that wait in an HTTP/2 stream while its client reads slowly. A stream's events are small;
+/// the library's 400 KiB for each of a connection's streams would be 100 MiB.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+/// Streams that a client may reset before they are begun, and that stay known after a reset of ours.
+const H2_RESETS: usize = 20;
+/// Streams of one HTTP/2 connection that we must reset because of what the client sends on them. A client
+/// that makes us reset more is told to go (CVE-2025-8671).
+const H2_ERRORS: usize = 512;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -153,6 +164,23 @@ fn server_conf(config: &crate::config::Config, options: &Options) -> ServerConf 
     }
 }
 
+/// What one HTTP/2 connection may make us do. Each bound is said, whatever the library's own may become; those
+/// that it has none for are in [`edge`].
+fn h2_options(limits: &Limits) -> H2Options {
+    let mut options = H2Options::default();
+    options
+        .max_concurrent_streams(H2_STREAMS)
+        .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
+        .header_table_size(H2_HEADER_TABLE)
+        .initial_window_size(H2_WINDOW)
+        .initial_connection_window_size(H2_WINDOW)
+        .max_send_buffer_size(H2_SEND_BUFFER)
+        .max_pending_accept_reset_streams(H2_RESETS)
+        .max_concurrent_reset_streams(H2_RESETS)
+        .max_local_error_reset_streams(Some(H2_ERRORS));
+    options
+}
+
 fn proxy_service(
     gateway: &Arc<Gateway>,
     server: &Server,
@@ -164,10 +192,7 @@ fn proxy_service(
     options.h2c = config.listeners.proxy.h2c;
     options.h2_idle_timeout = Some(config.limits.keepalive_timeout);
     proxy.server_options = Some(options);
-    let mut h2 = H2Options::default();
-    h2.max_concurrent_streams(H2_STREAMS);
-    h2.max_header_list_size(H2_HEADER_LIST);
-    proxy.h2_options = Some(h2);
+    proxy.h2_options = Some(h2_options(&config.limits));
 
     let edge = Edge::new(proxy, gateway.clone(), gateway.tls.clone());
     let mut service = Service::new("proxy".to_owned(), edge);

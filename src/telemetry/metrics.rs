@@ -10,6 +10,7 @@ use prometheus::{
 
 use super::access_metrics::AccessMetrics;
 use super::ledger_metrics::LedgerMetrics;
+use super::overload_metrics::OverloadMetrics;
 use super::quota_metrics::QuotaMetrics;
 use super::route_metrics::RouteMetrics;
 use super::secret_metrics::SecretMetrics;
@@ -91,6 +92,8 @@ pub struct Metrics {
     pub quotas: QuotaMetrics,
     /// What was used and paid.
     pub ledger: LedgerMetrics,
+    /// How much is taken on at once.
+    pub overload: OverloadMetrics,
     /// How targets do.
     pub routes: RouteMetrics,
     /// How old secrets are, and where they come from.
@@ -285,6 +288,7 @@ impl Metrics {
             access: AccessMetrics::new(&registry)?,
             quotas: QuotaMetrics::new(&registry)?,
             ledger: LedgerMetrics::new(&registry)?,
+            overload: OverloadMetrics::new(&registry)?,
             routes: RouteMetrics::new(&registry)?,
             secrets: SecretMetrics::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod access_metrics;
 pub mod ledger_metrics;
 pub mod metrics;
+pub mod overload_metrics;
 pub mod quota_metrics;
 pub mod route_metrics;
 pub mod secret_metrics;

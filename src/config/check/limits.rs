@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{section, value};
+use super::{required, section, value};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report;
-use crate::config::valid::{Limits, RouteLimits, Shutdown, Workers};
+use crate::config::valid::{Limits, Queue, RequestsPerIp, RouteLimits, Shutdown, Workers};
 use crate::dialects::Endpoint;
 
 pub(in crate::config) const LIMITS: Keys = Keys {
@@ -19,6 +19,11 @@ pub(in crate::config) const LIMITS: Keys = Keys {
         "write_timeout",
         "connections_per_ip",
         "connections",
+        "requests_per_ip",
+        "requests_per_connection",
+        "concurrent_requests",
+        "queue",
+        "buffered_bytes",
         "header_size",
         "routes",
     ],
@@ -36,6 +41,17 @@ pub(in crate::config) const LIMITS: Keys = Keys {
         ("max_connections", "connections"),
         ("max_connections_per_ip", "connections_per_ip"),
         ("max_header_size", "header_size"),
+        ("rate_limit", "requests_per_ip"),
+        ("rate_per_ip", "requests_per_ip"),
+        ("keepalive_requests", "requests_per_connection"),
+        ("max_requests_per_connection", "requests_per_connection"),
+        ("concurrency", "concurrent_requests"),
+        ("max_concurrent_requests", "concurrent_requests"),
+        ("max_in_flight", "concurrent_requests"),
+        ("queue_size", "queue.size"),
+        ("queue_timeout", "queue.timeout"),
+        ("memory", "buffered_bytes"),
+        ("max_buffered_bytes", "buffered_bytes"),
         ("endpoints", "routes"),
     ],
     later: &[],
@@ -44,6 +60,18 @@ pub(in crate::config) const LIMITS: Keys = Keys {
 pub(in crate::config) const ROUTE: Keys = Keys {
     known: &["request_size"],
     renamed: &[("max_request_size", "request_size"), ("body_size", "request_size")],
+    later: &[],
+};
+
+pub(in crate::config) const REQUESTS_PER_IP: Keys = Keys {
+    known: &["rate", "burst"],
+    renamed: &[("per_second", "rate"), ("requests", "rate"), ("size", "burst")],
+    later: &[],
+};
+
+pub(in crate::config) const QUEUE: Keys = Keys {
+    known: &["size", "timeout"],
+    renamed: &[("length", "size"), ("capacity", "size"), ("wait", "timeout")],
     later: &[],
 };
 
@@ -63,6 +91,7 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 const REQUEST_SIZES: RangeInclusive<u64> = 1..=GIB;
+const BUFFERED_BYTES: RangeInclusive<u64> = MIB..=1024 * GIB;
 
 /// Any wait of a connection: long enough to be met, short enough to end.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
@@ -86,19 +115,69 @@ pub(super) fn limits(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Limits 
     };
     let connections_per_ip = count("connections_per_ip", 1_000_000, 1_000);
     let connections = count("connections", 1_000_000, 20_000);
+    let concurrent_requests = fields.and_then(|fields| fields.get("concurrent_requests"));
+    let concurrent_requests = concurrent_requests.and_then(|at| reader.integer(&at, 1..=1_000_000));
+    let per_connection = value(reader, fields, "requests_per_connection", |reader, at| {
+        reader.integer(at, 2..=1_000_000)
+    });
+    let queue_at = fields.and_then(|fields| fields.get("queue"));
     let header_size = value(reader, fields, "header_size", |r, at| r.size(at, KIB..=MIB));
+    let request_size = value(reader, fields, "request_size", |r, at| r.size(at, REQUEST_SIZES));
+    let request_size = request_size.unwrap_or(MIB);
+    let routes = value(reader, fields, "routes", routes).unwrap_or_default();
+    let largest = routes.values().map(|route| route.request_size).fold(request_size, u64::max);
     Limits {
-        request_size: value(reader, fields, "request_size", |r, at| r.size(at, REQUEST_SIZES))
-            .unwrap_or(MIB),
+        request_size,
         header_timeout,
         body_timeout,
         keepalive_timeout,
         write_timeout,
         connections_per_ip,
         connections,
+        requests_per_ip: value(reader, fields, "requests_per_ip", requests_per_ip),
+        requests_per_connection: per_connection.and_then(|count| count.try_into().ok()),
+        concurrent_requests: concurrent_requests.and_then(|count| count.try_into().ok()),
+        queue: queue(reader, queue_at.as_ref()),
+        buffered_bytes: value(reader, fields, "buffered_bytes", |reader, at| {
+            buffered_bytes(reader, at, largest)
+        }),
         header_size: header_size.and_then(|size| size.try_into().ok()).unwrap_or(64 * 1024),
-        routes: value(reader, fields, "routes", routes).unwrap_or_default(),
+        routes,
     }
+}
+
+/// Seconds that an address may be silent and then catch up on.
+const BURST_SECONDS: u64 = 10;
+
+fn requests_per_ip(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<RequestsPerIp> {
+    let fields = reader.fields(at, &REQUESTS_PER_IP);
+    let hint = "write the requests a second, as in `{ rate: 100 }`";
+    let rate = required(reader, at, &fields, "rate", hint);
+    let rate = rate.and_then(|at| reader.integer(&at, 1..=1_000_000));
+    let burst =
+        value(reader, Some(&fields), "burst", |reader, at| reader.integer(at, 1..=10_000_000));
+    let rate = rate?;
+    Some(RequestsPerIp { rate, burst: burst.unwrap_or(rate * BURST_SECONDS) })
+}
+
+fn queue(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Queue {
+    let fields = section(reader, at, &QUEUE);
+    let size = value(reader, fields.as_ref(), "size", |r, at| r.integer(at, 0..=1_000_000));
+    let timeout = value(reader, fields.as_ref(), "timeout", |r, at| r.duration(at, TIMEOUTS));
+    Queue {
+        size: size.and_then(|size| size.try_into().ok()).unwrap_or(1_000),
+        timeout: timeout.unwrap_or(Duration::from_secs(5)),
+    }
+}
+
+/// The largest body must fit where no other is held.
+fn buffered_bytes(reader: &mut Reader<'_>, at: &Cursor<'_>, largest: u64) -> Option<u64> {
+    let bytes = reader.size(at, BUFFERED_BYTES)?;
+    if bytes < largest {
+        let message = "less than the largest request body";
+        reader.wrong(at, message, format!("make it {largest}B or more, or bodies smaller"));
+    }
+    Some(bytes)
 }
 
 fn routes(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<BTreeMap<String, RouteLimits>> {

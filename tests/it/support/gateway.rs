@@ -205,6 +205,10 @@ impl Gateway {
         self.root.join("sluicegate.yaml")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
