@@ -279,6 +279,8 @@ fn model(model: &valid::Model) -> raw::Model {
                 model: Some(target.model.clone()),
                 weight: Some(target.weight),
                 priority: Some(target.priority),
+                when: target.when.as_ref().map(when),
+                context_window: target.context_window,
             })
             .collect(),
         balance: Some(match model.balance {
@@ -311,6 +313,18 @@ fn model(model: &valid::Model) -> raw::Model {
         }),
         price: model.price.as_ref().map(price),
         max_output_tokens: model.max_output_tokens,
+    }
+}
+
+fn when(when: &valid::When) -> raw::When {
+    let list = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+    let headers = when.headers.iter();
+    raw::When {
+        teams: list(&when.teams),
+        users: list(&when.users),
+        organizations: list(&when.organizations),
+        tags: list(&when.tags),
+        headers: headers.map(|(name, values)| (name.to_string(), values.clone())).collect(),
     }
 }
 

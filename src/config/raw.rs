@@ -676,6 +676,39 @@ pub struct Target {
     /// or are left out. Default: 1.
     #[schemars(range(min = 1, max = 1000))]
     pub priority: Option<u32>,
+    /// Whose requests it serves. Default: everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// Tokens of a request and its answer together, at most. Default: what `prices` and the table in the
+    /// binary say of requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub context_window: Option<u64>,
+}
+
+/// Whose requests a target serves: those that are on each of the lists that are given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// Callers of one of these teams. Default: of any, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub teams: Option<Vec<String>>,
+    /// Callers who are one of these users. Default: anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub users: Option<Vec<String>>,
+    /// Callers of one of these organizations. Default: of any, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub organizations: Option<Vec<String>>,
+    /// Callers whose credential has one of these tags. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub tags: Option<Vec<String>>,
+    /// Requests that have each of these headers with one of its values. Default: any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Vec<String>>,
 }
 
 /// How one of several targets is chosen.

@@ -654,6 +654,26 @@ fn models() {
             "3:46: models.m.targets[0].priority: `0` is out of range; it can be 1 to 1000",
         ),
         (
+            "{ targets: [{ provider: vllm, when: {} }] }",
+            "3:42: models.m.targets[0].when: says nothing; name `teams`, `users`, `organizations`, `tags` or `headers`, or take it out",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: { teams: [] } }] }",
+            "3:51: models.m.targets[0].when.teams: an empty list, which nobody is on; name at least one, or take it out",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: { headers: { Authorization: [x] } } }] }",
+            "3:55: models.m.targets[0].when.headers.Authorization: `authorization` carries a credential; name another header",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: { headers: { x-tier: [a], X-Tier: [b] } } }] }",
+            "3:68: models.m.targets[0].when.headers.X-Tier: `x-tier` stands here already, in other case; take it out",
+        ),
+        (
+            "{ targets: [{ provider: vllm, context_window: 0 }] }",
+            "3:52: models.m.targets[0].context_window: `0` is out of range; it can be 1 to 100000000",
+        ),
+        (
             "{ targets: [{ provider: vllm }], health: { failures: 0 } }",
             "3:59: models.m.health.failures: `0` is out of range; it can be 1 to 1000",
         ),
@@ -891,7 +911,7 @@ fn differences() {
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
         access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers,
-        quota_store, quotas, secrets, stores,
+        quota_store, quotas, secrets, stores, when,
     };
     vec![
         ("", check::KEYS),
@@ -936,6 +956,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("HeaderAuth", providers::AUTH),
         ("Model", models::KEYS),
         ("Target", models::TARGET),
+        ("When", when::KEYS),
         ("Health", models::HEALTH),
         ("Retries", models::RETRIES),
         ("Timeouts", models::TIMEOUTS),

@@ -590,6 +590,25 @@ pub struct Target {
     pub weight: u32,
     /// Those with a lower one are asked first.
     pub priority: u32,
+    /// Whose requests it serves. `None`: everybody's.
+    pub when: Option<When>,
+    /// Tokens of a request and its answer together, at least 1. `None`: nobody said.
+    pub context_window: Option<u64>,
+}
+
+/// Whose requests a target serves: those that are on each list that is not empty. One is not empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// The caller's team.
+    pub teams: Vec<String>,
+    /// The caller's user.
+    pub users: Vec<String>,
+    /// The caller's organization.
+    pub organizations: Vec<String>,
+    /// A tag of the caller's credential.
+    pub tags: Vec<String>,
+    /// Headers with the values that each may have. None carries a credential.
+    pub headers: Vec<(HeaderName, Vec<String>)>,
 }
 
 /// How one of several targets is chosen.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -51,7 +51,8 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    match exchange(gateway, ctx, endpoint, body, bare_head(session)?).await {
+    let (bare, headers) = (bare_head(session)?, &session.req_header().headers);
+    match exchange(gateway, ctx, endpoint, body, bare, headers).await {
         Ok((mut exchange, body)) => {
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
             let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
@@ -77,6 +78,7 @@ async fn exchange(
     endpoint: Endpoint,
     mut body: BodyBuffer,
     caller: RequestHeader,
+    headers: &HeaderMap,
 ) -> Result<(Box<Exchange>, Bytes), Denial> {
     let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
     let runtime = ctx.runtime.clone();
@@ -89,10 +91,19 @@ async fn exchange(
         return Err(wrong_dialect(model, endpoint));
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
-    let first = model.choose(allowed, &[], random(ctx));
+    let asked = route::Asked { endpoint, headers, peek: &peek, body: body.as_slice() };
+    let allowed = route::narrow(model, allowed, ctx.caller.as_deref(), &asked)?;
+    let mut open = allowed;
+    let (first, (admission, holds)) = loop {
+        let first = model.choose(open, &[], random(ctx));
+        let target = model.target(first.index);
+        let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
+        match admit::inference(gateway, ctx, &asked).await {
+            Ok(admitted) => break (first, admitted),
+            Err(refusal) => open = refusal.elsewhere(model, open, first.index)?,
+        }
+    };
     let target = model.target(first.index);
-    let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
-    let (admission, holds) = admit::inference(gateway, ctx, &asked).await?;
     let hide_usage = hides_usage(endpoint, &peek, target);
     let renamed = (target.model != model.name).then_some(target.model.as_str());
     let mut original = None;
@@ -169,22 +180,33 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         route::note(exchange, None);
         let settled = attempt::end(exchange, whose) == Charge::Settled;
         let random = route::chance(random, *started);
-        let choice = exchange.model.choose(exchange.allowed, &exchange.tried, random);
-        let next = choice.index;
-        route::rest(exchange, next, random).await;
-        let moved = admit::moves(gateway, runtime, caller.as_deref(), exchange, next);
-        let admitted = settled || moved;
-        // No provider has seen the attempt that there is not yet.
-        exchange.times = Times::default();
-        if admitted {
-            match admit::again(gateway, &exchange.admission, settled).await {
-                Ok(holds) => exchange.holds = holds,
+        let (mut open, mut admitted) = (exchange.allowed, settled);
+        let choice = loop {
+            let choice = exchange.model.choose(open, &exchange.tried, random);
+            route::rest(exchange, choice.index, random).await;
+            admitted |= admit::moves(gateway, runtime, caller.as_deref(), exchange, choice.index);
+            // No provider has seen the attempt that there is not yet.
+            exchange.times = Times::default();
+            if !admitted {
+                break choice;
+            }
+            let refused = match admit::again(gateway, &exchange.admission, settled).await {
+                Ok(holds) => {
+                    exchange.holds = holds;
+                    break choice;
+                }
+                Err(refused) => refused,
+            };
+            match refused.elsewhere(&exchange.model, open & route::in_time(exchange), choice.index)
+            {
+                Ok(left) => open = left,
                 Err(denial) => {
                     *refusal = Some(denial);
                     return Err(Error::new(ErrorType::Custom("no_hold")));
                 }
             }
-        }
+        };
+        let next = choice.index;
         let id = (id_header.to_str().unwrap_or_default(), exchange.began_at);
         match body_for(exchange, next, &held.body(), id) {
             Ok(Some(body)) => {

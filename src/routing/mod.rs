@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`balance`] | which target is asked next |
+//! | [`conditions`] | which targets may serve a request at all |
 //! | [`health`] | how each has done of late |
 //! | [`retry_budget`] | how many attempts there may be beyond each request's first |
 //! | `prices` | what a target costs |
@@ -14,6 +15,7 @@ use std::time::Instant;
 use sluicegate_filters::price::{Price, ServiceTier, Worst};
 
 use self::balance::{Candidate, Choice, Terms};
+use self::conditions::{Conditions, Windows};
 use self::health::{Health, Outcome, Shown, UnderWay};
 use self::retry_budget::Tally;
 use crate::config::valid::{
@@ -26,6 +28,7 @@ use crate::quotas::estimate::close::Cut;
 use crate::quotas::estimate::{Answerer, Bound, Calibration};
 
 pub mod balance;
+pub mod conditions;
 pub mod health;
 mod prices;
 pub mod retry_budget;
@@ -60,6 +63,10 @@ pub struct Model {
     candidates: Vec<Candidate>,
     balance: Balance,
     rules: HealthRules,
+    /// Whose requests its targets serve.
+    pub conditions: Conditions,
+    /// How long a request may be at its targets.
+    pub windows: Windows,
     /// What is counted of it. Outlives the generation.
     pub tally: Arc<Tally>,
 }
@@ -111,11 +118,14 @@ impl Routes {
             // The config has checked that each target's provider and each fallback exists.
             let fallbacks = model.fallback.iter().filter_map(|name| config.models.get(name));
             let (mut targets, mut candidates) = (Vec::new(), Vec::new());
+            let (mut conditions, mut windows) = (Conditions::default(), Windows::default());
             for (round, owner) in (0..).zip(std::iter::once(model).chain(fallbacks)) {
                 for target in &owner.targets {
                     let Some(upstream) = upstreams.get(target.provider.as_str()) else { continue };
-                    let prices::Resolved { price, ceiling, context, cut } =
+                    let prices::Resolved { price, ceiling, context, window, cut } =
                         prices::resolve(config, owner, target);
+                    conditions.add(targets.len(), target.when.as_ref());
+                    windows.add(targets.len(), window);
                     let known = before.and_then(|before| before.calibration(&model.name, target));
                     targets.push(Target {
                         upstream: upstream.clone(),
@@ -143,6 +153,8 @@ impl Routes {
                 candidates,
                 balance: model.balance,
                 rules: model.health,
+                conditions,
+                windows,
                 tally: known.map(|known| known.tally.clone()).unwrap_or_default(),
             };
             routes.insert(model.name.clone(), Arc::new(route));
@@ -247,6 +259,16 @@ impl Model {
         let bits = self.targets.iter().enumerate().map(|(index, target)| {
             u64::from(translated || target.upstream.dialect == dialect) << (index % 64)
         });
+        bits.fold(0, |all, bit| all | bit)
+    }
+
+    /// The targets that are at the same provider as the one at `index`, itself included, by their bits.
+    pub fn at_provider_of(&self, index: usize) -> u64 {
+        let provider = &self.targets[index].upstream.name;
+        let bits =
+            self.targets.iter().enumerate().map(|(index, target)| {
+                u64::from(target.upstream.name == *provider) << (index % 64)
+            });
         bits.fold(0, |all, bit| all | bit)
     }
 

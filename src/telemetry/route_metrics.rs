@@ -17,6 +17,7 @@ pub struct RouteMetrics {
     ejections: IntCounterVec,
     retries: IntCounterVec,
     degraded: IntCounterVec,
+    passed_over: IntCounterVec,
 }
 
 impl RouteMetrics {
@@ -53,6 +54,13 @@ impl RouteMetrics {
                 ),
                 &["model"],
             )?,
+            passed_over: IntCounterVec::new(
+                Opts::new(
+                    "targets_passed_over_total",
+                    "Choices of a target that was not asked, as a limit of its provider had no room.",
+                ),
+                &["model"],
+            )?,
         };
         registry.register(Box::new(made.share.clone()))?;
         registry.register(Box::new(made.in_flight.clone()))?;
@@ -60,6 +68,7 @@ impl RouteMetrics {
         registry.register(Box::new(made.ejections.clone()))?;
         registry.register(Box::new(made.retries.clone()))?;
         registry.register(Box::new(made.degraded.clone()))?;
+        registry.register(Box::new(made.passed_over.clone()))?;
         Ok(made)
     }
 
@@ -70,11 +79,12 @@ impl RouteMetrics {
         self.latency.reset();
         let mut seen = HashSet::new();
         for model in routes.models() {
-            let [made, over_budget, degraded] = model.tally.counts();
+            let [made, over_budget, degraded, passed_over] = model.tally.counts();
             follow(&self.retries.with_label_values(&[model.name.as_str(), "made"]), made);
             let suppressed = [model.name.as_str(), "over_budget"];
             follow(&self.retries.with_label_values(&suppressed), over_budget);
             follow(&self.degraded.with_label_values(&[model.name.as_str()]), degraded);
+            follow(&self.passed_over.with_label_values(&[model.name.as_str()]), passed_over);
             for state in model.states() {
                 let target = [state.provider, state.model];
                 if !seen.insert(target) {

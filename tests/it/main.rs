@@ -32,5 +32,6 @@ mod store_loss;
 mod stores;
 mod streams;
 mod support;
+mod targets;
 mod upstream_h2;
 mod vault;

@@ -23,6 +23,7 @@ pub(super) mod quota_store;
 pub(super) mod quotas;
 pub(super) mod secrets;
 pub(super) mod stores;
+pub(super) mod when;
 
 /// The keys of the file.
 pub(super) const KEYS: Keys = Keys {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::prices;
 use super::providers::Providers;
-use super::{section, value};
+use super::{section, value, when};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report::{self, Place};
 use crate::config::valid::{
@@ -55,8 +55,11 @@ pub(in crate::config) const KEYS: Keys = Keys {
 };
 
 pub(in crate::config) const TARGET: Keys = Keys {
-    known: &["provider", "model", "weight", "priority"],
+    known: &["provider", "model", "weight", "priority", "when", "context_window"],
     renamed: &[
+        ("conditions", "when"),
+        ("max_input_tokens", "context_window"),
+        ("max_context", "context_window"),
         ("name", "model"),
         ("model_name", "model"),
         ("upstream", "provider"),
@@ -121,8 +124,8 @@ const RESTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_6
 /// A client waits all the while.
 const BACKOFFS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 
-/// Tokens of an answer: more is a mistake.
-const OUTPUTS: RangeInclusive<u64> = 1..=100_000_000;
+/// Tokens of an answer, or of a context: more is a mistake.
+const TOKENS: RangeInclusive<u64> = 1..=100_000_000;
 
 const MAX_NAME: usize = 256;
 
@@ -237,7 +240,7 @@ fn model<'a>(
     let price_at = fields.get("price");
     let price = price_at.as_ref().and_then(|at| prices::price(reader, at));
     let max_output_tokens =
-        value(reader, Some(&fields), "max_output_tokens", |r, at| r.integer(at, OUTPUTS));
+        value(reader, Some(&fields), "max_output_tokens", |r, at| r.integer(at, TOKENS));
     let model = Model {
         name: name.to_owned(),
         dialect: dialect?,
@@ -269,6 +272,9 @@ fn target(
     };
     let weight = value(reader, Some(&fields), "weight", |r, at| r.integer(at, 1..=1000));
     let priority = value(reader, Some(&fields), "priority", |r, at| r.integer(at, 1..=1000));
+    let when = value(reader, Some(&fields), "when", when::when);
+    let context_window =
+        value(reader, Some(&fields), "context_window", |r, at| r.integer(at, TOKENS));
     let Some(provider_at) = fields.get("provider") else {
         if !at.is_broken() {
             let hint = "write the name of one of `providers`";
@@ -296,6 +302,8 @@ fn target(
         model: model?,
         weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
         priority: priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(1),
+        when,
+        context_window,
     })
 }
 
