@@ -265,6 +265,31 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
         }),
         ca: provider.ca.as_deref().map(path),
         stream_usage: Some(provider.stream_usage),
+        health_check: provider.health_check.as_ref().map(health_check),
+    }
+}
+
+fn health_check(check: &valid::HealthCheck) -> raw::HealthCheck {
+    raw::HealthCheck {
+        path: Some(check.path.clone()),
+        interval: Some(raw::Wait(check.interval)),
+        timeout: Some(raw::Wait(check.timeout)),
+        unhealthy_after: Some(check.unhealthy_after),
+        healthy_after: Some(check.healthy_after),
+        expect: Some(match check.expect {
+            valid::Expect::Success => raw::Expect::Success,
+            valid::Expect::Below500 => raw::Expect::Below500,
+        }),
+    }
+}
+
+fn sticky(sticky: &valid::Sticky) -> raw::Sticky {
+    match sticky {
+        valid::Sticky::EndUser => raw::Sticky::Field(raw::StickyField::EndUser),
+        valid::Sticky::Conversation => raw::Sticky::Field(raw::StickyField::Conversation),
+        valid::Sticky::Header(name) => {
+            raw::Sticky::Header(raw::StickyHeader { header: name.to_string() })
+        }
     }
 }
 
@@ -288,6 +313,7 @@ fn model(model: &valid::Model) -> raw::Model {
             valid::Balance::LeastBusy => raw::Balance::LeastBusy,
             valid::Balance::Latency => raw::Balance::Latency,
         }),
+        sticky: model.sticky.as_ref().map(sticky),
         fallback: (!model.fallback.is_empty()).then(|| model.fallback.clone()),
         health: Some(raw::Health {
             failures: Some(model.health.failures),

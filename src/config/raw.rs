@@ -550,6 +550,40 @@ pub struct Provider {
     pub ca: Option<String>,
     /// Whether it understands `stream_options.include_usage`. Default: the catalogue's, else true.
     pub stream_usage: Option<bool>,
+    /// How it is asked whether it is well. One that is not is left out by all models. Default: it is not
+    /// asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How a provider is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What a GET asks for, from the root of the host. Default: the list of models.
+    pub path: Option<String>,
+    /// How often, 100ms to 1h. Default: 10s.
+    pub interval: Option<Wait>,
+    /// How long an answer may take, 10ms to 1m. Default: 5s.
+    pub timeout: Option<Wait>,
+    /// Failures in a row after which it is left out. Default: 3.
+    #[schemars(range(min = 1, max = 100))]
+    pub unhealthy_after: Option<u32>,
+    /// Good answers in a row after which it comes back. Default: 2.
+    #[schemars(range(min = 1, max = 100))]
+    pub healthy_after: Option<u32>,
+    /// Which status is good: `2xx`, or any that is `below_500`. Default: 2xx.
+    pub expect: Option<Expect>,
+}
+
+/// Which status of an answer to a health check is good.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum Expect {
+    #[serde(rename = "2xx")]
+    Success,
+    #[serde(rename = "below_500")]
+    Below500,
 }
 
 /// What a provider speaks.
@@ -606,6 +640,10 @@ pub struct Model {
     pub targets: Vec<Target>,
     /// How one of several targets is chosen. Default: `weighted`.
     pub balance: Option<Balance>,
+    /// What one target is kept for, as long as it is there and well: an `end_user`, a `conversation`, or the
+    /// value of a header, for the sake of the provider's cache. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// Other models, whose targets are asked in this order when none of its own can answer. Their own
     /// fallbacks don't count. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -721,6 +759,33 @@ pub enum Balance {
     LeastBusy,
     /// Of two chosen by weight, the one that is likely to answer sooner.
     Latency,
+}
+
+/// What one target is kept for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Sticky {
+    /// What a request says of itself.
+    Field(StickyField),
+    /// A header of the request.
+    Header(StickyHeader),
+}
+
+/// What a request says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum StickyField {
+    EndUser,
+    Conversation,
+}
+
+/// A header of the request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StickyHeader {
+    /// Its name.
+    pub header: String,
 }
 
 /// When a target is left out: after failures in a row, for a while that doubles each time.

@@ -508,6 +508,35 @@ pub struct Provider {
     pub ca: Option<PathBuf>,
     /// Whether it understands `stream_options.include_usage`.
     pub stream_usage: bool,
+    /// How it is asked whether it is well. `None`: it is not.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How a provider is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for: begins with `/`, may have a query.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take, its end included.
+    pub timeout: Duration,
+    /// So many failures in a row, 1 to 100.
+    pub unhealthy_after: u32,
+    /// So many good answers in a row, 1 to 100.
+    pub healthy_after: u32,
+    /// Which answer is good.
+    pub expect: Expect,
+}
+
+/// Which answer to a health check is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// A status of 200 to 299.
+    #[default]
+    Success,
+    /// Any status below 500.
+    Below500,
 }
 
 /// Where a provider is, taken apart.
@@ -565,6 +594,8 @@ pub struct Model {
     pub targets: Vec<Target>,
     /// How one of several targets is chosen.
     pub balance: Balance,
+    /// What one target is kept for. `None`: nothing.
+    pub sticky: Option<Sticky>,
     /// Other models, whose targets are asked when none of its own can answer. They exist.
     pub fallback: Vec<String>,
     /// When a target is left out.
@@ -621,6 +652,17 @@ pub enum Balance {
     LeastBusy,
     /// Of two, the one that answers sooner.
     Latency,
+}
+
+/// What one target is kept for, as long as it is there and well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// An end user.
+    EndUser,
+    /// A conversation; where the request names none, an end user.
+    Conversation,
+    /// The value of this header, which carries no credential.
+    Header(HeaderName),
 }
 
 /// When a target is left out.

@@ -93,9 +93,10 @@ async fn exchange(
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
     let asked = route::Asked { endpoint, headers, peek: &peek, body: body.as_slice() };
     let allowed = route::narrow(model, allowed, ctx.caller.as_deref(), &asked)?;
+    let sticky = model.sticky_key(ctx.caller.as_deref(), headers, &peek);
     let mut open = allowed;
     let (first, (admission, holds)) = loop {
-        let first = model.choose(open, &[], random(ctx));
+        let first = model.choose(open, &[], sticky, random(ctx));
         let target = model.target(first.index);
         let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
         match admit::inference(gateway, ctx, &asked).await {
@@ -143,6 +144,7 @@ async fn exchange(
         caller,
         peek,
         allowed,
+        sticky,
         tried: Vec::new(),
         under_way: model.begin(first.index),
         desperate: false,
@@ -182,7 +184,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         let random = route::chance(random, *started);
         let (mut open, mut admitted) = (exchange.allowed, settled);
         let choice = loop {
-            let choice = exchange.model.choose(open, &exchange.tried, random);
+            let choice = exchange.model.choose(open, &exchange.tried, exchange.sticky, random);
             route::rest(exchange, choice.index, random).await;
             admitted |= admit::moves(gateway, runtime, caller.as_deref(), exchange, choice.index);
             // No provider has seen the attempt that there is not yet.

@@ -5,6 +5,7 @@
 //! | [`balance`] | which target is asked next |
 //! | [`conditions`] | which targets may serve a request at all |
 //! | [`health`] | how each has done of late |
+//! | [`sticky`] | the same target for the same end user or conversation |
 //! | [`retry_budget`] | how many attempts there may be beyond each request's first |
 //! | `prices` | what a target costs |
 
@@ -12,6 +13,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use http::HeaderMap;
+use sluicegate_filters::Caller;
 use sluicegate_filters::price::{Price, ServiceTier, Worst};
 
 use self::balance::{Candidate, Choice, Terms};
@@ -19,9 +22,11 @@ use self::conditions::{Conditions, Windows};
 use self::health::{Health, Outcome, Shown, UnderWay};
 use self::retry_budget::Tally;
 use crate::config::valid::{
-    self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn,
+    self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn, Sticky,
 };
 use crate::dialects::Dialect;
+use crate::dialects::peek::Peek;
+use crate::providers::health_check::Checker;
 use crate::providers::resolve::Resolvers;
 use crate::providers::upstream::{Upstream, UpstreamError};
 use crate::quotas::estimate::close::Cut;
@@ -32,6 +37,7 @@ pub mod conditions;
 pub mod health;
 mod prices;
 pub mod retry_budget;
+pub mod sticky;
 
 /// The priorities that a model's own targets can have; those of its fallbacks come after them.
 const PRIORITIES: u32 = 1_000;
@@ -44,7 +50,14 @@ pub fn now_ms() -> i64 {
 }
 
 /// All models of one configuration.
-pub struct Routes(HashMap<String, Arc<Model>>);
+pub struct Routes {
+    models: HashMap<String, Arc<Model>>,
+    /// How each place does, by its provider and its model's name there: the same for all models that it
+    /// serves, and in all generations.
+    healths: HashMap<String, HashMap<String, Arc<Health>>>,
+    /// Those who ask providers whether they are well.
+    checkers: HashMap<String, Arc<Checker>>,
+}
 
 /// A model that callers can name.
 pub struct Model {
@@ -67,6 +80,7 @@ pub struct Model {
     pub conditions: Conditions,
     /// How long a request may be at its targets.
     pub windows: Windows,
+    sticky: Option<Sticky>,
     /// What is counted of it. Outlives the generation.
     pub tally: Arc<Tally>,
 }
@@ -83,6 +97,8 @@ pub struct TargetState<'a> {
     pub weight: u64,
     /// How it does.
     pub health: Shown,
+    /// Whether its provider is well, where that is asked.
+    pub provider_healthy: Option<bool>,
 }
 
 /// One place where a model is served.
@@ -109,10 +125,19 @@ impl Routes {
         before: Option<&Self>,
     ) -> Result<Self, UpstreamError> {
         let mut upstreams = HashMap::new();
+        let mut checkers = HashMap::new();
         for (name, provider) in &config.providers {
-            upstreams.insert(name.as_str(), Arc::new(Upstream::build(provider, resolvers)?));
+            let upstream = Arc::new(Upstream::build(provider, resolvers)?);
+            upstreams.insert(name.as_str(), upstream.clone());
+            if let Some(rules) = &provider.health_check {
+                let known = before.and_then(|before| before.checkers.get(name));
+                let known = known.filter(|known| known.is_of(&upstream));
+                let state = known.map(|known| known.state.clone()).unwrap_or_default();
+                let checker = Checker::new(upstream, rules, state);
+                checkers.extend(checker.map(|checker| (name.clone(), Arc::new(checker))));
+            }
         }
-        let mut healths = Healths { before, known: HashMap::new() };
+        let mut healths = HashMap::new();
         let mut routes = HashMap::new();
         for model in config.models.values() {
             // The config has checked that each target's provider and each fallback exists.
@@ -138,7 +163,9 @@ impl Routes {
                     candidates.push(Candidate {
                         priority: PRIORITIES * round + target.priority,
                         weight: u64::from(target.weight),
-                        health: healths.of(target),
+                        health: health_of(target, &mut healths, before),
+                        provider: checkers.get(&target.provider).map(|it| it.state.clone()),
+                        place: sticky::place(&target.provider, &target.model),
                     });
                 }
             }
@@ -155,38 +182,46 @@ impl Routes {
                 rules: model.health,
                 conditions,
                 windows,
+                sticky: model.sticky.clone(),
                 tally: known.map(|known| known.tally.clone()).unwrap_or_default(),
             };
             routes.insert(model.name.clone(), Arc::new(route));
         }
-        Ok(Self(routes))
+        Ok(Self { models: routes, healths, checkers })
     }
 
     fn calibration(&self, model: &str, target: &config::Target) -> Option<Arc<Calibration>> {
-        let known = self.0.get(model)?.targets.iter().find(|known| known.is(target))?;
+        let known = self.models.get(model)?.targets.iter().find(|known| known.is(target))?;
         Some(known.calibration.clone())
     }
 
-    fn health(&self, target: &config::Target) -> Option<Arc<Health>> {
-        self.0.values().find_map(|model| {
-            let place = model.targets.iter().position(|known| known.is(target))?;
-            Some(model.candidates[place].health.clone())
-        })
+    fn health(&self, target: &config::Target) -> Option<&Arc<Health>> {
+        self.healths.get(&target.provider)?.get(&target.model)
+    }
+
+    /// Those who ask providers whether they are well, in no order.
+    pub fn checkers(&self) -> impl Iterator<Item = &Arc<Checker>> {
+        self.checkers.values()
+    }
+
+    /// Whether the provider is well, where that is asked.
+    pub fn is_healthy(&self, provider: &str) -> Option<bool> {
+        Some(self.checkers.get(provider)?.state.is_healthy())
     }
 
     /// All models, in no order.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.0.values()
+        self.models.values()
     }
 
     /// The model of that name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
-        self.0.get(name)
+        self.models.get(name)
     }
 
     /// The configured name nearest to `name`, for an error's hint.
     pub fn nearest(&self, name: &str) -> Option<&str> {
-        self.0
+        self.models
             .keys()
             .map(|known| (strsim::damerau_levenshtein(known, name), known.as_str()))
             .filter(|(distance, known)| *distance <= known.len() / 3)
@@ -202,19 +237,14 @@ fn picture(model: &str) -> u64 {
     if model.contains("4o-mini") { 48_169 } else { 5_000 }
 }
 
-/// How each place does, by its provider and its model's name there: the same for all models that it serves,
-/// and in all generations.
-struct Healths<'a> {
-    before: Option<&'a Routes>,
-    known: HashMap<(&'a str, &'a str), Arc<Health>>,
-}
-
-impl<'a> Healths<'a> {
-    fn of(&mut self, target: &'a config::Target) -> Arc<Health> {
-        let place = (target.provider.as_str(), target.model.as_str());
-        let before = || self.before.and_then(|before| before.health(target)).unwrap_or_default();
-        self.known.entry(place).or_insert_with(before).clone()
-    }
+fn health_of(
+    target: &config::Target,
+    healths: &mut HashMap<String, HashMap<String, Arc<Health>>>,
+    before: Option<&Routes>,
+) -> Arc<Health> {
+    let of_provider = healths.entry(target.provider.clone()).or_default();
+    let known = || before.and_then(|before| before.health(target)).cloned().unwrap_or_default();
+    of_provider.entry(target.model.clone()).or_insert_with(known).clone()
 }
 
 impl Target {
@@ -278,11 +308,28 @@ impl Model {
     }
 
     /// Chooses one of the targets that are `allowed`. `tried` are the indices of targets that have failed this request; they come again
-    /// only when no other is left. `random` is any number.
-    pub fn choose(&self, allowed: u64, tried: &[usize], random: u64) -> Choice {
+    /// only when no other is left. `sticky` is what [`sticky_key`](Self::sticky_key) gave, `random` any
+    /// number.
+    pub fn choose(
+        &self,
+        allowed: u64,
+        tried: &[usize],
+        sticky: Option<u64>,
+        random: u64,
+    ) -> Choice {
         let Self { balance, rules, .. } = self;
-        let terms = Terms { balance: *balance, rules, random, now: now_ms(), allowed };
+        let terms = Terms { balance: *balance, rules, random, now: now_ms(), allowed, sticky };
         balance::choose(&self.candidates, tried, terms)
+    }
+
+    /// What stands for whom one target is kept, in this request.
+    pub fn sticky_key(
+        &self,
+        caller: Option<&Caller>,
+        headers: &HeaderMap,
+        peek: &Peek,
+    ) -> Option<u64> {
+        sticky::key(self.sticky.as_ref()?, caller, headers, peek)
     }
 
     /// Counts a request that goes to the target at `index`, for as long as what is returned lives.
@@ -319,7 +366,11 @@ impl Model {
             model: &target.model,
             priority: candidate.priority,
             weight: candidate.weight,
-            health: candidate.health.show(now, &self.rules),
+            health: Shown {
+                share: candidate.share(now, &self.rules),
+                ..candidate.health.show(now, &self.rules)
+            },
+            provider_healthy: candidate.provider.as_ref().map(|provider| provider.is_healthy()),
         })
     }
 

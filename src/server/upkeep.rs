@@ -22,7 +22,8 @@ pub async fn run(gateway: Arc<Gateway>) {
         on_change_of(&gateway, policies),
         on_change_of(&gateway, prices),
         on_rotation(&gateway),
-        resolve(&gateway)
+        resolve(&gateway),
+        check_health(&gateway)
     );
 }
 
@@ -98,6 +99,21 @@ fn policies(gateway: &Gateway) -> Option<PathBuf> {
 
 fn prices(gateway: &Gateway) -> Option<PathBuf> {
     gateway.current().config.prices.as_ref().map(|prices| prices.file.clone())
+}
+
+/// Asks providers whether they are well. Which ones, and how, can change with any reload: those who asked
+/// before end with their set.
+async fn check_health(gateway: &Gateway) {
+    let mut generations = gateway.generations();
+    loop {
+        let mut asking = tokio::task::JoinSet::new();
+        for checker in gateway.current().routes.checkers() {
+            asking.spawn(checker.clone().run());
+        }
+        if generations.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn resolve(gateway: &Gateway) {

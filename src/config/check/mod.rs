@@ -11,6 +11,7 @@ use super::valid::{Config, Environment};
 
 pub(super) mod access;
 pub(super) mod cors;
+pub(super) mod health_check;
 pub(super) mod jwt;
 pub(super) mod ledger;
 pub(super) mod limits;

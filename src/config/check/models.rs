@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::prices;
 use super::providers::Providers;
-use super::{section, value, when};
+use super::{access, required, section, value, when};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report::{self, Place};
 use crate::config::valid::{
-    Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, RetryUntil, Target,
+    Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, RetryUntil, Sticky, Target,
 };
 use crate::dialects::Dialect;
 
@@ -18,6 +18,7 @@ pub(in crate::config) const KEYS: Keys = Keys {
     known: &[
         "targets",
         "balance",
+        "sticky",
         "fallback",
         "health",
         "drop_params",
@@ -41,6 +42,9 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("fallbacks", "fallback"),
         ("routing_strategy", "balance"),
         ("load_balancing", "balance"),
+        ("stickiness", "sticky"),
+        ("session_affinity", "sticky"),
+        ("hash_policy", "sticky"),
         ("cooldown", "health.cooldown"),
         ("cooldown_time", "health.cooldown"),
         ("allowed_fails", "health.failures"),
@@ -67,6 +71,9 @@ pub(in crate::config) const TARGET: Keys = Keys {
     ],
     later: &[],
 };
+
+pub(in crate::config) const STICKY: Keys =
+    Keys { known: &["header"], renamed: &[("name", "header")], later: &[] };
 
 pub(in crate::config) const HEALTH: Keys = Keys {
     known: &["failures", "cooldown", "slow_start"],
@@ -227,6 +234,7 @@ fn model<'a>(
         }
     };
     let balance = value(reader, Some(&fields), "balance", |r, at| r.choice(at, &BALANCE));
+    let sticky = value(reader, Some(&fields), "sticky", sticky);
     let others = fields.get("fallback").and_then(|at| {
         reader.list(&at, |reader, at| Some((reader.text(at)?.to_owned(), at.clone())))
     });
@@ -247,6 +255,7 @@ fn model<'a>(
         drop_params: drop_params.unwrap_or(false),
         targets,
         balance: balance.unwrap_or_default(),
+        sticky,
         fallback: Vec::new(),
         health,
         retries,
@@ -305,6 +314,22 @@ fn target(
         when,
         context_window,
     })
+}
+
+fn sticky(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Sticky> {
+    if at.scalar().is_some() {
+        let whole = reader.choice(at, &[("end_user", false), ("conversation", true)])?;
+        return Some(if whole { Sticky::Conversation } else { Sticky::EndUser });
+    }
+    let fields = reader.fields(at, &STICKY);
+    let hint = "write `end_user`, `conversation`, or `{ header: x-session-id }`";
+    let header = required(reader, at, &fields, "header", hint)?;
+    let name = reader.header_name(&header)?;
+    if access::is_credential(&name) {
+        reader.wrong(&header, format!("`{name}` carries a credential"), "name another header");
+        return None;
+    }
+    Some(Sticky::Header(name))
 }
 
 fn health(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> HealthRules {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
-use super::{access, value};
+use super::{access, health_check, value};
 use crate::config::node::Scalar;
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
@@ -24,6 +24,7 @@ pub(in crate::config) const KEYS: Keys = Keys {
         "http_version",
         "ca",
         "stream_usage",
+        "health_check",
     ],
     renamed: &[
         ("type", "dialect"),
@@ -45,6 +46,8 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("http", "http_version"),
         ("ca_file", "ca"),
         ("ssl_verify", "ca"),
+        ("healthcheck", "health_check"),
+        ("health_checks", "health_check"),
         ("timeout", "models.<name>.timeouts"),
         ("models", "models.<name>.targets"),
     ],
@@ -116,6 +119,9 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     });
     let stream_usage = value(reader, Some(&fields), "stream_usage", |r, at| r.boolean(at));
 
+    let health_check = value(reader, Some(&fields), "health_check", |reader, at| {
+        Some(health_check::health_check(reader, at, base_url.as_ref()?, dialect?))
+    });
     let base_url = base_url?;
     let wants_key = known.is_some_and(|entry| entry.key == Key::Required);
     let authorized = headers
@@ -138,6 +144,7 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         stream_usage: stream_usage.unwrap_or_else(|| {
             known.is_none_or(|entry| entry.quirks.stream_usage == StreamUsage::OnRequest)
         }),
+        health_check,
     })
 }
 
