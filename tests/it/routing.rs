@@ -309,8 +309,10 @@ async fn who_dies_takes_only_what_is_under_way_and_comes_back_slowly() {
 async fn chaos_fails_nobody_and_is_paid_to_the_last_token() {
     const CLIENTS: usize = 16;
     // A whole number of calls for each client.
-    let calls = std::env::var("SLUICEGATE_CHAOS_CALLS").map_or(2_000, |n| n.parse().unwrap());
-    let calls: usize = calls / CLIENTS * CLIENTS;
+    #[expect(clippy::disallowed_methods, reason = "for whoever runs the test, not for a gateway")]
+    let calls = std::env::var("SLUICEGATE_CHAOS_CALLS");
+    let calls: usize = calls.map_or(2_000, |n| n.parse().unwrap());
+    let calls = calls / CLIENTS * CLIENTS;
     let providers = [provider().await, provider().await, provider().await, provider().await];
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gate.db");
@@ -389,5 +391,7 @@ async fn chaos_fails_nobody_and_is_paid_to_the_last_token() {
         log.iter().find(|line| line["end"] != "complete")
     );
     let completed: u64 = providers.iter().map(|it| it.ledger().total.completed).sum();
-    assert_eq!(completed, calls as u64, "whole answers, one for each call");
+    // One may be whole at its provider after its deadline has passed here, and was asked for again.
+    let most = calls as f64 + made;
+    assert!(completed >= calls as u64 && completed as f64 <= most, "{completed} of {calls}");
 }
