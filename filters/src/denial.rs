@@ -212,6 +212,8 @@ kinds! {
     ModelNotFound = NOT_FOUND, "model_not_found", keeps;
     /// The model exists, but not for this caller or this endpoint.
     ModelNotAllowed = FORBIDDEN, "model_not_allowed", keeps;
+    /// The request is longer than any target of the model can look at.
+    ContextLengthExceeded = BAD_REQUEST, "context_length_exceeded", keeps;
     /// The policies do not permit it.
     PolicyDenied = FORBIDDEN, "policy_denied", keeps;
     /// A limit on requests, tokens or parallel requests leaves no room for this one.

@@ -306,6 +306,31 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
         project: vertex.map(|vertex| vertex.project.clone()),
         location: vertex.map(|vertex| vertex.location.clone()),
         service_account: vertex.map(|vertex| vertex.service_account.document.reference.to_string()),
+        health_check: provider.health_check.as_ref().map(health_check),
+    }
+}
+
+fn health_check(check: &valid::HealthCheck) -> raw::HealthCheck {
+    raw::HealthCheck {
+        path: Some(check.path.clone()),
+        interval: Some(raw::Wait(check.interval)),
+        timeout: Some(raw::Wait(check.timeout)),
+        unhealthy_after: Some(check.unhealthy_after),
+        healthy_after: Some(check.healthy_after),
+        expect: Some(match check.expect {
+            valid::Expect::Success => raw::Expect::Success,
+            valid::Expect::Below500 => raw::Expect::Below500,
+        }),
+    }
+}
+
+fn sticky(sticky: &valid::Sticky) -> raw::Sticky {
+    match sticky {
+        valid::Sticky::EndUser => raw::Sticky::Field(raw::StickyField::EndUser),
+        valid::Sticky::Conversation => raw::Sticky::Field(raw::StickyField::Conversation),
+        valid::Sticky::Header(name) => {
+            raw::Sticky::Header(raw::StickyHeader { header: name.to_string() })
+        }
     }
 }
 
@@ -320,6 +345,8 @@ fn model(model: &valid::Model) -> raw::Model {
                 model: Some(target.model.clone()),
                 weight: Some(target.weight),
                 priority: Some(target.priority),
+                when: target.when.as_ref().map(when),
+                context_window: target.context_window,
             })
             .collect(),
         balance: Some(match model.balance {
@@ -327,6 +354,7 @@ fn model(model: &valid::Model) -> raw::Model {
             valid::Balance::LeastBusy => raw::Balance::LeastBusy,
             valid::Balance::Latency => raw::Balance::Latency,
         }),
+        sticky: model.sticky.as_ref().map(sticky),
         fallback: (!model.fallback.is_empty()).then(|| model.fallback.clone()),
         health: Some(raw::Health {
             failures: Some(model.health.failures),
@@ -352,6 +380,18 @@ fn model(model: &valid::Model) -> raw::Model {
         }),
         price: model.price.as_ref().map(price),
         max_output_tokens: model.max_output_tokens,
+    }
+}
+
+fn when(when: &valid::When) -> raw::When {
+    let list = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+    let headers = when.headers.iter();
+    raw::When {
+        teams: list(&when.teams),
+        users: list(&when.users),
+        organizations: list(&when.organizations),
+        tags: list(&when.tags),
+        headers: headers.map(|(name, values)| (name.to_string(), values.clone())).collect(),
     }
 }
 

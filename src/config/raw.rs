@@ -618,6 +618,10 @@ pub struct Provider {
     /// Vertex AI: the key file of a service account, as a reference to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
+    /// How it is asked whether it is well. One that is not is left out by all models. Default: it is not
+    /// asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// An application in Entra.
@@ -655,6 +659,36 @@ pub struct ClientCertificate {
     pub certificate: String,
     /// Its private key.
     pub key: String,
+}
+
+/// How a provider is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What a GET asks for, from the root of the host. Default: the list of models.
+    pub path: Option<String>,
+    /// How often, 100ms to 1h. Default: 10s.
+    pub interval: Option<Wait>,
+    /// How long an answer may take, 10ms to 1m. Default: 5s.
+    pub timeout: Option<Wait>,
+    /// Failures in a row after which it is left out. Default: 3.
+    #[schemars(range(min = 1, max = 100))]
+    pub unhealthy_after: Option<u32>,
+    /// Good answers in a row after which it comes back. Default: 2.
+    #[schemars(range(min = 1, max = 100))]
+    pub healthy_after: Option<u32>,
+    /// Which status is good: `2xx`, or any that is `below_500`. Default: 2xx.
+    pub expect: Option<Expect>,
+}
+
+/// Which status of an answer to a health check is good.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum Expect {
+    #[serde(rename = "2xx")]
+    Success,
+    #[serde(rename = "below_500")]
+    Below500,
 }
 
 /// What a provider speaks.
@@ -717,6 +751,10 @@ pub struct Model {
     pub targets: Vec<Target>,
     /// How one of several targets is chosen. Default: `weighted`.
     pub balance: Option<Balance>,
+    /// What one target is kept for, as long as it is there and well: an `end_user`, a `conversation`, or the
+    /// value of a header, for the sake of the provider's cache. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// Other models, whose targets are asked in this order when none of its own can answer. Their own
     /// fallbacks don't count. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -787,6 +825,39 @@ pub struct Target {
     /// or are left out. Default: 1.
     #[schemars(range(min = 1, max = 1000))]
     pub priority: Option<u32>,
+    /// Whose requests it serves. Default: everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// Tokens of a request and its answer together, at most. Default: what `prices` and the table in the
+    /// binary say of requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub context_window: Option<u64>,
+}
+
+/// Whose requests a target serves: those that are on each of the lists that are given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// Callers of one of these teams. Default: of any, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub teams: Option<Vec<String>>,
+    /// Callers who are one of these users. Default: anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub users: Option<Vec<String>>,
+    /// Callers of one of these organizations. Default: of any, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub organizations: Option<Vec<String>>,
+    /// Callers whose credential has one of these tags. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub tags: Option<Vec<String>>,
+    /// Requests that have each of these headers with one of its values. Default: any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Vec<String>>,
 }
 
 /// How one of several targets is chosen.
@@ -799,6 +870,33 @@ pub enum Balance {
     LeastBusy,
     /// Of two chosen by weight, the one that is likely to answer sooner.
     Latency,
+}
+
+/// What one target is kept for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Sticky {
+    /// What a request says of itself.
+    Field(StickyField),
+    /// A header of the request.
+    Header(StickyHeader),
+}
+
+/// What a request says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "a comment on each would turn the schema's enum into a list")]
+pub enum StickyField {
+    EndUser,
+    Conversation,
+}
+
+/// A header of the request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StickyHeader {
+    /// Its name.
+    pub header: String,
 }
 
 /// When a target is left out: after failures in a row, for a while that doubles each time.

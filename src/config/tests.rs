@@ -661,6 +661,18 @@ fn models() {
             "3:55: models.m.retries.on[0]: unknown value `404`; it can be `connect`, `timeout`, `429`, `5xx`",
         ),
         (
+            "{ targets: [{ provider: vllm }], sticky: user }",
+            "3:47: models.m.sticky: unknown value `user`; it can be `end_user`, `conversation`",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], sticky: {} }",
+            "3:39: models.m.sticky: `header` is missing; write `end_user`, `conversation`, or `{ header: x-session-id }`",
+        ),
+        (
+            "{ targets: [{ provider: vllm }], sticky: { header: cookie } }",
+            "3:57: models.m.sticky.header: `cookie` carries a credential; name another header",
+        ),
+        (
             "{ targets: [{ provider: vllm }], fallback: [m] }",
             "3:50: models.m.fallback[0]: `m` is there already; take it out; a model's own targets are asked first in any case",
         ),
@@ -675,6 +687,26 @@ fn models() {
         (
             "{ targets: [{ provider: vllm, priority: 0 }] }",
             "3:46: models.m.targets[0].priority: `0` is out of range; it can be 1 to 1000",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: {} }] }",
+            "3:42: models.m.targets[0].when: says nothing; name `teams`, `users`, `organizations`, `tags` or `headers`, or take it out",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: { teams: [] } }] }",
+            "3:51: models.m.targets[0].when.teams: an empty list, which nobody is on; name at least one, or take it out",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: { headers: { Authorization: [x] } } }] }",
+            "3:55: models.m.targets[0].when.headers.Authorization: `authorization` carries a credential; name another header",
+        ),
+        (
+            "{ targets: [{ provider: vllm, when: { headers: { x-tier: [a], X-Tier: [b] } } }] }",
+            "3:68: models.m.targets[0].when.headers.X-Tier: `x-tier` stands here already, in other case; take it out",
+        ),
+        (
+            "{ targets: [{ provider: vllm, context_window: 0 }] }",
+            "3:52: models.m.targets[0].context_window: `0` is out of range; it can be 1 to 100000000",
         ),
         (
             "{ targets: [{ provider: vllm }], health: { failures: 0 } }",
@@ -706,6 +738,42 @@ fn models() {
             "`idle` is longer than `total`, so it never applies"
         ]
     );
+}
+
+#[test]
+fn health_checks() {
+    let with = |check: &str| format!("providers:\n  vllm: {{ health_check: {check} }}\n");
+    for (check, expected) in [
+        (
+            "{ path: models }",
+            "2:33: providers.vllm.health_check.path: not a path; write it from the root of the host, as in /v1/models",
+        ),
+        (
+            "{ interval: 1ms }",
+            "2:37: providers.vllm.health_check.interval: `1ms` is out of range; it can be 100ms to 1h",
+        ),
+        (
+            "{ unhealthy_after: 0 }",
+            "2:44: providers.vllm.health_check.unhealthy_after: `0` is out of range; it can be 1 to 100",
+        ),
+        (
+            "{ expect: 200 }",
+            "2:35: providers.vllm.health_check.expect: unknown value `200`; it can be `2xx`, `below_500`",
+        ),
+    ] {
+        refused(&with(check), &format!("c.yaml:{expected}"));
+    }
+    let check_of = |text: &str, name: &str| {
+        let config = loaded(&format!("{text}\nauth: {{ anonymous: true }}\n")).config;
+        config.providers[name].health_check.clone()
+    };
+    assert_eq!(check_of("providers: { vllm: }", "vllm"), None);
+    let of_vllm = check_of(&with("{ interval: 1s, expect: below_500 }"), "vllm").unwrap();
+    assert_eq!((of_vllm.path.as_str(), of_vllm.expect), ("/v1/models", valid::Expect::Below500));
+    assert_eq!((of_vllm.unhealthy_after, of_vllm.healthy_after), (3, 2));
+    let anthropic =
+        "providers: { a: { dialect: anthropic, base_url: http://a/x, health_check: {} } }";
+    assert_eq!(check_of(anthropic, "a").unwrap().path, "/x/v1/models");
 }
 
 #[test]
@@ -913,8 +981,8 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, jwt, ledger, limits, listeners, models, policies, prices, providers,
-        quota_store, quotas, secrets, stores,
+        access, cors, health_check, jwt, ledger, limits, listeners, models, policies, prices,
+        providers, quota_store, quotas, secrets, stores, when,
     };
     vec![
         ("", check::KEYS),
@@ -958,10 +1026,13 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Prices", prices::KEYS),
         ("Price", prices::PRICE),
         ("Provider", providers::KEYS),
+        ("HealthCheck", health_check::KEYS),
         ("HeaderAuth", providers::AUTH),
         ("ClientCertificate", providers::CLIENT_CERTIFICATE),
         ("Model", models::KEYS),
         ("Target", models::TARGET),
+        ("When", when::KEYS),
+        ("StickyHeader", models::STICKY),
         ("Health", models::HEALTH),
         ("Retries", models::RETRIES),
         ("Timeouts", models::TIMEOUTS),

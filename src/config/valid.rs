@@ -547,6 +547,35 @@ pub struct Provider {
     pub check_certificate: bool,
     /// Whether it understands `stream_options.include_usage`.
     pub stream_usage: bool,
+    /// How it is asked whether it is well. `None`: it is not.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How a provider is asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for: begins with `/`, may have a query.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take, its end included.
+    pub timeout: Duration,
+    /// So many failures in a row, 1 to 100.
+    pub unhealthy_after: u32,
+    /// So many good answers in a row, 1 to 100.
+    pub healthy_after: u32,
+    /// Which answer is good.
+    pub expect: Expect,
+}
+
+/// Which answer to a health check is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// A status of 200 to 299.
+    #[default]
+    Success,
+    /// Any status below 500.
+    Below500,
 }
 
 /// What a provider speaks, and what it has to be told beside an address.
@@ -715,6 +744,8 @@ pub struct Model {
     pub targets: Vec<Target>,
     /// How one of several targets is chosen.
     pub balance: Balance,
+    /// What one target is kept for. `None`: nothing.
+    pub sticky: Option<Sticky>,
     /// Other models, whose targets are asked when none of its own can answer. They exist.
     pub fallback: Vec<String>,
     /// When a target is left out.
@@ -740,6 +771,25 @@ pub struct Target {
     pub weight: u32,
     /// Those with a lower one are asked first.
     pub priority: u32,
+    /// Whose requests it serves. `None`: everybody's.
+    pub when: Option<When>,
+    /// Tokens of a request and its answer together, at least 1. `None`: nobody said.
+    pub context_window: Option<u64>,
+}
+
+/// Whose requests a target serves: those that are on each list that is not empty. One is not empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// The caller's team.
+    pub teams: Vec<String>,
+    /// The caller's user.
+    pub users: Vec<String>,
+    /// The caller's organization.
+    pub organizations: Vec<String>,
+    /// A tag of the caller's credential.
+    pub tags: Vec<String>,
+    /// Headers with the values that each may have. None carries a credential.
+    pub headers: Vec<(HeaderName, Vec<String>)>,
 }
 
 /// How one of several targets is chosen.
@@ -752,6 +802,17 @@ pub enum Balance {
     LeastBusy,
     /// Of two, the one that answers sooner.
     Latency,
+}
+
+/// What one target is kept for, as long as it is there and well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// An end user.
+    EndUser,
+    /// A conversation; where the request names none, an end user.
+    Conversation,
+    /// The value of this header, which carries no credential.
+    Header(HeaderName),
 }
 
 /// When a target is left out.

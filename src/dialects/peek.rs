@@ -36,6 +36,8 @@ pub struct Peek {
     pub prompts: u32,
     /// Whom the caller names as the one behind the request.
     pub end_user: Option<String>,
+    /// What the caller calls the conversation that the request is part of.
+    pub conversation: Option<String>,
     /// Whether a service is asked for that may cost more than the standard one.
     pub priority: bool,
     /// Whether the provider reads more than the body: a stored conversation or prompt, or what tools of
@@ -189,6 +191,7 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek, PeekError> {
             _ => 1,
         },
         end_user: end_user(&noted)?,
+        conversation: conversation(&noted),
         priority: dearer(&noted),
         reads_more: reads_more(endpoint, &noted),
         tools: noted[Noted::Tools as usize].is_some(),
@@ -242,10 +245,11 @@ enum Noted {
     McpServers,
     WebSearchOptions,
     Container,
+    PromptCacheKey,
 }
 
 /// Names, in the order of [`Noted`].
-const NOTED: [&str; 12] = [
+const NOTED: [&str; 13] = [
     "user",
     "safety_identifier",
     "metadata",
@@ -258,6 +262,7 @@ const NOTED: [&str; 12] = [
     "mcp_servers",
     "web_search_options",
     "container",
+    "prompt_cache_key",
 ];
 
 /// The longest name of an end user, in bytes.
@@ -287,6 +292,25 @@ fn end_user(noted: &[Option<&str>; NOTED.len()]) -> Result<Option<String>, PeekE
     let name: String = serde_json::from_str(raw)
         .map_err(|_| PeekError::Invalid { field, expected: "a string of valid Unicode" })?;
     Ok(Some(name).filter(|name| !name.is_empty()))
+}
+
+/// OpenAI's `prompt_cache_key`, or the id of its stored `conversation`. One that is too long to be a name is
+/// none: nothing but the choice of a target depends on it.
+fn conversation(noted: &[Option<&str>; NOTED.len()]) -> Option<String> {
+    let text = |raw: &str| -> Option<String> {
+        let short = raw.len() <= MAX_END_USER_BYTES;
+        let text: String = short.then(|| serde_json::from_str(raw).ok()).flatten()?;
+        Some(text).filter(|text| !text.is_empty())
+    };
+    if let Some(key) = noted[Noted::PromptCacheKey as usize].and_then(text) {
+        return Some(key);
+    }
+    let stored = noted[Noted::Conversation as usize]?;
+    if !stored.starts_with('{') {
+        return text(stored);
+    }
+    let (_, [id]) = parse_object(stored, &[], &["id"]).ok()?;
+    text(id?.get())
 }
 
 /// OpenAI's `service_tier`, where `auto` leaves the choice to a setting of the account; Anthropic's

@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod certificate_check;
 pub mod credential;
 pub mod dialect;
+pub mod health_check;
 pub mod resolve;
 pub mod tls;
 pub mod token;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_http::RequestHeader;
@@ -192,12 +192,17 @@ impl Upstream {
         peer.options.connection_timeout = Some(timeouts.connect);
         peer.options.total_connection_timeout = Some(timeouts.connect);
         peer.options.write_timeout = Some(WRITE_TIMEOUT + upload_time(body_len));
+        self.secure(&mut peer);
+        Some(Box::new(peer))
+    }
+
+    /// Says whom to trust and what to show.
+    fn secure(&self, peer: &mut HttpPeer) {
         let security = self.security.get();
         peer.options.ca.clone_from(&security.it().ca);
         peer.client_cert_key.clone_from(&security.it().client);
         // A connection that was made under other files is not for this request.
         peer.group_key = self.group_key ^ security.mark();
-        Some(Box::new(peer))
     }
 
     /// Where a connection of our own goes; `None` while the name has no known address.
@@ -218,6 +223,39 @@ impl Upstream {
     /// Whether the configuration sets the header `name`.
     pub fn sets(&self, name: &str) -> bool {
         self.headers.contains_key(name)
+    }
+
+    /// Whether both are at one address.
+    pub fn is_where(&self, other: &Self) -> bool {
+        (self.tls, &self.host) == (other.tls, &other.host)
+    }
+
+    /// A request for `path` that only asks whether the provider is there, and a peer for it whose address
+    /// is yet to be put in. `None` where `path` is none.
+    pub fn probe(&self, path: &str) -> Option<(HttpPeer, RequestHeader)> {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut peer = HttpPeer::new(nowhere, self.tls, self.sni.clone());
+        peer.options = self.options.clone();
+        self.secure(&mut peer);
+        let mut head = RequestHeader::build(Method::GET, path.as_bytes(), Some(8)).ok()?;
+        for (name, value) in &self.headers {
+            head.append_header(name, value).ok()?;
+        }
+        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).ok()?;
+        if peer.options.alpn == ALPN::H2 {
+            let scheme = if self.tls { "https" } else { "http" };
+            let authority = self.host.to_str().ok()?;
+            head.set_uri(format!("{scheme}://{authority}{path}").parse().ok()?);
+            head.set_version(Version::HTTP_2);
+        } else {
+            // Either would do; the head has to be one's.
+            peer.options.alpn = ALPN::H1;
+            head.insert_header(HOST, &self.host).ok()?;
+        }
+        if let Credential::Token(_) = self.credential {
+            self.authorize(&mut head, b"").ok();
+        }
+        Some((peer, head))
     }
 
     /// The request's head as this provider gets it, built anew: nothing of the caller's passes that

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sluicegate_filters::admit::ScopeKind;
 use sluicegate_filters::{Caller, Denial, DenialKind};
-use sluicegate_quota::{Amounts, Holds, Slice};
+use sluicegate_quota::{Amounts, Holds, Refused, Slice};
 
 use super::ctx::{Ctx, Exchange};
 use crate::app::{Gateway, Runtime};
@@ -45,6 +45,43 @@ pub struct Asked<'a> {
     pub target: &'a Target,
 }
 
+/// Why a request is not admitted at a target.
+pub struct Refusal {
+    denial: Denial,
+    /// Whether it is for a limit of the target's provider, so that another's may have room.
+    of_provider: bool,
+}
+
+impl Refusal {
+    /// Those of the `open` targets that may have room where the one at `index` has none. It was not asked,
+    /// and nothing is held for it.
+    ///
+    /// # Errors
+    /// The refusal, where there is none.
+    pub fn elsewhere(self, model: &Model, open: u64, index: usize) -> Result<u64, Denial> {
+        let left = open & !model.at_provider_of(index);
+        if !self.of_provider || left == 0 {
+            return Err(self.denial);
+        }
+        model.tally.passed_over();
+        Ok(left)
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self { denial, of_provider: false }
+    }
+}
+
+impl From<&Refused> for Refusal {
+    fn from(refused: &Refused) -> Self {
+        // While the counters are away, those of all providers are.
+        let of_provider = !refused.store_away && refused.quota.scope.kind == ScopeKind::Provider;
+        Self { denial: refusal::denial(refused), of_provider }
+    }
+}
+
 /// Holds what the request may use of every limit that it is under. Without holds: it is under none.
 ///
 /// # Errors
@@ -53,7 +90,7 @@ pub async fn inference(
     gateway: &Gateway,
     ctx: &mut Ctx,
     asked: &Asked<'_>,
-) -> Result<(Admission, Option<Holds>), Denial> {
+) -> Result<(Admission, Option<Holds>), Refusal> {
     let Some(caller) = ctx.caller.clone() else { return Ok((Admission::default(), None)) };
     let Asked { endpoint, model, peek, body, target } = *asked;
     let slices = slices(gateway, &ctx.runtime, &caller, model, target, peek);
@@ -86,7 +123,7 @@ pub async fn inference(
     let now = gateway.quotas.engine().now();
     let standings = slices.iter().map(|slice| slice.standing(now));
     ctx.standings = standings.fold(Standings::default(), Standings::with);
-    let (holds, amounts) = held.map_err(|refused| refusal::denial(&refused))?;
+    let (holds, amounts) = held.map_err(|refused| Refusal::from(&refused))?;
     let admission = Admission {
         bound: Bound { input: amounts.tokens.saturating_sub(bound.output), ..bound },
         nano_usd: amounts.nano_usd,
@@ -149,7 +186,7 @@ pub async fn again(
     gateway: &Gateway,
     admission: &Admission,
     counted: bool,
-) -> Result<Option<Holds>, Denial> {
+) -> Result<Option<Holds>, Refusal> {
     if admission.slices.is_empty() {
         return Ok(None);
     }
@@ -158,7 +195,8 @@ pub async fn again(
         requests: u64::from(!counted),
         ..one_request(admission.bound, admission.nano_usd)
     };
-    gateway.quotas.hold(&admission.slices, &amounts).await.map(Some)
+    let held = gateway.quotas.engine().hold(&admission.slices, &amounts).await;
+    held.map(Some).map_err(|refused| Refusal::from(&refused))
 }
 
 fn one_request(bound: Bound, nano_usd: u64) -> Amounts {

@@ -107,6 +107,8 @@ pub struct Exchange {
     pub caller: RequestHeader,
     /// The targets that can serve it, by their bits.
     pub allowed: u64,
+    /// What stands for whom one target is kept.
+    pub sticky: Option<u64>,
     /// The targets tried so far, the present one last.
     pub tried: Vec<usize>,
     /// Held for its drop: the present target counts it as under way.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -56,7 +56,8 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    match exchange(gateway, ctx, endpoint, body, bare_head(session)?).await {
+    let (bare, headers) = (bare_head(session)?, &session.req_header().headers);
+    match exchange(gateway, ctx, endpoint, body, bare, headers).await {
         Ok((mut exchange, body)) => {
             ctx.buffered.set(held_with(&exchange, &body));
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
@@ -83,6 +84,7 @@ async fn exchange(
     endpoint: Endpoint,
     mut body: BodyBuffer,
     caller: RequestHeader,
+    headers: &HeaderMap,
 ) -> Result<(Box<Exchange>, Bytes), Denial> {
     let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
     let runtime = ctx.runtime.clone();
@@ -95,10 +97,20 @@ async fn exchange(
         return Err(wrong_dialect(model, endpoint));
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
-    let first = model.choose(allowed, &[], random(ctx));
+    let asked = route::Asked { endpoint, headers, peek: &peek, body: body.as_slice() };
+    let allowed = route::narrow(model, allowed, ctx.caller.as_deref(), &asked)?;
+    let sticky = model.sticky_key(ctx.caller.as_deref(), headers, &peek);
+    let mut open = allowed;
+    let (first, (admission, holds)) = loop {
+        let first = model.choose(open, &[], sticky, random(ctx));
+        let target = model.target(first.index);
+        let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
+        match admit::inference(gateway, ctx, &asked).await {
+            Ok(admitted) => break (first, admitted),
+            Err(refusal) => open = refusal.elsewhere(model, open, first.index)?,
+        }
+    };
     let target = model.target(first.index);
-    let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
-    let (admission, holds) = admit::inference(gateway, ctx, &asked).await?;
     let (mut original, mut translation) = (None, None);
     let (body, hide_usage) = if !translates || model.takes_as_it_is(endpoint) {
         let hide_usage = outgoing::hides_usage(endpoint, &peek, target);
@@ -131,6 +143,7 @@ async fn exchange(
         caller,
         peek,
         allowed,
+        sticky,
         tried: Vec::new(),
         under_way: model.begin(first.index),
         desperate: false,
@@ -163,22 +176,33 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         route::note(exchange, None);
         let settled = attempt::end(exchange, whose) == Charge::Settled;
         let random = route::chance(random, *started);
-        let choice = exchange.model.choose(exchange.allowed, &exchange.tried, random);
-        let next = choice.index;
-        route::rest(exchange, next, random).await;
-        let moved = admit::moves(gateway, runtime, caller.as_deref(), exchange, next);
-        let admitted = settled || moved;
-        // No provider has seen the attempt that there is not yet.
-        exchange.times = Times::default();
-        if admitted {
-            match admit::again(gateway, &exchange.admission, settled).await {
-                Ok(holds) => exchange.holds = holds,
+        let (mut open, mut admitted) = (exchange.allowed, settled);
+        let choice = loop {
+            let choice = exchange.model.choose(open, &exchange.tried, exchange.sticky, random);
+            route::rest(exchange, choice.index, random).await;
+            admitted |= admit::moves(gateway, runtime, caller.as_deref(), exchange, choice.index);
+            // No provider has seen the attempt that there is not yet.
+            exchange.times = Times::default();
+            if !admitted {
+                break choice;
+            }
+            let refused = match admit::again(gateway, &exchange.admission, settled).await {
+                Ok(holds) => {
+                    exchange.holds = holds;
+                    break choice;
+                }
+                Err(refused) => refused,
+            };
+            match refused.elsewhere(&exchange.model, open & route::in_time(exchange), choice.index)
+            {
+                Ok(left) => open = left,
                 Err(denial) => {
                     *refusal = Some(denial);
                     return Err(Error::new(ErrorType::Custom("no_hold")));
                 }
             }
-        }
+        };
+        let next = choice.index;
         let id = (id_header.to_str().unwrap_or_default(), exchange.began_at);
         match outgoing::rewrite_for(exchange, next, &held.body(), id) {
             Ok(Some(body)) => {

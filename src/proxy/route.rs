@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use sluicegate_filters::{Caller, Denial, DenialKind};
 
 use super::ctx::{End, Exchange};
 use super::watchdog::Expiry;
 use crate::app::Gateway;
+use crate::dialects::Endpoint;
+use crate::dialects::peek::Peek;
+use crate::routing::Model;
 use crate::routing::balance::Choice;
+use crate::routing::conditions::TooLong;
 use crate::routing::health::Outcome;
 
 /// On an answer of a model all of whose targets are left out for their failures, so that the least bad was
@@ -19,6 +24,45 @@ pub const DEGRADED: (HeaderName, HeaderValue) = (
 
 /// The longest wait before another attempt: the client waits all the while.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What is asked for, as the choice of a target needs it.
+pub struct Asked<'a> {
+    /// Which API.
+    pub endpoint: Endpoint,
+    /// The caller's headers.
+    pub headers: &'a HeaderMap,
+    /// What the body says of itself.
+    pub peek: &'a Peek,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Those of the model's `allowed` targets that serve the caller's request.
+///
+/// # Errors
+/// `model_not_allowed`, `context_length_exceeded`: there is none, and why.
+pub fn narrow(
+    model: &Model,
+    allowed: u64,
+    caller: Option<&Caller>,
+    asked: &Asked<'_>,
+) -> Result<u64, Denial> {
+    let Asked { endpoint, headers, peek, body } = *asked;
+    let serving = model.conditions.narrow(allowed, caller, headers);
+    if serving == 0 {
+        let message = format!("No target of the model `{}` serves this caller.", model.name);
+        let denial = Denial::new(DenialKind::ModelNotAllowed, message).with_param("model");
+        return Err(denial.with_detail("the targets' `when`"));
+    }
+    model.windows.narrow(serving, endpoint, peek, body).map_err(|TooLong { tokens, window }| {
+        let message = format!(
+            "The request is longer than the context window of every target of the model `{}`: at least \
+             {tokens} tokens of {window}.",
+            model.name
+        );
+        Denial::new(DenialKind::ContextLengthExceeded, message)
+    })
+}
 
 /// Sends the next attempt to the chosen target.
 pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
@@ -43,6 +87,17 @@ pub fn take_retry(exchange: &Exchange) -> bool {
     may_follow(exchange)
         && (waits || exchange.model.has_untried(exchange.allowed, &exchange.tried))
         && exchange.model.take_retry()
+}
+
+/// The targets that can be asked without a long wait: all, or where the present attempt's provider asks for
+/// one, those that have not failed the request.
+pub fn in_time(exchange: &Exchange) -> u64 {
+    match exchange.retry_after {
+        Some(wait) if wait > LONGEST_WAIT => {
+            exchange.tried.iter().fold(u64::MAX, |left, index| left & !(1 << (index % 64)))
+        }
+        _ => u64::MAX,
+    }
 }
 
 /// Waits before a target is asked that has failed the request already. `random` is any number.

@@ -17,9 +17,9 @@ pub mod warnings;
 
 use std::sync::Arc;
 
+use sluicegate_filters::Caller;
 use sluicegate_filters::admit::{Quota, Unit};
-use sluicegate_filters::{Caller, Denial};
-use sluicegate_quota::{Amounts, Engine, Holds, Slice};
+use sluicegate_quota::{Engine, Slice};
 
 /// The limits of all callers.
 pub struct Quotas {
@@ -58,14 +58,6 @@ impl Quotas {
     fn own(&self, caller: &Caller) -> Own {
         let quotas = caller.quotas().iter();
         Own(quotas.map(|quota| (quota.scope.model.clone(), self.engine.slice(quota))).collect())
-    }
-
-    /// Holds `amounts` on all of `slices`, or nothing.
-    ///
-    /// # Errors
-    /// `rate_limit_exceeded`, `budget_exceeded`, `quota_unavailable`: which limit, and until when.
-    pub async fn hold(&self, slices: &[Arc<Slice>], amounts: &Amounts) -> Result<Holds, Denial> {
-        self.engine.hold(slices, amounts).await.map_err(|refused| refusal::denial(&refused))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::health::Health;
+use super::health::{Health, share_after};
+use super::sticky;
 use crate::config::valid::{Balance, HealthRules};
+use crate::providers::health_check;
 
 /// A target, as the choice sees it.
 pub struct Candidate {
@@ -13,6 +15,24 @@ pub struct Candidate {
     pub weight: u64,
     /// How it has done.
     pub health: Arc<Health>,
+    /// How its provider is, where that is asked.
+    pub provider: Option<Arc<health_check::State>>,
+    /// Where it is, for what is sticky.
+    pub place: u64,
+}
+
+impl Candidate {
+    /// How much of its weight it gets, in thousandths. 0: it is left out.
+    pub fn share(&self, now: i64, rules: &HealthRules) -> u64 {
+        let own = self.health.share(now, rules);
+        match &self.provider {
+            Some(provider) if !provider.is_healthy() => 0,
+            Some(provider) => {
+                provider.back_for(now).map_or(own, |since| own.min(share_after(since, rules)))
+            }
+            None => own,
+        }
+    }
 }
 
 /// A choice.
@@ -35,6 +55,8 @@ pub struct Terms<'a> {
     pub now: i64,
     /// Which of the candidates there are for the request, by their bits. At least one.
     pub allowed: u64,
+    /// What stands for whom the choice is always the same, as long as the candidates are.
+    pub sticky: Option<u64>,
 }
 
 /// Some of at most 64 candidates, by their bits.
@@ -70,9 +92,9 @@ impl Some64 {
 /// Chooses of `all`, of which there are 64 at most. `tried` are those that have failed this request; they
 /// come again only when no other is left.
 pub fn choose(all: &[Candidate], tried: &[usize], terms: Terms<'_>) -> Choice {
-    let Terms { balance, rules, random, now, allowed } = terms;
+    let Terms { balance, rules, random, now, allowed, sticky } = terms;
     let allowed = Some64(allowed);
-    let share_of = |index: usize| all[index].health.share(now, rules);
+    let share_of = |index: usize| all[index].share(now, rules);
     let untried = Some64::of(all.len(), |i| allowed.has(i) && !tried.contains(&i));
     let healthy = Some64::of(all.len(), |i| allowed.has(i) && share_of(i) > 0);
     // By priority, those that have not failed and are healthy; else those that have not failed; else, of
@@ -92,6 +114,11 @@ pub fn choose(all: &[Candidate], tried: &[usize], terms: Terms<'_>) -> Choice {
         let share = if desperate { 1 } else { share_of(index) };
         all[index].weight.saturating_mul(share)
     };
+    if let Some(key) = sticky {
+        let score = |index: usize| sticky::score(key, all[index].place, share(index));
+        let first = usable.iter().max_by(|a, b| score(*a).total_cmp(&score(*b)));
+        return Choice { index: first.unwrap_or(0), desperate };
+    }
     let index = match balance {
         Balance::Weighted => by_weight(usable, share, random),
         Balance::LeastBusy => {
@@ -156,8 +183,14 @@ mod tests {
                 priority,
                 weight,
                 health: Arc::default(),
+                provider: None,
+                place: 0,
             };
-            Self(each.iter().map(candidate).collect())
+            let mut all: Vec<_> = each.iter().map(candidate).collect();
+            for (index, candidate) in all.iter_mut().enumerate() {
+                candidate.place = sticky::place("p", &index.to_string());
+            }
+            Self(all)
         }
 
         fn out(self, index: usize) -> Self {
@@ -166,11 +199,19 @@ mod tests {
         }
 
         fn choose(&self, tried: &[usize], balance: Balance, random: u64) -> Choice {
-            choose(
-                &self.0,
-                tried,
-                Terms { balance, rules: &rules(), random, now: 2, allowed: u64::MAX },
-            )
+            self.choose_for(None, tried, balance, random)
+        }
+
+        fn choose_for(
+            &self,
+            sticky: Option<u64>,
+            tried: &[usize],
+            balance: Balance,
+            random: u64,
+        ) -> Choice {
+            let rules = rules();
+            let terms = Terms { balance, rules: &rules, random, now: 2, allowed: u64::MAX, sticky };
+            choose(&self.0, tried, terms)
         }
     }
 
@@ -197,6 +238,29 @@ mod tests {
                 let all_out = targets().out(0).out(1).out(2);
                 assert_eq!(all_out.choose(&[], balance, random), choice(0, true));
                 assert_eq!(targets().choose(&[0, 1, 2], balance, random), choice(0, false));
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_sticky_stays_moves_from_the_sick_and_comes_back() {
+        let targets = || Targets::new(&[(1, 1), (1, 2), (1, 1), (2, 9)]);
+        let of = |targets: &Targets, key| {
+            let one = |random| targets.choose_for(Some(key), &[], Balance::LeastBusy, random).index;
+            let first = one(0);
+            assert!((1..9).all(|random| one(random) == first), "not by chance");
+            first
+        };
+        for key in (0..200_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
+            let home = of(&targets(), key);
+            assert!(home < 3, "of the first priority");
+            let other = of(&targets().out(home), key);
+            assert!(other != home && other < 3);
+            // The next attempt goes where all go when it is out.
+            let next = targets().choose_for(Some(key), &[home], Balance::Weighted, 5);
+            assert_eq!(next, choice(other, false));
+            for away in (0..3).filter(|away| *away != home) {
+                assert_eq!(of(&targets().out(away), key), home);
             }
         }
     }

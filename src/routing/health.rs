@@ -137,12 +137,7 @@ impl Health {
         if out_until == 0 {
             return WHOLE;
         }
-        let since = now.abs_diff(out_until);
-        let whole_after = u64::try_from(rules.slow_start.as_millis()).unwrap_or(u64::MAX);
-        if since >= whole_after {
-            return WHOLE;
-        }
-        FIRST_SHARE + (WHOLE - FIRST_SHARE) * since / whole_after.max(1)
+        share_after(now.abs_diff(out_until), rules)
     }
 
     /// Requests under way.
@@ -184,6 +179,15 @@ impl Health {
         let elapsed = (now - self.measured_at.load(Ordering::Relaxed)).max(0) as f64;
         self.latency.load(Ordering::Relaxed) as f64 * (-elapsed / DECAY_MS).exp()
     }
+}
+
+/// The share of a target that has been back for `since` milliseconds, in thousandths.
+pub fn share_after(since: u64, rules: &Rules) -> u64 {
+    let whole_after = u64::try_from(rules.slow_start.as_millis()).unwrap_or(u64::MAX);
+    if since >= whole_after {
+        return WHOLE;
+    }
+    FIRST_SHARE + (WHOLE - FIRST_SHARE) * since / whole_after.max(1)
 }
 
 impl Drop for UnderWay {

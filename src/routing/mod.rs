@@ -3,7 +3,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`balance`] | which target is asked next |
+//! | [`conditions`] | which targets may serve a request at all |
 //! | [`health`] | how each has done of late |
+//! | [`sticky`] | the same target for the same end user or conversation |
 //! | [`retry_budget`] | how many attempts there may be beyond each request's first |
 //! | `prices` | what a target costs |
 
@@ -11,30 +13,37 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use http::HeaderMap;
 use http::uri::PathAndQuery;
 use sluicegate_chat::{Capabilities, Dialect as Speech};
+use sluicegate_filters::Caller;
 use sluicegate_filters::price::{Price, ServiceTier, Worst};
 
 use self::balance::{Candidate, Choice, Terms};
+use self::conditions::{Conditions, Windows};
 use self::health::{Health, Outcome, Shown, UnderWay};
 use self::prices::known_as;
 use self::retry_budget::Tally;
 use crate::config::valid::{
-    self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn,
+    self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn, Sticky,
 };
 use crate::dialects::Endpoint;
+use crate::dialects::peek::Peek;
 use crate::providers::Reach;
 use crate::providers::address::Address;
 use crate::providers::dialect::ProviderDialect;
+use crate::providers::health_check::Checker;
 use crate::providers::upstream::{Upstream, UpstreamError};
 use crate::quotas::estimate::close::Cut;
 use crate::quotas::estimate::{Answerer, Bound, Calibration};
 
 pub mod balance;
 mod capabilities;
+pub mod conditions;
 pub mod health;
 mod prices;
 pub mod retry_budget;
+pub mod sticky;
 
 /// The priorities that a model's own targets can have; those of its fallbacks come after them.
 const PRIORITIES: u32 = 1_000;
@@ -50,6 +59,11 @@ pub fn now_ms() -> i64 {
 pub struct Routes {
     models: HashMap<String, Arc<Model>>,
     upstreams: HashMap<String, Arc<Upstream>>,
+    /// How each place does, by its provider and its model's name there: the same for all models that it
+    /// serves, and in all generations.
+    healths: HashMap<String, HashMap<String, Arc<Health>>>,
+    /// Those who ask providers whether they are well.
+    checkers: HashMap<String, Arc<Checker>>,
 }
 
 /// A model that callers can name.
@@ -69,6 +83,11 @@ pub struct Model {
     candidates: Vec<Candidate>,
     balance: Balance,
     rules: HealthRules,
+    /// Whose requests its targets serve.
+    pub conditions: Conditions,
+    /// How long a request may be at its targets.
+    pub windows: Windows,
+    sticky: Option<Sticky>,
     /// What is counted of it. Outlives the generation.
     pub tally: Arc<Tally>,
 }
@@ -85,6 +104,8 @@ pub struct TargetState<'a> {
     pub weight: u64,
     /// How it does.
     pub health: Shown,
+    /// Whether its provider is well, where that is asked.
+    pub provider_healthy: Option<bool>,
 }
 
 /// One place where a model is served.
@@ -117,17 +138,26 @@ impl Routes {
         before: Option<&Self>,
     ) -> Result<Self, UpstreamError> {
         let mut upstreams = HashMap::new();
+        let mut checkers = HashMap::new();
         for (name, provider) in &config.providers {
             let known = before.and_then(|before| before.upstreams.get(name));
             let upstream = Upstream::build(provider, reach, known.map(|known| &**known))?;
-            upstreams.insert(name.clone(), Arc::new(upstream));
+            let upstream = Arc::new(upstream);
+            upstreams.insert(name.clone(), upstream.clone());
+            if let Some(rules) = &provider.health_check {
+                let known = before.and_then(|before| before.checkers.get(name));
+                let known = known.filter(|known| known.is_of(&upstream));
+                let state = known.map(|known| known.state.clone()).unwrap_or_default();
+                checkers.insert(name.clone(), Arc::new(Checker::new(upstream, rules, state)));
+            }
         }
-        let mut healths = Healths { before, known: HashMap::new() };
+        let mut healths = HashMap::new();
         let mut routes = HashMap::new();
         for model in config.models.values() {
             // The config has checked that each target's provider and each fallback exists.
             let fallbacks = model.fallback.iter().filter_map(|name| config.models.get(name));
             let (mut targets, mut candidates) = (Vec::new(), Vec::new());
+            let (mut conditions, mut windows) = (Conditions::default(), Windows::default());
             for (round, owner) in (0..).zip(std::iter::once(model).chain(fallbacks)) {
                 for target in &owner.targets {
                     let place = &target.provider;
@@ -136,8 +166,10 @@ impl Routes {
                     else {
                         continue;
                     };
-                    let prices::Resolved { price, ceiling, context, cut } =
+                    let prices::Resolved { price, ceiling, context, window, cut } =
                         prices::resolve(config, owner, target);
+                    conditions.add(targets.len(), target.when.as_ref());
+                    windows.add(targets.len(), window);
                     let known = before.and_then(|before| before.calibration(&model.name, target));
                     targets.push(Target {
                         upstream: upstream.clone(),
@@ -153,7 +185,9 @@ impl Routes {
                     candidates.push(Candidate {
                         priority: PRIORITIES * round + target.priority,
                         weight: u64::from(target.weight),
-                        health: healths.of(target),
+                        health: health_of(target, &mut healths, before),
+                        provider: checkers.get(&target.provider).map(|it| it.state.clone()),
+                        place: sticky::place(&target.provider, &target.model),
                     });
                 }
             }
@@ -168,11 +202,14 @@ impl Routes {
                 candidates,
                 balance: model.balance,
                 rules: model.health,
+                conditions,
+                windows,
+                sticky: model.sticky.clone(),
                 tally: known.map(|known| known.tally.clone()).unwrap_or_default(),
             };
             routes.insert(model.name.clone(), Arc::new(route));
         }
-        Ok(Self { models: routes, upstreams })
+        Ok(Self { models: routes, upstreams, healths, checkers })
     }
 
     fn calibration(&self, model: &str, target: &config::Target) -> Option<Arc<Calibration>> {
@@ -180,11 +217,18 @@ impl Routes {
         Some(known.calibration.clone())
     }
 
-    fn health(&self, target: &config::Target) -> Option<Arc<Health>> {
-        self.models.values().find_map(|model| {
-            let place = model.targets.iter().position(|known| known.is(target))?;
-            Some(model.candidates[place].health.clone())
-        })
+    fn health(&self, target: &config::Target) -> Option<&Arc<Health>> {
+        self.healths.get(&target.provider)?.get(&target.model)
+    }
+
+    /// Those who ask providers whether they are well, in no order.
+    pub fn checkers(&self) -> impl Iterator<Item = &Arc<Checker>> {
+        self.checkers.values()
+    }
+
+    /// Whether the provider is well, where that is asked.
+    pub fn is_healthy(&self, provider: &str) -> Option<bool> {
+        Some(self.checkers.get(provider)?.state.is_healthy())
     }
 
     /// All providers, in no order.
@@ -220,19 +264,14 @@ fn picture(model: &str) -> u64 {
     if model.contains("4o-mini") { 48_169 } else { 5_000 }
 }
 
-/// How each place does, by its provider and its model's name there: the same for all models that it serves,
-/// and in all generations.
-struct Healths<'a> {
-    before: Option<&'a Routes>,
-    known: HashMap<(&'a str, &'a str), Arc<Health>>,
-}
-
-impl<'a> Healths<'a> {
-    fn of(&mut self, target: &'a config::Target) -> Arc<Health> {
-        let place = (target.provider.as_str(), target.model.as_str());
-        let before = || self.before.and_then(|before| before.health(target)).unwrap_or_default();
-        self.known.entry(place).or_insert_with(before).clone()
-    }
+fn health_of(
+    target: &config::Target,
+    healths: &mut HashMap<String, HashMap<String, Arc<Health>>>,
+    before: Option<&Routes>,
+) -> Arc<Health> {
+    let of_provider = healths.entry(target.provider.clone()).or_default();
+    let known = || before.and_then(|before| before.health(target)).cloned().unwrap_or_default();
+    of_provider.entry(target.model.clone()).or_insert_with(known).clone()
 }
 
 impl Target {
@@ -297,12 +336,39 @@ impl Model {
         })
     }
 
+    /// The targets that are at the same provider as the one at `index`, itself included, by their bits.
+    pub fn at_provider_of(&self, index: usize) -> u64 {
+        let provider = &self.targets[index].upstream.name;
+        let bits =
+            self.targets.iter().enumerate().map(|(index, target)| {
+                u64::from(target.upstream.name == *provider) << (index % 64)
+            });
+        bits.fold(0, |all, bit| all | bit)
+    }
+
     /// Chooses one of the targets that are `allowed`. `tried` are the indices of targets that have failed this request; they come again
-    /// only when no other is left. `random` is any number.
-    pub fn choose(&self, allowed: u64, tried: &[usize], random: u64) -> Choice {
+    /// only when no other is left. `sticky` is what [`sticky_key`](Self::sticky_key) gave, `random` any
+    /// number.
+    pub fn choose(
+        &self,
+        allowed: u64,
+        tried: &[usize],
+        sticky: Option<u64>,
+        random: u64,
+    ) -> Choice {
         let Self { balance, rules, .. } = self;
-        let terms = Terms { balance: *balance, rules, random, now: now_ms(), allowed };
+        let terms = Terms { balance: *balance, rules, random, now: now_ms(), allowed, sticky };
         balance::choose(&self.candidates, tried, terms)
+    }
+
+    /// What stands for whom one target is kept, in this request.
+    pub fn sticky_key(
+        &self,
+        caller: Option<&Caller>,
+        headers: &HeaderMap,
+        peek: &Peek,
+    ) -> Option<u64> {
+        sticky::key(self.sticky.as_ref()?, caller, headers, peek)
     }
 
     /// Counts a request that goes to the target at `index`, for as long as what is returned lives.
@@ -339,7 +405,11 @@ impl Model {
             model: &target.model,
             priority: candidate.priority,
             weight: candidate.weight,
-            health: candidate.health.show(now, &self.rules),
+            health: Shown {
+                share: candidate.share(now, &self.rules),
+                ..candidate.health.show(now, &self.rules)
+            },
+            provider_healthy: candidate.provider.as_ref().map(|provider| provider.is_healthy()),
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sluicegate_filters::price::{DEFAULT_MAX_OUTPUT_TOKENS, Listing, Price, PriceTable, litellm};
 
+use super::conditions::Window;
 use crate::config::valid::{Api, BaseUrl, Config, Model, Provider, Target};
 use crate::providers::catalogue::{self, CATALOGUE};
 use crate::quotas::estimate::close::Cut;
@@ -15,6 +16,8 @@ pub(super) struct Resolved {
     pub(super) ceiling: u64,
     /// Tokens that the model can look at.
     pub(super) context: Option<u64>,
+    /// What a request must fit into.
+    pub(super) window: Option<Window>,
     /// How its provider cuts text, where that is public.
     pub(super) cut: Option<Cut>,
 }
@@ -33,8 +36,14 @@ pub(super) fn resolve(config: &Config, model: &Model, target: &Target) -> Resolv
     let listed = listed.or_else(|| PriceTable::embedded().find(known?, &target.model));
     let manual = model.price.as_ref().and_then(|manual| manual.price()).map(Arc::new);
     let of_openai = matches!(known, Some("openai" | "azure"));
+    let max_input = listed.as_ref().and_then(|listed| listed.max_input_tokens);
+    let window = match target.context_window {
+        Some(tokens) => Some(Window { tokens, holds_output: true }),
+        None => max_input.map(|tokens| Window { tokens, holds_output: false }),
+    };
     Resolved {
-        context: listed.as_ref().and_then(|listed| listed.max_input_tokens),
+        window,
+        context: target.context_window.or(max_input),
         cut: if of_openai { Cut::of_openai(&target.model) } else { None },
         ceiling: model.max_output_tokens.unwrap_or_else(|| ceiling(listed.as_ref())),
         price: manual.or_else(|| listed.map(|listing| listing.price)),

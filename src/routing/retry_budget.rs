@@ -19,6 +19,7 @@ pub struct Tally {
     retries: AtomicU64,
     over_budget: AtomicU64,
     desperate: AtomicU64,
+    passed_over: AtomicU64,
 }
 
 impl Tally {
@@ -40,10 +41,16 @@ impl Tally {
         self.desperate.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Retries made, retries that there was no budget for, and requests that the least bad target was asked
-    /// for.
-    pub fn counts(&self) -> [u64; 3] {
-        [&self.retries, &self.over_budget, &self.desperate].map(|n| n.load(Ordering::Relaxed))
+    /// A target was not asked, as a limit of its provider has no room.
+    pub fn passed_over(&self) {
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Retries made, retries that there was no budget for, requests that the least bad target was asked for,
+    /// and targets that were passed over.
+    pub fn counts(&self) -> [u64; 4] {
+        [&self.retries, &self.over_budget, &self.desperate, &self.passed_over]
+            .map(|n| n.load(Ordering::Relaxed))
     }
 }
 

@@ -33,7 +33,8 @@ pub async fn run(gateway: Arc<Gateway>) {
         certificates(&gateway),
         certificate_check::run(&gateway),
         on_rotation(&gateway),
-        resolve(&gateway)
+        resolve(&gateway),
+        check_health(&gateway)
     );
 }
 
@@ -156,6 +157,21 @@ fn secrets(gateway: &Gateway) -> Vec<PathBuf> {
     files.sort();
     files.dedup();
     files
+}
+
+/// Asks providers whether they are well. Which ones, and how, can change with any reload: those who asked
+/// before end with their set.
+async fn check_health(gateway: &Gateway) {
+    let mut generations = gateway.generations();
+    loop {
+        let mut asking = tokio::task::JoinSet::new();
+        for checker in gateway.current().routes.checkers() {
+            asking.spawn(checker.clone().run());
+        }
+        if generations.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn resolve(gateway: &Gateway) {

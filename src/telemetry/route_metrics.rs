@@ -17,6 +17,10 @@ pub struct RouteMetrics {
     ejections: IntCounterVec,
     retries: IntCounterVec,
     degraded: IntCounterVec,
+    passed_over: IntCounterVec,
+    provider_health: IntGaugeVec,
+    health_checks: IntCounterVec,
+    health_changes: IntCounterVec,
 }
 
 impl RouteMetrics {
@@ -53,6 +57,28 @@ impl RouteMetrics {
                 ),
                 &["model"],
             )?,
+            passed_over: IntCounterVec::new(
+                Opts::new(
+                    "targets_passed_over_total",
+                    "Choices of a target that was not asked, as a limit of its provider had no room.",
+                ),
+                &["model"],
+            )?,
+            provider_health: IntGaugeVec::new(
+                Opts::new("provider_health", "Whether a provider passes its health checks."),
+                &["provider"],
+            )?,
+            health_checks: IntCounterVec::new(
+                Opts::new("provider_health_checks_total", "Health checks of a provider."),
+                &["provider", "result"],
+            )?,
+            health_changes: IntCounterVec::new(
+                Opts::new(
+                    "provider_health_changes_total",
+                    "How often a provider was found healthy again, or unhealthy.",
+                ),
+                &["provider", "to"],
+            )?,
         };
         registry.register(Box::new(made.share.clone()))?;
         registry.register(Box::new(made.in_flight.clone()))?;
@@ -60,6 +86,10 @@ impl RouteMetrics {
         registry.register(Box::new(made.ejections.clone()))?;
         registry.register(Box::new(made.retries.clone()))?;
         registry.register(Box::new(made.degraded.clone()))?;
+        registry.register(Box::new(made.passed_over.clone()))?;
+        registry.register(Box::new(made.provider_health.clone()))?;
+        registry.register(Box::new(made.health_checks.clone()))?;
+        registry.register(Box::new(made.health_changes.clone()))?;
         Ok(made)
     }
 
@@ -68,13 +98,26 @@ impl RouteMetrics {
         self.share.reset();
         self.in_flight.reset();
         self.latency.reset();
+        self.provider_health.reset();
+        for checker in routes.checkers() {
+            let provider = checker.provider.as_str();
+            let health = self.provider_health.with_label_values(&[provider]);
+            health.set(i64::from(checker.state.is_healthy()));
+            let [passed, failed, healthy, unhealthy] = checker.state.counts();
+            let (checks, changes) = (&self.health_checks, &self.health_changes);
+            follow(&checks.with_label_values(&[provider, "passed"]), passed);
+            follow(&checks.with_label_values(&[provider, "failed"]), failed);
+            follow(&changes.with_label_values(&[provider, "healthy"]), healthy);
+            follow(&changes.with_label_values(&[provider, "unhealthy"]), unhealthy);
+        }
         let mut seen = HashSet::new();
         for model in routes.models() {
-            let [made, over_budget, degraded] = model.tally.counts();
+            let [made, over_budget, degraded, passed_over] = model.tally.counts();
             follow(&self.retries.with_label_values(&[model.name.as_str(), "made"]), made);
             let suppressed = [model.name.as_str(), "over_budget"];
             follow(&self.retries.with_label_values(&suppressed), over_budget);
             follow(&self.degraded.with_label_values(&[model.name.as_str()]), degraded);
+            follow(&self.passed_over.with_label_values(&[model.name.as_str()]), passed_over);
             for state in model.states() {
                 let target = [state.provider, state.model];
                 if !seen.insert(target) {

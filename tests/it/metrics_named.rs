@@ -112,6 +112,7 @@ async fn page_after_traffic() -> String {
          audit: {{ directory: \"{0}/audit\" }}\n",
         directory.path().display()
     );
+    config.providers = config.providers.replacen("SIM_KEY\"", "SIM_KEY\", health_check: {}", 1);
     let price = "price: { input: \"10\", output: \"20\" }";
     // One behind TLS, whose certificate is looked at.
     let authority = Authority::new("servers");

@@ -1,7 +1,7 @@
 //! Which target a call goes to, and what becomes of one that fails.
 
 use serde_json::{Value, json};
-use sluicegate_simulator::Simulator;
+use sluicegate_simulator::{Options, Simulator};
 
 use crate::support::{Config, Gateway, Response, chat, provider, soon};
 
@@ -239,12 +239,80 @@ async fn a_stream_that_breaks_after_its_first_content_is_not_begun_anew() {
     gateway.stop().await;
 }
 
+/// A target takes the calls with it that are under way when it dies, and no other.
+#[tokio::test]
+async fn who_dies_takes_only_what_is_under_way_and_comes_back_slowly() {
+    let (sim, other) = (provider().await, provider().await);
+    let models = "  sim-1:\n    targets: [{ provider: sim, model: m }, { provider: other, model: m }]\n    \
+                  health: { failures: 1, cooldown: 100ms, slow_start: 1h }\n    \
+                  retries: { budget: 100 }\n";
+    let gateway = Gateway::start(&config(&sim, &other, models));
+    let body = chat(true, "fault=stall,after=3");
+    let request = crate::support::Client::request("/v1/chat/completions", "", &body);
+    let mut streams = Vec::new();
+    let opened = async {
+        while sim.streams_open() < 4 || other.streams_open() < 1 {
+            let open = sim.streams_open() + other.streams_open();
+            let mut stream = gateway.client().connect().await;
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
+            streams.push(stream);
+            while sim.streams_open() + other.streams_open() == open {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    soon("streams at both", opened).await;
+    // Once content has come, no other target can take their place.
+    for stream in &mut streams {
+        let mut seen = Vec::new();
+        let content = async {
+            while !String::from_utf8_lossy(&seen).contains("token ") {
+                tokio::io::AsyncReadExt::read_buf(stream, &mut seen).await.unwrap();
+            }
+        };
+        soon("content", content).await;
+    }
+    let (under_way, elsewhere) = (sim.streams_open(), other.streams_open());
+    let address = sim.address();
+    sim.shutdown().await;
+
+    for _ in 0..20 {
+        assert_eq!(ask(&gateway).await.status, 200);
+    }
+    // What is shown is what is: there is nothing to wait for.
+    let share = gateway.metric("sluicegate_target_share", "provider=\"sim\"").await;
+    assert!(share.abs() < 0.2, "left out, or on trial: {share}");
+    let broken = "end=\"upstream_broke\"";
+    gateway.until_metric("sluicegate_exchanges_total", broken, under_way as f64).await;
+    assert_eq!(other.streams_open(), elsewhere, "those of the other go on");
+
+    let back = Simulator::start(Options { address, ..Options::default() }).await.unwrap();
+    let asked = async {
+        while served(&back) == 0 {
+            assert_eq!(ask(&gateway).await.status, 200);
+        }
+    };
+    soon("a call at who is back", asked).await;
+    let (before, calls) = (served(&back), 200);
+    for _ in 0..calls {
+        assert_eq!(ask(&gateway).await.status, 200);
+    }
+    let share = served(&back) - before;
+    assert!(share < calls / 3, "a tenth of its weight at first, and not the half: {share}");
+    drop(streams);
+    gateway.stop().await;
+}
+
 /// Three targets: one answers 503 to three of ten, one stalls now and then, one breaks off. All sizes of trouble at once:
 /// whoever asks gets a whole answer, or is told that it is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_fails_nobody_and_is_paid_to_the_last_token() {
-    const CALLS: usize = 2_000;
     const CLIENTS: usize = 16;
+    // A whole number of calls for each client.
+    #[expect(clippy::disallowed_methods, reason = "for whoever runs the test, not for a gateway")]
+    let calls = std::env::var("SLUICEGATE_CHAOS_CALLS");
+    let calls: usize = calls.map_or(2_000, |n| n.parse().unwrap());
+    let calls = calls / CLIENTS * CLIENTS;
     let providers = [provider().await, provider().await, provider().await, provider().await];
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gate.db");
@@ -283,7 +351,7 @@ async fn chaos_fails_nobody_and_is_paid_to_the_last_token() {
     for client in 0..CLIENTS {
         let gateway = gateway.clone();
         clients.spawn(async move {
-            for call in 0..CALLS / CLIENTS {
+            for call in 0..calls / CLIENTS {
                 let stream = (client + call) % 2 == 0;
                 let body = chat(stream, "tokens=5");
                 let answer = gateway.client().post("/v1/chat/completions", &body).await;
@@ -299,26 +367,31 @@ async fn chaos_fails_nobody_and_is_paid_to_the_last_token() {
             }
         });
     }
-    soon("all calls", async {
+    // Not a measurement: only so that a hang fails.
+    let patience = crate::support::PATIENCE * u32::try_from(calls.div_ceil(2_000)).unwrap();
+    let all = async {
         while let Some(client) = clients.join_next().await {
             client.unwrap();
         }
-    })
-    .await;
+    };
+    tokio::time::timeout(patience, all).await.expect("all calls");
     let Ok(gateway) = std::sync::Arc::try_unwrap(gateway) else { panic!("a client is left") };
     let made = gateway.metric("sluicegate_retries_total", "result=\"made\"").await;
-    assert!(made <= CALLS as f64 * 0.2, "{made} attempts more for {CALLS} calls");
+    eprintln!("{calls} calls, {made} attempts beyond the first");
+    assert!(made <= calls as f64 * 0.2, "{made} attempts more for {calls} calls");
     // A row for each attempt that a provider has seen.
     let seen = providers.iter().map(served).sum::<u64>() as f64;
     gateway.until_metric("sluicegate_ledger_rows_total", "result=\"stored\"", seen).await;
     let log = gateway.stop().await;
-    let calls = log.iter().filter(|line| line["model"] == "sim-1").count();
-    assert_eq!(calls, CALLS);
+    let logged = log.iter().filter(|line| line["model"] == "sim-1").count();
+    assert_eq!(logged, calls);
     assert!(
         log.iter().all(|line| line["end"] == "complete"),
         "{:#?}",
         log.iter().find(|line| line["end"] != "complete")
     );
     let completed: u64 = providers.iter().map(|it| it.ledger().total.completed).sum();
-    assert_eq!(completed, CALLS as u64, "whole answers, one for each call");
+    // One may be whole at its provider after its deadline has passed here, and was asked for again.
+    let most = calls as f64 + made;
+    assert!(completed >= calls as u64 && completed as f64 <= most, "{completed} of {calls}");
 }

@@ -32,7 +32,7 @@ pub struct TargetView {
     pub priority: u32,
     /// Its share of calls relative to the other targets of its priority.
     pub weight: u64,
-    /// How much of its weight it gets now, 0 to 1. 0: it is left out for its failures.
+    /// How much of its weight it gets now, 0 to 1. 0: it is left out.
     pub share: f64,
     /// For how many milliseconds more it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +45,9 @@ pub struct TargetView {
     pub in_flight: u32,
     /// The decaying peak of the time from a request to the head of its answer, in milliseconds.
     pub latency_ms: f64,
+    /// Whether its provider passes its health checks, where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_healthy: Option<bool>,
 }
 
 /// Somewhere that serves models.
@@ -56,6 +59,9 @@ pub struct ProviderView {
     pub http_version: &'static str,
     /// Whether calls carry a key.
     pub has_key: bool,
+    /// Whether it passes its health checks, where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<bool>,
 }
 
 /// The models that the actor may call; all, with their targets, for administrators.
@@ -94,6 +100,7 @@ fn targets(model: &Arc<routing::Model>) -> Vec<TargetView> {
         ejections: state.health.ejections,
         in_flight: state.health.in_flight,
         latency_ms: state.health.latency_us as f64 / 1e3,
+        provider_healthy: state.provider_healthy,
     };
     model.states().map(view).collect()
 }
@@ -101,12 +108,13 @@ fn targets(model: &Arc<routing::Model>) -> Vec<TargetView> {
 pub async fn providers(call: Call) -> Answer {
     call.query.finish()?;
     let runtime = call.services.gateway.current();
-    let items: Vec<ProviderView> = runtime.config.providers.values().map(provider).collect();
+    let items: Vec<ProviderView> =
+        runtime.config.providers.values().map(|provider| view(provider, &runtime.routes)).collect();
     let total = items.len() as u64;
     Ok(ok(List { items, total, cursor: None }))
 }
 
-fn provider(provider: &Provider) -> ProviderView {
+fn view(provider: &Provider, routes: &routing::Routes) -> ProviderView {
     ProviderView {
         id: provider.name.clone(),
         dialect: provider.api.dialect().name(),
@@ -117,5 +125,6 @@ fn provider(provider: &Provider) -> ProviderView {
             HttpVersion::H2 => "2",
         },
         has_key: provider.api_key.is_some() || provider.api.has_credential(),
+        healthy: routes.is_healthy(&provider.name),
     }
 }

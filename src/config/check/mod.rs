@@ -12,6 +12,7 @@ use super::valid::{Config, Environment};
 pub(super) mod access;
 pub(super) mod clouds;
 pub(super) mod cors;
+pub(super) mod health_check;
 pub(super) mod jwt;
 pub(super) mod ledger;
 pub(super) mod limits;
@@ -24,6 +25,7 @@ pub(super) mod quota_store;
 pub(super) mod quotas;
 pub(super) mod secrets;
 pub(super) mod stores;
+pub(super) mod when;
 
 /// The keys of the file.
 pub(super) const KEYS: Keys = Keys {

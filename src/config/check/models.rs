@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::prices;
 use super::providers::Providers;
-use super::{section, value};
+use super::{access, required, section, value, when};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report::{self, Place};
 use crate::config::valid::{
-    Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, RetryUntil, Target,
+    Balance, HealthRules, Model, ModelTimeouts, Retries, RetryOn, RetryUntil, Sticky, Target,
 };
 use crate::providers::dialect::ProviderDialect;
 
@@ -18,6 +18,7 @@ pub(in crate::config) const KEYS: Keys = Keys {
     known: &[
         "targets",
         "balance",
+        "sticky",
         "fallback",
         "health",
         "drop_params",
@@ -41,6 +42,9 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("fallbacks", "fallback"),
         ("routing_strategy", "balance"),
         ("load_balancing", "balance"),
+        ("stickiness", "sticky"),
+        ("session_affinity", "sticky"),
+        ("hash_policy", "sticky"),
         ("cooldown", "health.cooldown"),
         ("cooldown_time", "health.cooldown"),
         ("allowed_fails", "health.failures"),
@@ -55,8 +59,11 @@ pub(in crate::config) const KEYS: Keys = Keys {
 };
 
 pub(in crate::config) const TARGET: Keys = Keys {
-    known: &["provider", "model", "weight", "priority"],
+    known: &["provider", "model", "weight", "priority", "when", "context_window"],
     renamed: &[
+        ("conditions", "when"),
+        ("max_input_tokens", "context_window"),
+        ("max_context", "context_window"),
         ("name", "model"),
         ("model_name", "model"),
         ("upstream", "provider"),
@@ -64,6 +71,9 @@ pub(in crate::config) const TARGET: Keys = Keys {
     ],
     later: &[],
 };
+
+pub(in crate::config) const STICKY: Keys =
+    Keys { known: &["header"], renamed: &[("name", "header")], later: &[] };
 
 pub(in crate::config) const HEALTH: Keys = Keys {
     known: &["failures", "cooldown", "slow_start"],
@@ -121,8 +131,8 @@ const RESTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_6
 /// A client waits all the while.
 const BACKOFFS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 
-/// Tokens of an answer: more is a mistake.
-const OUTPUTS: RangeInclusive<u64> = 1..=100_000_000;
+/// Tokens of an answer, or of a context: more is a mistake.
+const TOKENS: RangeInclusive<u64> = 1..=100_000_000;
 
 const MAX_NAME: usize = 256;
 
@@ -224,6 +234,7 @@ fn model<'a>(
         }
     };
     let balance = value(reader, Some(&fields), "balance", |r, at| r.choice(at, &BALANCE));
+    let sticky = value(reader, Some(&fields), "sticky", sticky);
     let others = fields.get("fallback").and_then(|at| {
         reader.list(&at, |reader, at| Some((reader.text(at)?.to_owned(), at.clone())))
     });
@@ -237,13 +248,14 @@ fn model<'a>(
     let price_at = fields.get("price");
     let price = price_at.as_ref().and_then(|at| prices::price(reader, at));
     let max_output_tokens =
-        value(reader, Some(&fields), "max_output_tokens", |r, at| r.integer(at, OUTPUTS));
+        value(reader, Some(&fields), "max_output_tokens", |r, at| r.integer(at, TOKENS));
     let model = Model {
         name: name.to_owned(),
         dialect: dialect?,
         drop_params: drop_params.unwrap_or(false),
         targets,
         balance: balance.unwrap_or_default(),
+        sticky,
         fallback: Vec::new(),
         health,
         retries,
@@ -269,6 +281,9 @@ fn target(
     };
     let weight = value(reader, Some(&fields), "weight", |r, at| r.integer(at, 1..=1000));
     let priority = value(reader, Some(&fields), "priority", |r, at| r.integer(at, 1..=1000));
+    let when = value(reader, Some(&fields), "when", when::when);
+    let context_window =
+        value(reader, Some(&fields), "context_window", |r, at| r.integer(at, TOKENS));
     let Some(provider_at) = fields.get("provider") else {
         if !at.is_broken() {
             let hint = "write the name of one of `providers`";
@@ -296,7 +311,25 @@ fn target(
         model: model?,
         weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
         priority: priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(1),
+        when,
+        context_window,
     })
+}
+
+fn sticky(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Sticky> {
+    if at.scalar().is_some() {
+        let whole = reader.choice(at, &[("end_user", false), ("conversation", true)])?;
+        return Some(if whole { Sticky::Conversation } else { Sticky::EndUser });
+    }
+    let fields = reader.fields(at, &STICKY);
+    let hint = "write `end_user`, `conversation`, or `{ header: x-session-id }`";
+    let header = required(reader, at, &fields, "header", hint)?;
+    let name = reader.header_name(&header)?;
+    if access::is_credential(&name) {
+        reader.wrong(&header, format!("`{name}` carries a credential"), "name another header");
+        return None;
+    }
+    Some(Sticky::Header(name))
 }
 
 fn health(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> HealthRules {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
-use super::{access, clouds, pem_file, value};
+use super::{access, clouds, health_check, pem_file, value};
 use crate::config::node::Scalar;
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
@@ -33,6 +33,7 @@ pub(in crate::config) const KEYS: Keys = Keys {
         "project",
         "location",
         "service_account",
+        "health_check",
     ],
     renamed: &[
         ("type", "dialect"),
@@ -57,6 +58,8 @@ pub(in crate::config) const KEYS: Keys = Keys {
         ("client_cert", "client_certificate"),
         ("mtls", "client_certificate"),
         ("ssl_certificate", "client_certificate"),
+        ("healthcheck", "health_check"),
+        ("health_checks", "health_check"),
         ("timeout", "models.<name>.timeouts"),
         ("models", "models.<name>.targets"),
         ("azure_ad", "entra"),
@@ -166,6 +169,9 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         value(reader, Some(&fields), "check_certificate", |r, at| r.boolean(at));
     let stream_usage = value(reader, Some(&fields), "stream_usage", |r, at| r.boolean(at));
 
+    let health_check = value(reader, Some(&fields), "health_check", |reader, at| {
+        Some(health_check::health_check(reader, at, base_url.as_ref()?, dialect?))
+    });
     let base_url = base_url?;
     let api = api?;
     let wants_key = known.is_some_and(|entry| entry.key == Key::Required)
@@ -205,6 +211,7 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         stream_usage: stream_usage.unwrap_or_else(|| {
             known.is_none_or(|entry| entry.quirks.stream_usage == StreamUsage::OnRequest)
         }),
+        health_check,
     })
 }
 

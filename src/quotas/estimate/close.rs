@@ -28,7 +28,7 @@ const MAX_WORD: usize = 256;
 const OBJECT_FRAME: u64 = 8;
 
 /// Strings this long may be data. Shorter ones count as text.
-const SHORTEST_DATA: usize = 512;
+pub(super) const SHORTEST_DATA: usize = 512;
 
 /// How many bodies are looked at closely at once. The rest does with the quick bound.
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| {
@@ -94,6 +94,16 @@ fn tokens(body: &[u8], cut: Cut) -> Option<u64> {
 /// Bytes of all texts in the body, and of what is written around them.
 fn text_bytes(body: &[u8]) -> Option<u64> {
     walk(body, &|text: &str| text.len() as u64)
+}
+
+/// Gives `see` all texts in the body, names of members included. `None` where it is no JSON.
+pub(super) fn each_text(body: &[u8], see: &mut dyn FnMut(&str)) -> Option<()> {
+    let see = std::cell::RefCell::new(see);
+    walk(body, &|text: &str| {
+        (see.borrow_mut())(text);
+        0
+    })
+    .map(drop)
 }
 
 /// Tokens of `text`, of which `left` bytes may be cut.

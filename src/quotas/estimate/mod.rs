@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`contents`] | what is in a body beside text |
 //! | [`close`] | a nearer bound, where the first does not fit |
+//! | [`length`] | how much of a context a body fills, for the choice of a target |
 //! | [`calibration`] | how many tokens a model's provider has counted for a byte |
 //!
 //! A token of text is at least a byte of it. So the body's length bounds what goes in, for nothing, and
@@ -13,6 +14,7 @@
 pub mod calibration;
 pub mod close;
 pub mod contents;
+pub mod length;
 
 use self::contents::Contents;
 use crate::dialects::peek::Peek;
