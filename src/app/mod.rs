@@ -33,6 +33,7 @@ use crate::quotas::Quotas;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 
 /// The process: the present generation and what outlives all generations.
 pub struct Gateway {
@@ -50,6 +51,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// One line a request.
     pub access_log: AccessLog,
+    /// Traces of requests, where they are wanted.
+    pub tracer: Tracer,
     /// Where keys and their owners are kept, where that is configured.
     pub store: Option<Arc<dyn Store>>,
     /// Acts of administrators and refusals by policies.
@@ -89,8 +92,17 @@ impl Gateway {
         sources: Sources,
         services: Services,
     ) -> Result<Arc<Self>, LoadError> {
-        let Services { metrics, access_log, store, audit, identity, key_sets, quotas, ledger } =
-            services;
+        let Services {
+            metrics,
+            access_log,
+            tracer,
+            store,
+            audit,
+            identity,
+            key_sets,
+            quotas,
+            ledger,
+        } = services;
         let resolvers = Resolvers::default();
         let tls =
             sources.loaded.config.listeners.proxy.tls.as_ref().map(Acceptor::load).transpose()?;
@@ -109,6 +121,7 @@ impl Gateway {
             resolvers,
             metrics,
             access_log,
+            tracer,
             store,
             audit,
             identity,
@@ -291,6 +304,7 @@ impl Gateway {
         self.metrics.ledger.observe(&self.ledger);
         let vault = self.vault();
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
+        self.metrics.traces.observe(self.tracer.status());
         self.metrics.routes.observe(&self.current().routes);
         self.metrics.render()
     }

@@ -27,6 +27,7 @@ use crate::dialects::peek::{Peek, PeekError, peek};
 use crate::dialects::rewrite::{BodyBuffer, rewrite, rewrite_copy};
 use crate::providers::upstream::upload_time;
 use crate::routing::{Model, Target};
+use crate::telemetry::trace::Phase;
 
 /// Reads the body, learns from it which model is asked for, and makes ready to call a provider.
 /// `Ok(true)` where the request was answered instead.
@@ -41,6 +42,7 @@ pub async fn begin(
     let waiting = Instant::now();
     let read = body::read(session, limit, timeout).await;
     ctx.body_wait = waiting.elapsed();
+    ctx.trace.lap(Phase::Body, read.is_err());
     let body = match read {
         Ok(body) => body,
         Err(NoBody::Gone(error)) => {
@@ -162,11 +164,12 @@ fn hides_usage(endpoint: Endpoint, peek: &Peek, target: &Target) -> bool {
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
-    let Ctx { exchange, held, runtime, refusal, caller, id, id_header, started, .. } = ctx;
+    let Ctx { exchange, held, runtime, refusal, caller, id, id_header, started, trace, .. } = ctx;
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
         route::note(exchange, None);
+        super::trace::attempt(trace, exchange, None);
         let settled = attempt::end(exchange, whose) == Charge::Settled;
         let random = route::chance(random, *started);
         let choice = exchange.model.choose(exchange.allowed, &exchange.tried, random);
@@ -240,6 +243,7 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     if head.version == Version::HTTP_2 {
         ours.set_version(Version::HTTP_2);
     }
+    ctx.trace.write_head(&mut ours);
     *head = ours;
     let now = Instant::now();
     exchange.times.sent = Some(now);

@@ -31,6 +31,7 @@ mod route;
 mod rows;
 mod settle;
 mod stream;
+mod trace;
 mod translate;
 mod watchdog;
 mod wire_check;
@@ -85,6 +86,9 @@ impl ProxyHttp for Proxy {
         // A provider's 1xx heads are between it and us.
         session.set_ignore_info_resp(true);
         ctx.conn = Conn::of(session).cloned();
+        let traces = ctx.runtime.config.telemetry.traces.as_ref();
+        let random = ctx.id.as_u64_pair().1;
+        ctx.trace = self.gateway.tracer.begin(traces, session.req_header(), random, ctx.started);
         ctx.dialect = Endpoint::from_path(session.req_header().uri.path())
             .map_or(Dialect::OpenAi, Endpoint::dialect);
         Ok(())

@@ -13,6 +13,7 @@ use super::ledger_metrics::LedgerMetrics;
 use super::quota_metrics::QuotaMetrics;
 use super::route_metrics::RouteMetrics;
 use super::secret_metrics::SecretMetrics;
+use super::trace_metrics::TraceMetrics;
 use crate::chat::Usage;
 use crate::config::valid::Config;
 use crate::dialects::Endpoint;
@@ -94,6 +95,8 @@ pub struct Metrics {
     pub routes: RouteMetrics,
     /// How old secrets are, and where they come from.
     pub secrets: SecretMetrics,
+    /// What becomes of traces.
+    pub traces: TraceMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -284,6 +287,7 @@ impl Metrics {
             ledger: LedgerMetrics::new(&registry)?,
             routes: RouteMetrics::new(&registry)?,
             secrets: SecretMetrics::new(&registry)?,
+            traces: TraceMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

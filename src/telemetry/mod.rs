@@ -7,3 +7,5 @@ pub mod metrics;
 pub mod quota_metrics;
 pub mod route_metrics;
 pub mod secret_metrics;
+pub mod trace;
+pub mod trace_metrics;
