@@ -32,5 +32,6 @@ mod store_loss;
 mod stores;
 mod streams;
 mod support;
+mod traces;
 mod upstream_h2;
 mod vault;

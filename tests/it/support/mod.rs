@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the tests of the client use the rest")]
 pub mod bao;
 mod client;
+pub mod collector;
 mod gateway;
 pub mod issuer;
 pub mod pgbouncer;
