@@ -86,7 +86,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
     gateway.access_log.write(&line);
     ctx.end = Some(end);
-    trace::finish(session, ctx, status, end);
+    trace::finish(gateway, session, ctx, status, end);
 }
 
 /// Settles the last attempt. Without one that a provider has seen, what is held is free again.

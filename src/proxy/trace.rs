@@ -6,6 +6,7 @@ use pingora_proxy::Session;
 
 use super::ctx::{Ctx, End, Exchange};
 use super::reply::Reply;
+use crate::app::Gateway;
 use crate::dialects::Endpoint;
 use crate::telemetry::trace::{Attempt, Summary, Trace, method};
 
@@ -37,7 +38,7 @@ pub fn attempt(trace: &mut Trace, exchange: &Exchange, end: Option<End>) {
 }
 
 /// Ends the trace of a request that is over.
-pub fn finish(session: &Session, ctx: &mut Ctx, status: u16, end: End) {
+pub fn finish(gateway: &Gateway, session: &Session, ctx: &mut Ctx, status: u16, end: End) {
     if !ctx.trace.is_recorded() {
         return;
     }
@@ -45,7 +46,7 @@ pub fn finish(session: &Session, ctx: &mut Ctx, status: u16, end: End) {
     if let Some(exchange) = &ctx.exchange {
         attempt(&mut trace, exchange, Some(end));
     }
-    trace.finish(|| Summary {
+    gateway.tracer.finish(trace, || Summary {
         ended: Instant::now(),
         method: method(&session.req_header().method),
         route: ctx.route,

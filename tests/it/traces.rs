@@ -85,7 +85,7 @@ async fn a_trace_goes_from_the_caller_to_the_provider() {
                 ("http.route", path),
                 ("http.response.status_code", "200"),
                 ("sluicegate.request_id", id),
-                ("sluicegate.caller", "virtual_key"),
+                ("sluicegate.caller", "key"),
                 ("sluicegate.team", &team),
                 ("sluicegate.model", "sim-1"),
                 ("sluicegate.attempts", "1"),

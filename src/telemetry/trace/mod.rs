@@ -97,7 +97,7 @@ impl Tracer {
             TraceParent::Trust => Parent::of(&head.headers),
             TraceParent::Ignore => None,
         };
-        let mut trace = Trace { tracer: Some(shared.clone()), parent, record: None };
+        let mut trace = Trace { on: true, parent, record: None };
         if shared.sampler.samples(settings, parent.as_ref(), random, started) {
             let ids = RandomIdGenerator::default();
             let (trace_id, span_id, state) = match &parent {
@@ -108,6 +108,16 @@ impl Tracer {
             trace.record = Some(Box::new(record));
         }
         trace
+    }
+
+    /// Hands a request that is over to whoever sends it; never waits.
+    pub fn finish(&self, trace: Trace, summary: impl FnOnce() -> Summary) {
+        if let (Some(shared), Some(record)) = (&self.0, trace.record) {
+            let finished = Finished { record, summary: summary() };
+            if shared.queue.try_send(Box::new(finished)).is_err() {
+                shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What became of traces so far; nothing, where none are made.
@@ -129,8 +139,8 @@ impl Tracer {
 /// The trace of one request: none, one that others record, or one that is recorded here.
 #[derive(Default)]
 pub struct Trace {
-    /// `None`: no traces are made.
-    tracer: Option<Arc<Shared>>,
+    /// Whether traces are made at all.
+    on: bool,
     /// The caller's span.
     parent: Option<Parent>,
     /// What happened so far, of a request that is traced.
@@ -168,7 +178,7 @@ impl Trace {
     /// A traced request's is a span of ours, a new one for each attempt. A caller's stays as it came where
     /// we record none; what is not one goes no further.
     pub fn write_head(&mut self, head: &mut RequestHeader) {
-        if self.tracer.is_none() {
+        if !self.on {
             return;
         }
         let Some(record) = &mut self.record else {
@@ -200,16 +210,6 @@ impl Trace {
             let id =
                 if id == SpanId::INVALID { RandomIdGenerator::default().new_span_id() } else { id };
             record.attempts.push((id, attempt));
-        }
-    }
-
-    /// Hands a request that is over to whoever sends it; never waits.
-    pub fn finish(&mut self, summary: impl FnOnce() -> Summary) {
-        if let (Some(shared), Some(record)) = (&self.tracer, self.record.take()) {
-            let finished = Finished { record, summary: summary() };
-            if shared.queue.try_send(Box::new(finished)).is_err() {
-                shared.counts.dropped.fetch_add(1, Ordering::Relaxed);
-            }
         }
     }
 }
@@ -427,9 +427,9 @@ mod tests {
         });
         let tracer = Tracer(Some(shared));
         for _ in 0..3 {
-            let mut trace = tracer.begin(Some(&settings()), &head(&[]), 7, Instant::now());
-            trace.finish(|| summary(None));
-            trace.finish(|| summary(None));
+            let trace = tracer.begin(Some(&settings()), &head(&[]), 7, Instant::now());
+            tracer.finish(trace, || summary(None));
+            tracer.finish(Trace::default(), || summary(None));
         }
         assert_eq!(tracer.status(), Status { dropped: 2, ..Status::default() });
         assert!(end.try_recv().is_ok() && end.try_recv().is_err());
