@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::support::collector::{Collector, attribute};
-use crate::support::{Config, Gateway, chat, free_address, messages, provider, soon};
+use crate::support::{Config, Gateway, chat, free_address, provider, soon};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -191,9 +191,9 @@ async fn sampling_is_the_callers_then_chance_and_changes_with_a_reload() {
         Config::for_provider(provider.address()).with(&traces(&collector.http(), more))
     };
     let gateway = Gateway::start(&with("sampling: 0"));
-    let path = "/v1/messages";
+    let path = "/v1/chat/completions";
     let call = async |headers: &str| {
-        let answer = gateway.client().post_with(path, headers, &messages(false, "")).await;
+        let answer = gateway.client().post_with(path, headers, &chat(false, "")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         provider.requests().last().unwrap().headers.clone()
     };

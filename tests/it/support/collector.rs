@@ -1,6 +1,7 @@
 //! A collector of OpenTelemetry: Rotel, a process of the test's own, which hands on what it has taken to a
 //! receiver in the test.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
+use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -36,7 +38,9 @@ impl Collector {
         let receiver = listener.local_addr().unwrap();
         let taken = received.clone();
         let take = move |body: Bytes| async move {
-            let request = ExportTraceServiceRequest::decode(body).expect("OTLP");
+            let mut plain = Vec::new();
+            GzDecoder::new(&body[..]).read_to_end(&mut plain).expect("it always compresses");
+            let request = ExportTraceServiceRequest::decode(&plain[..]).expect("OTLP");
             taken.lock().unwrap().push(request);
             count.send_modify(|count| *count += 1);
         };
@@ -46,7 +50,7 @@ impl Collector {
         let [http, grpc] = [free_address(), free_address()];
         let process = Command::new(program())
             .args(["start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"])
-            .args(["--otlp-exporter-compression", "none", "--batch-timeout", "20ms"])
+            .args(["--batch-timeout", "20ms"])
             .arg(format!("--otlp-exporter-endpoint=http://{receiver}"))
             .arg(format!("--otlp-http-endpoint={http}"))
             .arg(format!("--otlp-grpc-endpoint={grpc}"))
