@@ -86,7 +86,7 @@ pub fn tracestate(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut keys: Vec<&[u8]> = Vec::new();
     let lines = headers.get_all(TRACESTATE).iter();
     let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    for member in members.map(|member| trim(member)).filter(|member| !member.is_empty()) {
+    for member in members.map(trim).filter(|member| !member.is_empty()) {
         let (key, value) = member.split_at(member.iter().position(|byte| *byte == b'=')?);
         if !is_key(key) || !is_value(&value[1..]) || keys.contains(&key) {
             return None;

@@ -106,6 +106,7 @@ impl Exporter {
     }
 
     /// Waits for traces; `false` at the queue's end.
+    #[expect(clippy::vec_box, reason = "they come boxed from the queue, whose places are small so")]
     async fn gather(&mut self, batch: &mut Vec<Box<Finished>>) -> bool {
         let mut until = None;
         while batch.len() < BATCH {
