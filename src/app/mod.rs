@@ -37,6 +37,7 @@ use crate::quotas::Quotas;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 
 /// The process: the present generation and what outlives all generations.
 pub struct Gateway {
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// One line a request.
     pub access_log: AccessLog,
+    /// Traces of requests, where they are wanted.
+    pub tracer: Tracer,
     /// Where keys and their owners are kept, where that is configured.
     pub store: Option<Arc<dyn Store>>,
     /// Acts of administrators and refusals by policies.
@@ -102,6 +105,7 @@ impl Gateway {
         let Services {
             metrics,
             access_log,
+            tracer,
             store,
             audit,
             identity,
@@ -132,6 +136,7 @@ impl Gateway {
             tokens,
             metrics,
             access_log,
+            tracer,
             store,
             audit,
             identity,
@@ -324,6 +329,7 @@ impl Gateway {
         self.metrics.overload.observe(&self.overload, &self.abuses, &self.current().config.limits);
         let vault = self.vault();
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
+        self.metrics.traces.observe(self.tracer.status());
         self.metrics.routes.observe(&self.current().routes);
         self.metrics.render()
     }

@@ -23,6 +23,7 @@ use crate::stores::sqlite::SqliteStore;
 use crate::stores::{Store, StoreError};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracer;
 
 /// Opened for the process, closed with it.
 pub struct Services {
@@ -30,6 +31,8 @@ pub struct Services {
     pub metrics: Metrics,
     /// One line a request.
     pub access_log: AccessLog,
+    /// Traces of requests, where they are wanted.
+    pub tracer: Tracer,
     /// Where keys and their owners are kept, where that is configured.
     pub store: Option<Arc<dyn Store>>,
     /// Acts of administrators and refusals by policies.
@@ -61,6 +64,9 @@ pub enum OpenError {
     /// The audit log.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
+    /// What sends traces.
+    #[error("telemetry.traces: {0}")]
+    Traces(String),
     /// The ledger's journal.
     #[error("ledger: {directory}: {error}")]
     Ledger { directory: String, error: std::io::Error },
@@ -96,7 +102,19 @@ impl Services {
         io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
         let ledger = open_ledger(config, rows, &quotas, io)?;
         let tokens = Tokens::new(io.clone());
-        Ok(Self { metrics, access_log, store, audit, identity, key_sets, tokens, quotas, ledger })
+        let tracer = Tracer::start(config.telemetry.traces.as_ref()).map_err(OpenError::Traces)?;
+        Ok(Self {
+            metrics,
+            access_log,
+            tracer,
+            store,
+            audit,
+            identity,
+            key_sets,
+            tokens,
+            quotas,
+            ledger,
+        })
     }
 }
 

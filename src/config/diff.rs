@@ -13,7 +13,7 @@ use super::valid::{Api, Config, Prices, Redis, RedisServers, RedisUrl, Secret, S
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
 /// started and files opened once; certificates and authorities are read again whenever they change.
-const RESTART: [&str; 10] = [
+const RESTART: [&str; 17] = [
     "listeners.proxy.address",
     "listeners.proxy.h2c",
     "listeners.admin.address",
@@ -24,6 +24,13 @@ const RESTART: [&str; 10] = [
     "auth.keys",
     "audit",
     "ledger",
+    "telemetry.traces.endpoint",
+    "telemetry.traces.protocol",
+    "telemetry.traces.headers",
+    "telemetry.traces.timeout",
+    "telemetry.traces.queue",
+    "telemetry.traces.service_name",
+    "telemetry.traces.attributes",
 ];
 
 /// One key whose effective value differs.
@@ -111,10 +118,10 @@ fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, changes: &mut V
 }
 
 fn effect(path: &str) -> Effect {
-    // TLS as a whole coming or going changes what the socket speaks.
+    // TLS as a whole coming or going changes what the socket speaks, and traces what is started.
+    let whole = matches!(path, "listeners.proxy.tls" | "telemetry" | "telemetry.traces");
     let below = |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
-    let restart =
-        path == "listeners.proxy.tls" || RESTART.iter().any(|key| path == *key || below(key));
+    let restart = whole || RESTART.iter().any(|key| path == *key || below(key));
     if restart { Effect::Restart } else { Effect::Live }
 }
 
@@ -146,6 +153,9 @@ pub fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         if let Some(pepper) = pepper.as_ref().filter(|_| config.store.is_some()) {
             add(join("auth.keys", key), pepper);
         }
+    }
+    for (name, value) in config.telemetry.traces.iter().flat_map(|traces| &traces.headers) {
+        add(join("telemetry.traces.headers", name.as_str()), value);
     }
     for (name, provider) in &config.providers {
         let path = join("providers", name);

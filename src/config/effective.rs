@@ -10,6 +10,7 @@ use sluicegate_filters::price::{ManualPrice, manual};
 use super::raw;
 use super::raw_quotas::Quota;
 use super::raw_secrets::Secrets;
+use super::raw_telemetry::Telemetry;
 use super::valid;
 
 /// `config` as a file that would load to it, where its secrets are references.
@@ -64,6 +65,7 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
             file: path(&prices.file),
             format: Some(raw::PriceFormat::LiteLlm),
         }),
+        telemetry: Telemetry::of(&config.telemetry),
         providers: Some(map(&config.providers, |value| Some(provider(value)))),
         models: Some(map(&config.models, model)),
     }

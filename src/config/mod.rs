@@ -38,6 +38,7 @@ mod problem;
 pub mod raw;
 pub mod raw_quotas;
 pub mod raw_secrets;
+pub mod raw_telemetry;
 mod reader;
 mod redis;
 mod report;

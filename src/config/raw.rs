@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::check::models::RETRY_ON;
 use super::raw_quotas::Quota;
 use super::raw_secrets::Secrets;
+use super::raw_telemetry::Telemetry;
 use super::units;
 use super::valid;
 
@@ -67,6 +68,9 @@ pub struct Config {
     /// Prices from a file, which win over those in the binary. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
+    /// What is told of requests to other systems. Default: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// The providers, by name. A well-known one needs only its key.
     pub providers: Option<BTreeMap<String, Option<Provider>>>,
     /// The models, by the name that callers use.

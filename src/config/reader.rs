@@ -218,6 +218,22 @@ impl Reader<'_> {
         self.within(at, scalar, value, &range, u64::to_string)
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn ratio(&mut self, at: &Cursor<'_>) -> Option<f64> {
+        let scalar = self.word(at)?;
+        let number = |text: &str| text.parse::<f64>().ok().filter(|n| (0.0..=1.0).contains(n));
+        match number(&scalar.text).filter(|_| scalar.plain) {
+            // Not the zero with a sign.
+            Some(ratio) => Some(ratio.abs()),
+            None => {
+                let message = format!("expected a number from 0 to 1, found {}", scalar.shown());
+                let hint = if scalar.plain { "write it as in 0.1" } else { "leave the quotes out" };
+                self.wrong(at, message, hint);
+                None
+            }
+        }
+    }
+
     /// A size in bytes within `range`.
     pub(super) fn size(&mut self, at: &Cursor<'_>, range: RangeInclusive<u64>) -> Option<u64> {
         let scalar = self.word(at)?;

@@ -20,6 +20,7 @@ mod quota_store;
 mod quotas;
 mod secrets;
 mod stores;
+mod telemetry;
 
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
 const PRODUCTION: &str = include_str!("../../conf/production.yaml");
@@ -254,7 +255,7 @@ colour: red
             "c.yaml:8:56: providers.openai.api_key: environment variable NONE is not set; set it before the start",
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
-            "c.yaml:12:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `providers`, `models`",
+            "c.yaml:12:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `telemetry`, `providers`, `models`",
         ]
     );
 }
@@ -981,8 +982,8 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, cors, health_check, jwt, ledger, limits, listeners, models, policies, prices,
-        providers, quota_store, quotas, secrets, stores, when,
+        access, clouds, cors, health_check, jwt, ledger, limits, listeners, models, policies,
+        prices, providers, quota_store, quotas, secrets, stores, telemetry, when,
     };
     vec![
         ("", check::KEYS),
@@ -1025,9 +1026,13 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Answers", prices::ANSWERS),
         ("Prices", prices::KEYS),
         ("Price", prices::PRICE),
+        ("Telemetry", telemetry::KEYS),
+        ("Traces", telemetry::TRACES),
         ("Provider", providers::KEYS),
         ("HealthCheck", health_check::KEYS),
         ("HeaderAuth", providers::AUTH),
+        ("Entra", clouds::ENTRA),
+        ("AwsKeys", clouds::AWS),
         ("ClientCertificate", providers::CLIENT_CERTIFICATE),
         ("Model", models::KEYS),
         ("Target", models::TARGET),

@@ -62,10 +62,63 @@ pub struct Config {
     pub answers: Answers,
     /// Prices from a file, which win over the table's.
     pub prices: Option<Prices>,
+    /// What is told of requests to other systems.
+    pub telemetry: Telemetry,
     /// The providers, by name.
     pub providers: BTreeMap<String, Provider>,
     /// The models, by the name that callers use. Each one's targets name providers that exist.
     pub models: BTreeMap<String, Model>,
+}
+
+/// What is told of requests to other systems.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// Where traces are sent. Without it, none are made.
+    pub traces: Option<Traces>,
+}
+
+/// Traces of requests.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// The collector; for gRPC without a path.
+    pub endpoint: BaseUrl,
+    /// How it is spoken to.
+    pub protocol: TraceProtocol,
+    /// Headers of every export, by name. Each value can stand in a header. In production there are none
+    /// where the collector is on another host and without TLS.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// The part of requests that is traced, 0 to 1, where a caller has not decided.
+    pub sampling: f64,
+    /// What a caller's `traceparent` counts for.
+    pub parent: TraceParent,
+    /// Requests in each second that are traced because their callers ask, at most.
+    pub parent_limit: u32,
+    /// The longest that one export may take, 100 ms to 60 s.
+    pub timeout: Duration,
+    /// Traced requests that may wait, 16 to 65536.
+    pub queue: usize,
+    /// What the traces call the gateway.
+    pub service_name: String,
+    /// More attributes of the gateway.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// How a collector is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceProtocol {
+    /// Protobuf over HTTP/1.1.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+/// What a caller's `traceparent` counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceParent {
+    /// The request is part of the caller's trace, and is traced where that is.
+    Trust,
+    /// Nothing: each request begins a trace of its own.
+    Ignore,
 }
 
 /// Stores of secrets.

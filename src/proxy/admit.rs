@@ -17,6 +17,7 @@ use crate::quotas::estimate::{self, Bound};
 use crate::quotas::standing::Standings;
 use crate::quotas::{any_on_money, refusal};
 use crate::routing::{Model, Target};
+use crate::telemetry::trace::Phase;
 
 /// What a request was admitted with: for its settlement, and for another attempt.
 #[derive(Default)]
@@ -87,6 +88,16 @@ impl From<&Refused> for Refusal {
 /// # Errors
 /// `rate_limit_exceeded`, `budget_exceeded`, `model_not_priced`, `quota_unavailable`.
 pub async fn inference(
+    gateway: &Gateway,
+    ctx: &mut Ctx,
+    asked: &Asked<'_>,
+) -> Result<(Admission, Option<Holds>), Refusal> {
+    let held = hold(gateway, ctx, asked).await;
+    ctx.trace.lap(Phase::Admit, held.is_err());
+    held
+}
+
+async fn hold(
     gateway: &Gateway,
     ctx: &mut Ctx,
     asked: &Asked<'_>,

@@ -12,6 +12,7 @@ use crate::audit;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
 use crate::identity::now_ms;
+use crate::telemetry::trace::Phase;
 
 /// Bytes of a request for each token of input. English text has four or more, everything else fewer
 /// tokens than bytes; the figure is for policies, not for bills.
@@ -29,6 +30,7 @@ pub fn inference(
     peek: &Peek,
     body_len: usize,
 ) -> Result<Permit, Denial> {
+    ctx.trace.skip();
     let output = peek.max_output_tokens.unwrap_or(0).saturating_mul(u64::from(peek.n));
     let facts = Facts {
         ip: client(ctx),
@@ -39,6 +41,7 @@ pub fn inference(
     };
     let ask = Ask::new(action(endpoint), Resource::Model(model), facts);
     let judged = ctx.runtime.pipeline.authorize.authorize(caller(ctx)?, &ask);
+    ctx.trace.lap(Phase::Authorize, judged.is_err());
     write_down(gateway, ctx, &ask, &judged);
     ctx.decision = match &judged {
         Ok(permit) => permit.decision().cloned(),

@@ -29,6 +29,7 @@ use crate::overload::{Held, Place};
 use crate::quotas::standing::Standings;
 use crate::routing::health::UnderWay;
 use crate::routing::{Model, Target};
+use crate::telemetry::trace::Trace;
 
 /// One request.
 pub struct Ctx {
@@ -40,6 +41,8 @@ pub struct Ctx {
     pub id: Uuid,
     /// The id as a header value, made once.
     pub id_header: HeaderValue,
+    /// The trace that it is part of.
+    pub trace: Trace,
     /// The connection it came on.
     pub conn: Option<Arc<Conn>>,
     /// The shape of errors: known from the path, before anything else is.
@@ -221,6 +224,7 @@ impl Ctx {
             started: Instant::now(),
             id,
             id_header: id_header.unwrap_or_else(|_| unreachable!("a UUID is ASCII")),
+            trace: Trace::default(),
             conn: None,
             dialect: Dialect::OpenAi,
             cors: None,

@@ -28,6 +28,7 @@ use crate::dialects::peek::{PeekError, peek};
 use crate::dialects::rewrite::{BodyBuffer, rewrite};
 use crate::providers::upstream::upload_time;
 use crate::routing::Model;
+use crate::telemetry::trace::Phase;
 
 /// Reads the body, learns from it which model is asked for, and makes ready to call a provider.
 /// `Ok(true)` where the request was answered instead.
@@ -46,6 +47,7 @@ pub async fn begin(
     {
         read = Err(none);
     }
+    ctx.trace.lap(Phase::Body, read.is_err());
     let body = match read {
         Ok(body) => body,
         Err(NoBody::Gone(error)) => {
@@ -168,12 +170,24 @@ async fn exchange(
 /// The peer of the next attempt: the target that [`begin`] chose, or after a failure another.
 pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let random = random(ctx);
-    let Ctx { exchange, held, runtime, refusal, caller, id, id_header, started, buffered, .. } =
-        ctx;
+    let Ctx {
+        exchange,
+        held,
+        runtime,
+        refusal,
+        caller,
+        id,
+        id_header,
+        started,
+        buffered,
+        trace,
+        ..
+    } = ctx;
     let exchange = exchange.as_mut().ok_or_else(|| Error::new(ErrorType::InternalError))?;
     if exchange.times.chosen.is_some() {
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
         route::note(exchange, None);
+        super::trace::attempt(trace, exchange, None);
         let settled = attempt::end(exchange, whose) == Charge::Settled;
         let random = route::chance(random, *started);
         let (mut open, mut admitted) = (exchange.allowed, settled);
@@ -264,6 +278,7 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     if head.version == Version::HTTP_2 {
         ours.set_version(Version::HTTP_2);
     }
+    ctx.trace.write_head(&mut ours);
     *head = ours;
     let now = Instant::now();
     exchange.times.sent = Some(now);

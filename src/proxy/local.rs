@@ -12,6 +12,7 @@ use super::ctx::{Ctx, End};
 use super::{authorize, overload, respond};
 use crate::app::{Gateway, model_info};
 use crate::dialects::{Dialect, Endpoint, models};
+use crate::telemetry::trace::Phase;
 
 /// What to do after the head has been judged.
 pub enum Next {
@@ -30,7 +31,9 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
     let connection =
         if session.is_http2() { Connection::http2(target) } else { Connection::http1(target) };
     let runtime = ctx.runtime.clone();
-    let (route, body) = match runtime.pipeline.screen(head, &connection) {
+    let screened = runtime.pipeline.screen(head, &connection);
+    ctx.trace.lap(Phase::Screen, screened.is_err());
+    let (route, body) = match screened {
         Ok(Screened::Continue { route, cors, body }) => {
             ctx.cors = cors;
             (route, body)
@@ -50,13 +53,16 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
     if !route.is_public() {
         // After CORS, so that a page can read the refusal; before a credential is looked at.
         overload::address(gateway, ctx)?;
-        let caller = match runtime.pipeline.identify(head)? {
-            Presented::Caller(caller) => caller,
-            Presented::Credential(credential) => {
+        let caller = match runtime.pipeline.identify(head) {
+            Ok(Presented::Caller(caller)) => Ok(caller),
+            Ok(Presented::Credential(credential)) => {
                 let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
-                gateway.identity.caller(&credential, runtime.tokens.as_ref(), peer).await?
+                gateway.identity.caller(&credential, runtime.tokens.as_ref(), peer).await
             }
+            Err(denial) => Err(denial),
         };
+        ctx.trace.lap(Phase::Identify, caller.is_err());
+        let caller = caller?;
         let allowed = caller.routes().allows(ctx.route);
         ctx.caller = Some(caller);
         if !allowed {

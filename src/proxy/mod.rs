@@ -33,6 +33,7 @@ mod route;
 mod rows;
 mod settle;
 mod stream;
+mod trace;
 mod translate;
 mod watchdog;
 mod wire_check;
@@ -92,6 +93,9 @@ impl ProxyHttp for Proxy {
         {
             session.set_keepalive(None);
         }
+        let traces = ctx.runtime.config.telemetry.traces.as_ref();
+        let random = ctx.id.as_u64_pair().1;
+        ctx.trace = self.gateway.tracer.begin(traces, session.req_header(), random, ctx.started);
         ctx.dialect = Endpoint::from_path(session.req_header().uri.path())
             .map_or(Dialect::OpenAi, Endpoint::dialect);
         Ok(())

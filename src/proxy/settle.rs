@@ -8,8 +8,8 @@ use sluicegate_quota::{Amounts, Charged};
 
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
-use super::route;
 use super::rows::Whose;
+use super::{route, trace};
 use crate::app::Gateway;
 use crate::chat::Usage;
 use crate::telemetry::access_log::Line;
@@ -30,6 +30,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     let usage = used.map(|used| used.usage).filter(|usage| *usage != Usage::default());
     let mut line = Line {
         request_id: ctx.id_str(),
+        trace: ctx.trace.id(),
         method: session.req_header().method.as_str(),
         route: ctx.route,
         status,
@@ -85,6 +86,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
     gateway.access_log.write(&line);
     ctx.end = Some(end);
+    trace::finish(gateway, session, ctx, status, end);
 }
 
 /// Settles the last attempt. Without one that a provider has seen, what is held is free again.

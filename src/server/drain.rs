@@ -20,6 +20,8 @@ const QUIET: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long HTTP/2 connections may take to send what is queued.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long the last traces may take to leave. Nobody waits longer for a collector that does not answer.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 /// What is left of the timeout for telling clients, writing logs and leaving.
 const FAREWELL: Duration = Duration::from_millis(750);
 
@@ -55,6 +57,10 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
         // A token that is not ended in time ends by itself.
         let closed = tokio::task::spawn_blocking(move || vault.close());
         tokio::time::timeout_at(deadline, closed).await.ok();
+    }
+    let left = deadline.saturating_duration_since(Instant::now()).min(LAST_TRACES);
+    if !gateway.tracer.close(left).await {
+        tracing::warn!("the last traces were not exported");
     }
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());

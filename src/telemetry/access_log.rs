@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
 
+use opentelemetry::TraceId;
 use sluicegate_filters::authorize::Decision;
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ const BUFFER: usize = 64 * 1024;
 pub struct Line<'a> {
     /// `x-request-id` of the answer.
     pub request_id: &'a str,
+    /// The trace that the request is part of, where there is one.
+    pub trace: Option<TraceId>,
     /// The HTTP method.
     pub method: &'a str,
     /// A short name of the route, never the path as sent.
@@ -197,6 +200,9 @@ impl Line<'_> {
     fn render(&self, now: SystemTime) -> Vec<u8> {
         let mut out = Members::begin(now);
         out.text("request_id", self.request_id);
+        if let Some(trace) = &self.trace {
+            out.display("trace_id", trace);
+        }
         out.text("method", self.method);
         out.text("route", self.route);
         out.number("status", self.status.into());

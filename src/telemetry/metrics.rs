@@ -15,6 +15,7 @@ use super::quota_metrics::QuotaMetrics;
 use super::route_metrics::RouteMetrics;
 use super::secret_metrics::SecretMetrics;
 use super::tls_metrics::TlsMetrics;
+use super::trace_metrics::TraceMetrics;
 use crate::chat::Usage;
 use crate::config::valid::Config;
 use crate::dialects::Endpoint;
@@ -100,6 +101,8 @@ pub struct Metrics {
     pub secrets: SecretMetrics,
     /// Certificates: until when they are good, and whether changes of them are taken.
     pub tls: TlsMetrics,
+    /// What becomes of traces.
+    pub traces: TraceMetrics,
 }
 
 /// What is counted of a request that went, or was meant, to a provider.
@@ -292,6 +295,7 @@ impl Metrics {
             routes: RouteMetrics::new(&registry)?,
             secrets: SecretMetrics::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
+            traces: TraceMetrics::new(&registry)?,
             registries: [registry, genai],
         };
         #[cfg(target_os = "linux")]

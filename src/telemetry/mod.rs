@@ -9,3 +9,5 @@ pub mod quota_metrics;
 pub mod route_metrics;
 pub mod secret_metrics;
 pub mod tls_metrics;
+pub mod trace;
+pub mod trace_metrics;

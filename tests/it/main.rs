@@ -38,5 +38,6 @@ mod streams;
 mod support;
 mod targets;
 mod tls;
+mod traces;
 mod upstream_h2;
 mod vault;

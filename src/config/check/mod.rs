@@ -25,6 +25,7 @@ pub(super) mod quota_store;
 pub(super) mod quotas;
 pub(super) mod secrets;
 pub(super) mod stores;
+pub(super) mod telemetry;
 pub(super) mod when;
 
 /// The keys of the file.
@@ -49,6 +50,7 @@ pub(super) const KEYS: Keys = Keys {
         "quotas",
         "answers",
         "prices",
+        "telemetry",
         "providers",
         "models",
     ],
@@ -98,6 +100,10 @@ pub(super) const KEYS: Keys = Keys {
         ("rate_limits", "quotas"),
         ("pricing", "prices"),
         ("price", "prices"),
+        ("traces", "telemetry.traces"),
+        ("tracing", "telemetry.traces"),
+        ("otlp", "telemetry.traces"),
+        ("opentelemetry", "telemetry.traces"),
         ("vault", "secrets.vault"),
         ("openbao", "secrets.vault"),
         ("hashicorp_vault", "secrets.vault"),
@@ -137,6 +143,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let budgets = prices::budgets(&mut reader, fields.get("budgets").as_ref());
     let answers = prices::answers(&mut reader, fields.get("answers").as_ref());
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
+    let telemetry = telemetry::telemetry(&mut reader, fields.get("telemetry").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
     let models = models::models(&mut reader, fields.get("models"), &providers);
     // All names, so that a mistake in a model is not a mistake in its quota, too.
@@ -163,6 +170,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         quotas,
         answers,
         prices,
+        telemetry,
         providers: providers.valid,
         models,
     }

@@ -381,7 +381,11 @@ fn headers(
 }
 
 /// A header's value: a reference, or text. Text where a secret is to be expected counts as one.
-fn header_value(reader: &mut Reader<'_>, name: &HeaderName, at: &Cursor<'_>) -> Option<Secret> {
+pub(super) fn header_value(
+    reader: &mut Reader<'_>,
+    name: &HeaderName,
+    at: &Cursor<'_>,
+) -> Option<Secret> {
     let name = name.as_str();
     let text = at.scalar().filter(|scalar| scalar.source.is_none()).map(|scalar| &scalar.text);
     match text {

@@ -5,6 +5,7 @@
 pub mod bao;
 pub mod certificates;
 mod client;
+pub mod collector;
 mod gateway;
 pub mod issuer;
 pub mod pgbouncer;
