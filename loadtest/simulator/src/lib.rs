@@ -82,6 +82,7 @@
 //! Any model name is accepted. Text is filler, one token is whatever [`Behaviour`] says, and the
 //! prompt's tokens are its body's bytes divided by four. A request with a duplicate key is refused.
 
+mod auth;
 mod behaviour;
 mod directives;
 mod entry;
@@ -90,6 +91,7 @@ mod ledger;
 mod play;
 mod replies;
 mod request;
+mod route;
 mod seals;
 mod server;
 mod service;
@@ -104,6 +106,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use crate::{
+    auth::{AwsAccount, CloudOptions, EntraApp, GoogleAccount},
     behaviour::{Behaviour, Chunking, Fault, LineEnding},
     directives::DirectiveError,
     ledger::{Counts, Ledger, Recorded, Stats},
@@ -123,6 +126,9 @@ pub struct Options {
     pub require_key: Option<String>,
     /// What `GET /v1/models` lists. Requests may name other models.
     pub models: Vec<String>,
+    /// Whom the clouds' APIs know. Default: nobody. Keys for Gemini and Azure are as
+    /// [`require_key`](Self::require_key) says.
+    pub cloud: CloudOptions,
 }
 
 impl Default for Options {
@@ -133,6 +139,7 @@ impl Default for Options {
             record_requests: false,
             require_key: None,
             models: vec!["sim-1".to_owned(), "claude-sim".to_owned()],
+            cloud: CloudOptions::default(),
         }
     }
 }
