@@ -27,7 +27,7 @@ use crate::{
     ledger::Books,
     play::{Answer, Op, Play},
     replies::{Reply, Said, json_string, reasoning_tokens},
-    request::{Call, Endpoint, check, parse},
+    request::{Call, Endpoint, check, parse, parse_routed},
     route::{Cloud, Route, parameter},
     server::ResetSwitch,
 };
@@ -330,7 +330,7 @@ impl Provider {
         let one = |model: &String| {
             let name = json_string(model);
             match dialect {
-                _ => format!(
+                Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => format!(
                     r#"{{"id":{name},"object":"model","created":1700000000,"owned_by":"simulator"}}"#
                 ),
                 Dialect::Anthropic => format!(
@@ -348,7 +348,7 @@ impl Provider {
         }
         let data = models.iter().map(one).collect::<Vec<_>>().join(",");
         Ok(match dialect {
-            _ => format!(r#"{{"object":"list","data":[{data}]}}"#),
+            Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => format!(r#"{{"object":"list","data":[{data}]}}"#),
             Dialect::Anthropic => {
                 let end = |model: Option<&String>| {
                     model.map_or_else(|| "null".to_owned(), |model| json_string(model))

@@ -179,7 +179,7 @@ impl fmt::Display for At<'_> {
             Step::Root => Ok(()),
             Step::Key(key) if first => formatter.write_str(key),
             Step::Key(key) => write!(formatter, ".{key}"),
-            Step::Index(index) if self.dialect == Dialect::OpenAi | Dialect::Azure => {
+            Step::Index(index) if self.dialect != Dialect::Anthropic => {
                 write!(formatter, "[{index}]")
             }
             Step::Index(index) => write!(formatter, ".{index}"),
