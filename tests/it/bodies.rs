@@ -9,7 +9,7 @@ const LIMIT: usize = 1_048_576;
 
 /// A chat request of exactly `size` bytes.
 fn sized(size: usize) -> Value {
-    let mut body = chat(false, "");
+    let mut body = chat(false, "strict=false");
     body["pad"] = json!("");
     let pad = size - body.to_string().len();
     body["pad"] = json!("x".repeat(pad));

@@ -107,12 +107,22 @@ fn write_turn(
 }
 
 fn is_silent(parts: &[&Part<'_>]) -> bool {
-    parts.iter().all(|part| is_empty_text(part))
+    parts.iter().all(|part| is_blank_text(part))
 }
 
-/// Empty texts are refused here, while clients of other dialects send them along with calls.
-fn is_empty_text(part: &Part<'_>) -> bool {
-    part.as_text() == Some("")
+fn is_blank_text(part: &Part<'_>) -> bool {
+    part.as_text().is_some_and(|text| text.trim().is_empty())
+}
+
+/// Empty texts are refused here, while clients of other dialects send them along with calls. So is white space where no other text
+/// stands beside it; between texts it is kept.
+fn has_to_go(part: &Part<'_>, parts: &[&Part<'_>]) -> bool {
+    let speaks = |part: &&Part<'_>| part.as_text().is_some() && !is_blank_text(part);
+    match part.as_text() {
+        Some("") => true,
+        Some(_) => is_blank_text(part) && !parts.iter().any(speaks),
+        None => false,
+    }
 }
 
 /// A string for one text, otherwise blocks.
@@ -125,7 +135,7 @@ fn content(parts: &[&Part<'_>], losses: &mut Losses, out: &mut Writer<'_>) -> Re
         return Ok(());
     }
     out.open_array();
-    for part in parts.iter().filter(|part| !is_empty_text(part)) {
+    for part in parts.iter().filter(|part| !has_to_go(part, parts)) {
         out.element().open();
         block(part, losses, out)?;
         cache_control(part.cache, out);

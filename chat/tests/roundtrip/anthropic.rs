@@ -17,6 +17,12 @@ fn hint() -> impl Strategy<Value = Option<CacheHint>> {
     option::of(select(lives.to_vec()).prop_map(|life| CacheHint { life }))
 }
 
+/// White space alone is left out.
+fn text_part() -> impl Strategy<Value = Part<'static>> {
+    make::text_part()
+        .prop_filter("not blank", |part| part.as_text().is_some_and(|text| !text.trim().is_empty()))
+}
+
 fn hinted(part: impl Strategy<Value = Part<'static>>) -> impl Strategy<Value = Part<'static>> {
     (part, hint()).prop_map(|(part, cache)| Part { cache, ..part })
 }
@@ -30,14 +36,14 @@ fn document() -> impl Strategy<Value = Part<'static>> {
 }
 
 fn result() -> impl Strategy<Value = Part<'static>> {
-    let given = prop_oneof![hinted(make::text_part()), make::image(), document()];
+    let given = prop_oneof![hinted(text_part()), make::image(), document()];
     (make::id(), vec(given, 0..3), any::<bool>()).prop_map(|(call_id, parts, is_error)| {
         make::part(Content::ToolResult(ToolResult { call_id, parts, is_error }))
     })
 }
 
 fn user() -> impl Strategy<Value = Message<'static>> {
-    let shown = prop_oneof![make::text_part(), make::image(), document()];
+    let shown = prop_oneof![text_part(), make::image(), document()];
     (vec(hinted(result()), 0..3), vec(hinted(shown), 1..3)).prop_map(|(results, shown)| {
         let parts = results.into_iter().chain(shown).collect();
         Message::new(Role::User, parts, Origin::NONE)
@@ -45,12 +51,12 @@ fn user() -> impl Strategy<Value = Message<'static>> {
 }
 
 fn assistant() -> impl Strategy<Value = Message<'static>> {
-    let part = prop_oneof![hinted(make::text_part()), make::thought(), hinted(make::call()),];
+    let part = prop_oneof![hinted(text_part()), make::thought(), hinted(make::call()),];
     vec(part, 1..4).prop_map(|parts| Message::new(Role::Assistant, parts, Origin::NONE))
 }
 
 fn messages() -> impl Strategy<Value = Vec<Message<'static>>> {
-    let system = vec(hinted(make::text_part()), 1..3)
+    let system = vec(hinted(text_part()), 1..3)
         .prop_map(|parts| Message::new(Role::System, parts, Origin::NONE));
     // Neighbours of one role are one turn.
     (option::of(system), vec((user(), assistant()), 1..3)).prop_map(|(system, turns)| {
@@ -139,7 +145,7 @@ proptest! {
 
     #[test]
     fn replies(
-        parts in vec(prop_oneof![make::thought(), make::text_part(), make::call()], 0..5),
+        parts in vec(prop_oneof![make::thought(), text_part(), make::call()], 0..5),
         finish in select(vec![Finish::Stop, Finish::Length, Finish::ContextWindow, Finish::ToolCalls,
             Finish::Refusal, Finish::Pause, Finish::StopSequence]),
         usage in make::usage(),

@@ -60,6 +60,9 @@
 //! | `text_bytes` | number | bytes of text a token |
 //! | `unicode` | `true`, `false` | multi-byte and escaped text |
 //! | `prompt_tokens`, `cached_tokens`, `cache_write_tokens`, `reasoning_tokens` | number | reported usage |
+//! | `tool_calls` | number | calls of the offered tools instead of a text |
+//! | `reasoning_content` | `true`, `false` | reasoning in the open, as some compatible providers have it (chat completions) |
+//! | `strict` | `true`, `false` | refuse what the real API refuses |
 //! | `omit_usage` | `true`, `false` | no `usage` at all (OpenAI) |
 //! | `chunking` | `events`, `coalesce`, number | how the body is cut into writes; a number is bytes a write |
 //! | `line` | `lf`, `crlf` | line ends of a stream |
@@ -85,10 +88,38 @@
 //! | `empty-reply` | | closed without an answer |
 //! | `refuse-first` | `n=1` | 503 for the first requests for this model |
 //!
+//! # What an answer says
+//!
+//! Filler, unless the request asks for more (chat completions, responses, messages):
+//!
+//! | what | when | what it says |
+//! |---|---|---|
+//! | calls | `tool_calls=N`, but not right after results; or the choice of tools forces one | the offered functions in turn, with arguments that satisfy their schemas. No more than one where calls must not be parallel |
+//! | a form | `response_format`, `text.format`, `output_config.format` | JSON that satisfies the schema |
+//! | pictures, files | in the last turn | what was seen of each: `I see an image of image/png, 70 bytes.` |
+//! | reasoning | `thinking`, `reasoning`, `reasoning_effort` | four tokens, or `reasoning_tokens`; with a signature or encrypted where the API has that |
+//!
+//! Schemas are satisfied in the usual cases: objects, lists, texts with common formats, numbers
+//! with bounds, `enum`, `const`, `anyOf`, `$ref` within the schema. Patterns are not looked at.
+//! Streams send all of it in pieces of a token's size. An output limit cuts texts; a call that
+//! does not fit is left out whole.
+//!
+//! # What is refused
+//!
+//! Requests are held against the published references and what the real APIs are known to say:
+//! unknown fields and parts, wrong types and words, sizes and names out of bounds; fields that do
+//! not go together; tools without a proper schema, and schemas that structured output does not
+//! take; pictures and files that are not what they are said to be; calls without results and
+//! results without calls; reasoning that comes back changed. Words for a refusal are close to the
+//! real ones, so that a log reads the same; tests should not rely on each letter of them.
+//!
 //! # Differences from the real providers
 //!
-//! Any model name is accepted. Text is filler, one token is whatever [`Behaviour`] says, and the
-//! prompt's tokens are its body's bytes divided by four. A request with a duplicate key is refused.
+//! Any model name is accepted; those that begin like OpenAI's reasoning models refuse what these
+//! refuse. One token is whatever [`Behaviour`] says, and the prompt's tokens are its body's bytes
+//! divided by four. Nothing is kept: `previous_response_id` is never found. Tools that a provider
+//! runs itself are taken and never used. Addresses are not fetched. A request with a duplicate key
+//! is refused, which the real ones do not do.
 
 mod auth;
 mod behaviour;

@@ -66,7 +66,12 @@ pub(super) fn check<'a>(body: &Json<'a>, behaviour: &Behaviour) -> Result<Asked<
     fields.number("presence_penalty", -2.0, 2.0)?;
     fields.one_of("verbosity", &VERBOSITIES)?;
     stop(&fields)?;
-    if fields.get("top_logprobs").is_some() && fields.flag("logprobs")? != Some(true) {
+    fields.number("seed", i64::MIN as f64, i64::MAX as f64)?;
+    if let Some(bias) = fields.get("logit_bias") {
+        root.key("logit_bias").object(bias)?;
+    }
+    let logprobs = fields.flag("logprobs")?;
+    if fields.get("top_logprobs").is_some() && logprobs != Some(true) {
         let at = root.key("top_logprobs");
         return Err(at.refuse("'top_logprobs' is only allowed when 'logprobs' is enabled."));
     }

@@ -109,11 +109,19 @@ fn text(at: &At<'_>, block: &Json<'_>) -> Result<(), Refusal> {
     cache_control(&fields)?;
     match fields.need_text("text")? {
         "" => Err(at.refuse("messages: text content blocks must be non-empty")),
-        blank if blank.trim().is_empty() => {
-            Err(at.refuse("messages: text content blocks must contain non-whitespace text"))
-        }
         _ => Ok(()),
     }
+}
+
+/// Where texts stand, one of them has to say something.
+fn speaks(at: &At<'_>, content: &Json<'_>) -> Result<(), Refusal> {
+    let own = content.as_str();
+    let texts = content.elements().iter().filter_map(|block| block.text_of("text"));
+    let mut texts = own.into_iter().chain(texts).filter(|text| !text.is_empty()).peekable();
+    if texts.peek().is_some() && texts.all(|text| text.trim().is_empty()) {
+        return Err(at.refuse("messages: text content blocks must contain non-whitespace text"));
+    }
+    Ok(())
 }
 
 fn cache_control(fields: &Fields<'_, '_, '_>) -> Result<(), Refusal> {
@@ -287,9 +295,6 @@ fn conversation(
     budgeted: bool,
     asked: &mut Asked<'_>,
 ) -> Result<(), Refusal> {
-    if messages.first().and_then(|first| first.text_of("role")) == Some("assistant") {
-        return Err(at.refuse("messages: first message must use the \"user\" role"));
-    }
     let mut open: Vec<&str> = Vec::new();
     let mut used: Vec<&str> = Vec::new();
     let last = messages.len() - 1;
@@ -322,6 +327,7 @@ fn conversation(
             }
             other => return Err(at.wrong_type("a valid string or list", other)),
         };
+        speaks(&at, content)?;
         if of_model {
             if !open.is_empty() {
                 return Err(unanswered(&at, index - 1, &open));
@@ -402,10 +408,15 @@ fn models_turn<'v>(
     used: &mut Vec<&'v str>,
 ) -> Result<(), Refusal> {
     const KINDS: [&str; 4] = ["text", "thinking", "redacted_thinking", "tool_use"];
+    // Blocks of tools that the provider runs go back as they came.
+    let is_own = |kind: &str| kind.ends_with("_tool_result") || kind.ends_with("_tool_use");
     for (index, block) in blocks.iter().enumerate() {
         let at = at.index(index);
-        let kind = at.any(block)?.need_one_of("type", &KINDS)?;
-        match kind {
+        let block_type = at.any(block)?.need_text("type")?;
+        if is_own(block_type) {
+            continue;
+        }
+        match at.any(block)?.need_one_of("type", &KINDS)? {
             "text" => text(&at, block)?,
             "thinking" => {
                 let thinking = at.only(block, &["type", "thinking", "signature"])?;

@@ -11,7 +11,7 @@ use crate::errors::Refusal;
 pub(super) const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 pub(super) const VERBOSITIES: [&str; 3] = ["low", "medium", "high"];
 pub(super) const DETAILS: [&str; 4] = ["auto", "low", "high", "original"];
-const TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
+const TIERS: [&str; 6] = ["auto", "default", "flex", "scale", "priority", "fast"];
 const LONGEST_NAME: usize = 64;
 const MOST_TOOLS: usize = 128;
 
@@ -135,14 +135,11 @@ fn tool_choice(
     nested: bool,
     asked: &mut Asked<'_>,
 ) -> Result<Choice, Refusal> {
-    if let Some(word) = choice.as_str() {
+    if choice.as_str().is_some() {
         return Ok(match at.one_of(choice, &["none", "auto", "required"])? {
             "none" => Choice::None,
             "required" => Choice::Any,
-            _ => {
-                debug_assert_eq!(word, "auto");
-                Choice::Auto
-            }
+            _ => Choice::Auto,
         });
     }
     let fields = at.any(choice)?;

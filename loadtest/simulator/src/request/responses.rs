@@ -117,7 +117,8 @@ fn reasoning(fields: &Fields<'_, '_, '_>, sealed: bool) -> Result<Option<Reasoni
     const SUMMARIES: [&str; 3] = ["auto", "concise", "detailed"];
     let Some(reasoning) = fields.get("reasoning") else { return Ok(None) };
     let at = fields.at.key("reasoning");
-    let reasoning = at.only(reasoning, &["effort", "summary", "generate_summary"])?;
+    let reasoning =
+        at.only(reasoning, &["effort", "summary", "generate_summary", "context", "mode"])?;
     let effort = reasoning.one_of("effort", &EFFORTS)?;
     let summary = reasoning.one_of("summary", &SUMMARIES)?;
     let summary = summary.or(reasoning.one_of("generate_summary", &SUMMARIES)?);
@@ -289,6 +290,13 @@ fn file(at: &At<'_>, value: &Json<'_>) -> Result<String, Refusal> {
                 return Err(at.key("filename").missing());
             }
             media::file_url(&at.key("file_data"), data)
+        }
+        (None, Some(_), None) | (None, None, Some(_)) if fields.get("filename").is_some() => {
+            let message = format!(
+                "Mutually exclusive parameters: '{at}'. Ensure you are only providing one of: \
+                 'file_id' or 'filename'."
+            );
+            Err(at.refuse(message).code("mutually_exclusive_parameters"))
         }
         (None, Some(url), None) => media::address(&at.key("file_url"), url, "a file"),
         (None, None, Some(id)) => Ok(format!("I see the file {id}.")),
