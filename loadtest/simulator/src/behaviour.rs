@@ -139,6 +139,11 @@ pub enum Fault {
         /// Whole events before it.
         after_events: u32,
     },
+    /// A frame whose checksum is wrong, then a clean end (Bedrock). Elsewhere like `MalformedSse`.
+    CorruptFrame {
+        /// Whole events before it.
+        after_events: u32,
+    },
     /// The dialect's error event within a stream of status 200, then a clean end.
     /// An answer that is not a stream has status 500.
     ErrorEvent {

@@ -167,6 +167,7 @@ impl FaultParts {
             "ignore-limit" => Fault::IgnoreLimit,
             "close-mid-body" => Fault::CloseMidBody,
             "malformed-sse" => Fault::MalformedSse { after_events },
+            "corrupt-frame" => Fault::CorruptFrame { after_events },
             "error-event" => Fault::ErrorEvent { after_events },
             "not-json" => Fault::NotJson,
             "empty-reply" => Fault::EmptyReply,

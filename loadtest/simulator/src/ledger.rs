@@ -77,6 +77,8 @@ pub struct Stats {
     pub streams_open: usize,
     /// Answers that have reached a [`Fault::Stall`](crate::Fault::Stall) and are still open.
     pub stalled: usize,
+    /// Access tokens issued since the start, by all token endpoints.
+    pub tokens_issued: u64,
     /// The ledger's totals.
     pub total: Counts,
 }
@@ -174,6 +176,10 @@ impl Books {
             state.stats.most_in_flight = state.stats.most_in_flight.max(state.stats.in_flight);
             state.stats.streams_open += usize::from(stream);
         });
+    }
+
+    pub(crate) fn token_issued(&self) {
+        self.change(|state| state.stats.tokens_issued += 1);
     }
 
     pub(crate) fn stalled(&self) {

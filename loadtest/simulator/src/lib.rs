@@ -30,6 +30,13 @@
 //! |---|---|
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/responses`, `/v1/embeddings` | OpenAI; needs `authorization: Bearer` |
 //! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic; needs `x-api-key` (or `authorization: Bearer`) and `anthropic-version` |
+//! | `POST /v1beta/models/{model}:generateContent`, `:streamGenerateContent?alt=sse` | Gemini; needs `x-goog-api-key` or `?key=` |
+//! | `POST /v1/projects/{p}/locations/{l}/publishers/google/models/{model}:...` | Gemini on Vertex AI; needs a token of `/token` |
+//! | `POST /v1/projects/{p}/locations/{l}/publishers/anthropic/models/{model}:rawPredict`, `:streamRawPredict` | Claude on Vertex AI; the same |
+//! | `POST /openai/deployments/{model}/chat/completions`, `completions`, `embeddings`, `/openai/responses`, each with `?api-version=`; `/openai/v1/...` | Azure OpenAI; needs `api-key` or a token of Entra's endpoint |
+//! | `POST /model/{model}/converse`, `converse-stream` | Bedrock; needs a signature, version 4 |
+//! | `POST /token` | Google's token endpoint, for [`GoogleAccount`] |
+//! | `POST /{tenant}/oauth2/v2.0/token` | Entra's token endpoint, for [`EntraApp`] |
 //! | `GET /v1/models`, `/v1/models/{id}` | either dialect: Anthropic's if `anthropic-version` is sent |
 //! | `GET /ledger`, `POST /ledger/reset` | the [`Ledger`] as JSON; forget it and the recorded requests |
 //! | `GET /requests` | the recorded requests as JSON |
@@ -75,6 +82,7 @@
 //! | `ignore-limit` | | all `tokens`, whatever output limit the request has |
 //! | `close-mid-body` | | half of the announced `content-length`, then closed |
 //! | `malformed-sse` | `after=1` | an event whose data is not JSON |
+//! | `corrupt-frame` | `after=1` | a frame with a wrong checksum, then a clean end (Bedrock) |
 //! | `error-event` | `after=1` | the dialect's error event, then a clean end |
 //! | `not-json` | | 200 with an HTML page |
 //! | `empty-reply` | | closed without an answer |
@@ -113,6 +121,7 @@
 //! runs itself are taken and never used. Addresses are not fetched. A request with a duplicate key
 //! is refused, which the real ones do not do.
 
+mod auth;
 mod behaviour;
 mod directives;
 mod entry;
@@ -121,6 +130,7 @@ mod ledger;
 mod play;
 mod replies;
 mod request;
+mod route;
 mod seals;
 mod server;
 mod service;
@@ -135,6 +145,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use crate::{
+    auth::{AwsAccount, CloudOptions, EntraApp, GoogleAccount},
     behaviour::{Behaviour, Chunking, Fault, LineEnding},
     directives::DirectiveError,
     ledger::{Counts, Ledger, Recorded, Stats},
@@ -154,6 +165,9 @@ pub struct Options {
     pub require_key: Option<String>,
     /// What `GET /v1/models` lists. Requests may name other models.
     pub models: Vec<String>,
+    /// Whom the clouds' APIs know. Default: nobody. Keys for Gemini and Azure are as
+    /// [`require_key`](Self::require_key) says.
+    pub cloud: CloudOptions,
 }
 
 impl Default for Options {
@@ -164,6 +178,7 @@ impl Default for Options {
             record_requests: false,
             require_key: None,
             models: vec!["sim-1".to_owned(), "claude-sim".to_owned()],
+            cloud: CloudOptions::default(),
         }
     }
 }

@@ -164,6 +164,8 @@ pub(crate) struct Play {
     /// The first token is on its way.
     begun: bool,
     fault_at: Option<u64>,
+    /// Events are frames of Amazon's, not server-sent events.
+    frames: bool,
     ops: VecDeque<Op>,
     /// What is due but not yet written.
     due: Bytes,
@@ -186,6 +188,7 @@ impl Play {
     /// A stream.
     pub(crate) fn stream(
         script: Script,
+        frames: bool,
         behaviour: Behaviour,
         entry: Entry,
         reset: ResetSwitch,
@@ -198,11 +201,12 @@ impl Play {
                 | Fault::TruncateMidEvent { after_events }
                 | Fault::Reset { after_events }
                 | Fault::MalformedSse { after_events }
+                | Fault::CorruptFrame { after_events }
                 | Fault::ErrorEvent { after_events },
             ) => Some(u64::from(after_events).min(last)),
             _ => None,
         };
-        Self { fault_at, ..Self::steps(Some(script), VecDeque::new(), behaviour, entry, reset) }
+        Self { fault_at, frames, ..Self::steps(Some(script), VecDeque::new(), behaviour, entry, reset) }
     }
 
     /// Given steps. The last one must end the body.
@@ -228,6 +232,7 @@ impl Play {
             next: 0,
             begun: false,
             fault_at: None,
+            frames: false,
             ops,
             due: Bytes::new(),
             joined: BytesMut::new(),
@@ -383,7 +388,7 @@ impl Play {
                 self.ops.push_back(Op::Sleep(delay));
             }
         }
-        if self.behaviour.comments {
+        if self.behaviour.comments && !self.frames {
             self.ops.push_back(Op::Write(self.comment()));
         }
         if is_token {
@@ -413,7 +418,19 @@ impl Play {
                 self.ops.push_back(Op::Write(script.error.clone()));
                 self.ops.push_back(Op::EndFailed);
             }
-            Some(Fault::MalformedSse { .. }) => {
+            Some(Fault::CorruptFrame { .. }) if self.frames => {
+                let mut event = BytesMut::from(script.event(self.next));
+                if let Some(last) = event.last_mut() {
+                    *last ^= 1;
+                }
+                self.ops.push_back(Op::Write(event.freeze()));
+                self.ops.push_back(Op::EndFailed);
+            }
+            Some(Fault::MalformedSse { .. }) if self.frames => {
+                self.ops.push_back(Op::Write(crate::replies::bedrock::malformed()));
+                return false;
+            }
+            Some(Fault::MalformedSse { .. } | Fault::CorruptFrame { .. }) => {
                 let event = format!("data: {{\"id\": oops{eol}{eol}");
                 self.ops.push_back(Op::Write(Bytes::from(event)));
                 return false;

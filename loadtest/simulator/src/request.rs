@@ -2,13 +2,16 @@
 
 mod asked;
 mod chat;
+mod converse;
 mod fields;
+mod gemini;
 mod json;
 mod media;
 mod messages;
 mod openai;
 mod responses;
 mod schema;
+mod shape;
 
 use std::borrow::Cow;
 
@@ -33,6 +36,10 @@ pub(crate) enum Endpoint {
     Embeddings,
     Messages,
     CountTokens,
+    /// Gemini's `generateContent`, whole or as a stream.
+    Gemini,
+    /// Bedrock's Converse, whole or as a stream.
+    Converse,
 }
 
 impl Endpoint {
@@ -51,6 +58,8 @@ impl Endpoint {
     pub(crate) fn dialect(self) -> Dialect {
         match self {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            Self::Gemini => Dialect::Google,
+            Self::Converse => Dialect::Bedrock,
             _ => Dialect::OpenAi,
         }
     }
@@ -83,9 +92,13 @@ const MAX_CHOICES: u32 = 128;
 const MAX_DIMENSIONS: u32 = 8192;
 const MAX_INPUTS: usize = 2048;
 
-/// Parses and checks `body`.
-pub(crate) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Call<'_>, Refusal> {
-    let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| {
+/// Parses and checks `body`; `model` is the one that the path names.
+pub(crate) fn parse<'a>(
+    endpoint: Endpoint,
+    model: Option<&'a str>,
+    body: &'a [u8],
+) -> Result<Call<'a>, Refusal> {
+    let mut fields: Fields<'a> = serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
             Refusal::bad_request(format!("Invalid request: {error}.")).code("invalid_type")
         } else {
@@ -93,6 +106,7 @@ pub(crate) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Call<'_>, Refusal
             Refusal::bad_request(message)
         }
     })?;
+    fields.model = model.map(Cow::Borrowed).or(fields.model);
     let (model, stream) = (fields.model(endpoint)?, fields.stream(endpoint)?);
     let mut call = Call {
         model,
@@ -131,6 +145,8 @@ pub(crate) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Call<'_>, Refusal
             call.max_tokens = Some(fields.max_tokens.ok_or_else(|| required("max_tokens"))?);
         }
         Endpoint::CountTokens => anthropic_messages(fields.messages.as_deref())?,
+        // Their models stand in their paths.
+        Endpoint::Gemini | Endpoint::Converse => {}
     }
     if call.max_tokens == Some(0) {
         return Err(Refusal::bad_request("max_tokens: must be at least 1")
@@ -163,6 +179,58 @@ pub(crate) fn check<'a>(
         Err(_) if !behaviour.strict => Ok(Asked::default()),
         checked => checked,
     }
+}
+
+/// A call whose model, and whether it is a stream, stand in its path.
+pub(crate) fn parse_routed<'a>(
+    endpoint: Endpoint,
+    model: &'a str,
+    stream: bool,
+    body: &'a [u8],
+) -> Result<(Call<'a>, Asked<'a>), Refusal> {
+    let body: Json<'a> = serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("Invalid JSON payload received. {error}")))?;
+    let (max_tokens, asked) = match endpoint {
+        Endpoint::Gemini => gemini::check(&body)?,
+        Endpoint::Converse => converse::check(&body)?,
+        _ => vertex_messages(body, stream)?,
+    };
+    let call = Call {
+        model: Cow::Borrowed(model),
+        stream,
+        include_usage: true,
+        max_tokens,
+        choices: 1,
+        inputs: 0,
+        base64: false,
+        dimensions: None,
+        user: None,
+    };
+    Ok((call, asked))
+}
+
+/// Anthropic's body as Vertex AI takes it: the version within, the model without.
+fn vertex_messages<'a>(
+    mut body: Json<'a>,
+    stream: bool,
+) -> Result<(Option<u64>, Asked<'a>), Refusal> {
+    const VERSION: &str = "vertex-2023-10-16";
+    if body.text_of("anthropic_version") != Some(VERSION) {
+        return Err(Refusal::bad_request(format!("anthropic_version: must be \"{VERSION}\"")));
+    }
+    if body.get("model").is_some() {
+        return Err(Refusal::bad_request("model: Extra inputs are not permitted"));
+    }
+    if body.get("stream").and_then(Json::as_bool).unwrap_or(false) != stream {
+        return Err(Refusal::bad_request("stream: does not fit the method"));
+    }
+    if let Json::Object(members) = &mut body {
+        members.retain(|(key, _)| key != "anthropic_version");
+    }
+    let limit = body.get("max_tokens").ok_or_else(|| required("max_tokens"))?.as_u64();
+    let limit = limit.filter(|limit| *limit > 0);
+    let limit = limit.ok_or_else(|| Refusal::bad_request("max_tokens: must be at least 1"))?;
+    Ok((Some(limit), messages::check(&body, false)?))
 }
 
 /// Every field that any endpoint looks at. A duplicate of one of them is an error.
@@ -213,10 +281,10 @@ impl<'a> Fields<'a> {
     fn model(&self, endpoint: Endpoint) -> Result<Cow<'a, str>, Refusal> {
         match (&self.model, endpoint.dialect()) {
             (Some(model), _) if !model.trim().is_empty() => Ok(model.clone()),
-            (_, Dialect::OpenAi) => {
+            (_, Dialect::OpenAi | Dialect::Azure) => {
                 Err(Refusal::bad_request("you must provide a model parameter").param("model"))
             }
-            (_, Dialect::Anthropic) => Err(required("model")),
+            _ => Err(required("model")),
         }
     }
 
@@ -363,7 +431,7 @@ mod tests {
     #[test]
     fn a_request_is_read() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":"hi"}],"n":2}"#;
-        let call = parse(Endpoint::Chat, body).unwrap();
+        let call = parse(Endpoint::Chat, None, body).unwrap();
         assert_eq!((call.model.as_ref(), call.choices, call.stream), ("m", 2, false));
     }
 
@@ -373,11 +441,11 @@ mod tests {
             [(r#""a""#, 1), (r#"["a","b"]"#, 2), ("[1,2,3]", 1), ("[[1],[2,3]]", 2)]
         {
             let body = format!(r#"{{"model":"m","input":{input}}}"#);
-            assert_eq!(parse(Endpoint::Embeddings, body.as_bytes()).unwrap().inputs, inputs);
+            assert_eq!(parse(Endpoint::Embeddings, None, body.as_bytes()).unwrap().inputs, inputs);
         }
         for input in ["[]", "[null]", "{}", "7"] {
             let body = format!(r#"{{"model":"m","input":{input}}}"#);
-            assert!(parse(Endpoint::Embeddings, body.as_bytes()).is_err(), "{input}");
+            assert!(parse(Endpoint::Embeddings, None, body.as_bytes()).is_err(), "{input}");
         }
     }
 
@@ -391,15 +459,15 @@ mod tests {
             r#"["model"]"#,
             "",
         ] {
-            assert!(parse(Endpoint::Responses, body.as_bytes()).is_err(), "{body}");
+            assert!(parse(Endpoint::Responses, None, body.as_bytes()).is_err(), "{body}");
         }
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(Endpoint::Messages, &body);
-            let _ = parse(Endpoint::Embeddings, &body);
+            let _ = parse(Endpoint::Messages, None, &body);
+            let _ = parse(Endpoint::Embeddings, None, &body);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER},
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER},
     request::Parts,
 };
 use http_body_util::BodyExt;
@@ -23,10 +23,12 @@ use crate::{
     directives::looks_like_directives,
     entry::{Entry, Tokens},
     errors::{Dialect, Refusal},
+    auth::{self, Issued, TokenAnswer},
     ledger::Books,
     play::{Answer, Op, Play},
     replies::{Reply, Said, json_string, reasoning_tokens},
-    request::{Call, Endpoint, check, parse},
+    request::{Call, Endpoint, check, parse, parse_routed},
+    route::{Cloud, Route, parameter},
     server::ResetSwitch,
 };
 
@@ -36,12 +38,15 @@ pub(crate) struct Provider {
     options: Options,
     books: Arc<Books>,
     serial: AtomicU64,
+    google: Issued,
+    entra: Issued,
 }
 
 const MAX_BODY: usize = 64 << 20;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+const FRAMES: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
@@ -49,11 +54,16 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const DIRECTIVES: HeaderName = HeaderName::from_static("x-sim");
 const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const AZURE_REQUEST_ID: HeaderName = HeaderName::from_static("apim-request-id");
+const AMAZON_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const AZURE_KEY: HeaderName = HeaderName::from_static("api-key");
 const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Provider {
     pub(crate) fn new(options: Options, books: Arc<Books>) -> Self {
-        Self { options, books, serial: AtomicU64::new(1) }
+        Self { options, books, serial: AtomicU64::new(1), google: Issued::default(), entra: Issued::default() }
     }
 
     pub(crate) fn books(&self) -> &Arc<Books> {
@@ -75,34 +85,43 @@ impl Provider {
             let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
             return Ok(refuse(&refusal, Dialect::OpenAi, serial));
         };
-        if self.options.record_requests && parts.uri.path().starts_with("/v1") {
+        if self.options.record_requests && is_providers(parts.uri.path()) {
             self.record(&parts, &body);
         }
         let path = parts.uri.path();
-        let Some(endpoint) = Endpoint::from_path(path) else {
+        if let Some(answer) = self.token(&parts, &body) {
+            return Ok(answer);
+        }
+        let Some(route) = Route::from_uri(&parts.uri) else {
             return Ok(self.side_door(&parts, serial));
         };
         if parts.method != Method::POST {
             let message = format!("Not allowed to {} on {path}.", parts.method);
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message);
-            return Ok(refuse(&refusal, endpoint.dialect(), serial));
+            return Ok(refuse(&refusal, route.dialect(), serial));
         }
-        self.call(endpoint, &parts.headers, &body, serial, reset).await
+        self.call(&route, &parts, &body, serial, reset).await
     }
 
     /// A call of a model.
     async fn call(
         &self,
-        endpoint: Endpoint,
-        headers: &HeaderMap,
+        route: &Route,
+        parts: &Parts,
         body: &Bytes,
         serial: u64,
         reset: ResetSwitch,
     ) -> io::Result<Response<Answer>> {
-        let dialect = endpoint.dialect();
+        let (endpoint, headers) = (route.endpoint, &parts.headers);
+        let dialect = route.dialect();
         let checked =
-            self.check(dialect, headers).and_then(|()| content_type(headers)).and_then(|()| {
-                let call = parse(endpoint, body)?;
+            self.admit(route, parts, body).and_then(|()| content_type(headers)).and_then(|()| {
+                if let (Some(model), Some(stream)) = (&route.model, route.stream) {
+                    let (call, asked) = parse_routed(endpoint, model, stream, body)?;
+                    let behaviour = self.behaviour(&call, headers)?;
+                    return Ok((call, behaviour, asked));
+                }
+                let call = parse(endpoint, route.model.as_deref(), body)?;
                 let behaviour = self.behaviour(&call, headers)?;
                 let asked = check(endpoint, body, &behaviour)?;
                 Ok((call, behaviour, asked))
@@ -125,11 +144,12 @@ impl Provider {
         if let Some(Fault::DelayHead(delay)) = behaviour.fault {
             tokio::time::sleep(delay).await;
         }
-        if let Some(instead) = instead_of_answer(&behaviour, dialect, before, serial) {
+        if let Some(instead) = instead_of_answer(&behaviour, route, before, serial) {
             entry.failed_empty();
             return instead;
         }
         let reply = Reply {
+            cloud: route.cloud,
             call: &call,
             asked: &asked,
             said,
@@ -150,15 +170,91 @@ impl Provider {
         Ok(response)
     }
 
+    /// Credentials, version, and what the query has to say.
+    fn admit(&self, route: &Route, parts: &Parts, body: &Bytes) -> Result<(), Refusal> {
+        let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = bearer(&parts.headers);
+        let required = self.options.require_key.as_deref();
+        let fits = |key: &str| !key.is_empty() && required.is_none_or(|required| required == key);
+        match (route.cloud, route.endpoint) {
+            (Cloud::None, endpoint) => self.check(endpoint.dialect(), &parts.headers)?,
+            (Cloud::GoogleAi, _) => {
+                let parameter = parameter(&parts.uri, "key");
+                match text(&GOOGLE_KEY).or(parameter.as_deref()) {
+                    Some(key) if fits(key) => {}
+                    Some(_) => {
+                        let message = "API key not valid. Please pass a valid API key.";
+                        return Err(Refusal::bad_request(message).code("API_KEY_INVALID"));
+                    }
+                    None => {
+                        let message = "Method doesn't allow unregistered callers (callers without established identity).";
+                        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+                    }
+                }
+            }
+            (Cloud::Vertex, _) => {
+                if !bearer.is_some_and(|token| self.google.is_good(token)) {
+                    let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential.";
+                    return Err(Refusal::new(StatusCode::UNAUTHORIZED, message)
+                        .code("ACCESS_TOKEN_TYPE_UNSUPPORTED")
+                        .spoken(Dialect::Google));
+                }
+            }
+            (Cloud::Azure, _) => {
+                let good = match (text(&AZURE_KEY), bearer) {
+                    (Some(key), _) => fits(key),
+                    (None, Some(token)) => self.entra.is_good(token),
+                    (None, None) => false,
+                };
+                if !good {
+                    let message = "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription and use a correct regional API endpoint for your resource.";
+                    return Err(Refusal::new(StatusCode::UNAUTHORIZED, message));
+                }
+            }
+            (Cloud::Bedrock, _) => {
+                let account = self.options.cloud.aws.as_ref();
+                auth::sigv4::verify(account, parts, body, unix_seconds())?;
+            }
+        }
+        route.check_query(&parts.uri)
+    }
+
+    /// The token endpoints of Google and of Microsoft Entra.
+    fn token(&self, parts: &Parts, body: &Bytes) -> Option<Response<Answer>> {
+        let path = parts.uri.path();
+        let tenant = path.strip_suffix("/oauth2/v2.0/token").and_then(|path| path.strip_prefix('/'));
+        if path != "/token" && tenant.is_none() {
+            return None;
+        }
+        let form = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let form = form.and_then(|value| value.split(';').next()).map(str::trim);
+        let cloud = &self.options.cloud;
+        let answer = if parts.method != Method::POST
+            || form != Some("application/x-www-form-urlencoded")
+        {
+            let body = r#"{"error":"invalid_request","error_description":"Post a form."}"#.to_owned();
+            TokenAnswer { status: 400, body, issued: false }
+        } else if let Some(tenant) = tenant {
+            auth::entra::token(cloud.entra.as_ref(), &self.entra, tenant, body)
+        } else {
+            let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+            let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str));
+            let host = host.unwrap_or_default();
+            auth::google::token(cloud.google.as_ref(), &self.google, host, body, unix_seconds())
+        };
+        if answer.issued {
+            self.books.token_issued();
+        }
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_REQUEST);
+        Some(plain(status, JSON, answer.body))
+    }
+
     /// Credentials and version.
     fn check(&self, dialect: Dialect, headers: &HeaderMap) -> Result<(), Refusal> {
         let unauthorized = |message| Refusal::new(StatusCode::UNAUTHORIZED, message);
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-            let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-        });
+        let bearer = bearer(headers);
         let (key, absent, wrong) = match dialect {
-            Dialect::OpenAi => {
+            Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => {
                 let wrong = unauthorized("Incorrect API key provided.").code("invalid_api_key");
                 (bearer, unauthorized("You didn't provide an API key."), wrong)
             }
@@ -234,7 +330,7 @@ impl Provider {
         let one = |model: &String| {
             let name = json_string(model);
             match dialect {
-                Dialect::OpenAi => format!(
+                Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => format!(
                     r#"{{"id":{name},"object":"model","created":1700000000,"owned_by":"simulator"}}"#
                 ),
                 Dialect::Anthropic => format!(
@@ -252,7 +348,7 @@ impl Provider {
         }
         let data = models.iter().map(one).collect::<Vec<_>>().join(",");
         Ok(match dialect {
-            Dialect::OpenAi => format!(r#"{{"object":"list","data":[{data}]}}"#),
+            Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => format!(r#"{{"object":"list","data":[{data}]}}"#),
             Dialect::Anthropic => {
                 let end = |model: Option<&String>| {
                     model.map_or_else(|| "null".to_owned(), |model| json_string(model))
@@ -302,6 +398,17 @@ async fn read(mut body: Incoming) -> io::Result<Option<Bytes>> {
     Ok(Some(whole.freeze()))
 }
 
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// Whether a path is one that a provider might have, and not the simulator's own.
+fn is_providers(path: &str) -> bool {
+    ["/v1", "/openai/", "/model/"].iter().any(|prefix| path.starts_with(prefix))
+        || path.ends_with("/token")
+}
+
 fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Ok(());
@@ -332,7 +439,7 @@ fn tokens(
     let (cached, mut cache_write) = (u64::from(behaviour.cached_tokens), 0);
     let mut tokens = Tokens::default();
     let mut limited = false;
-    if endpoint == Endpoint::Messages {
+    if matches!(endpoint, Endpoint::Messages | Endpoint::Converse) {
         cache_write = u64::from(behaviour.cache_write_tokens);
     }
     if endpoint.generates() {
@@ -348,13 +455,23 @@ fn tokens(
 /// The faults that take the place of the whole answer.
 fn instead_of_answer(
     behaviour: &Behaviour,
-    dialect: Dialect,
+    route: &Route,
     before: u64,
     serial: u64,
 ) -> Option<io::Result<Response<Answer>>> {
     let error = |status: u16| {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        refuse(&Refusal::new(status, "simulated fault"), dialect, serial)
+        let retry = match behaviour.fault {
+            Some(Fault::RetryAfter { seconds, .. }) => Some(seconds),
+            _ => None,
+        };
+        // Vertex AI speaks for Claude unless it is Claude that is overloaded.
+        let dialect = match route.cloud {
+            Cloud::Vertex if status.as_u16() != 529 => Dialect::Google,
+            _ => route.dialect(),
+        };
+        let refusal = Refusal { retry, ..Refusal::new(status, "simulated fault") };
+        refuse(&refusal, dialect, serial)
     };
     Some(match behaviour.fault? {
         Fault::Status(status) => Ok(error(status)),
@@ -400,7 +517,7 @@ fn whole(
         }
         Some(Fault::Reset { .. }) => (vec![Op::Write(half), Op::Reset], Some(length)),
         Some(Fault::CloseMidBody) => (vec![Op::Write(half), Op::Close], Some(length)),
-        Some(Fault::MalformedSse { .. }) => {
+        Some(Fault::MalformedSse { .. } | Fault::CorruptFrame { .. }) => {
             let length = HeaderValue::from(half.len());
             (vec![Op::Write(half), Op::EndFailed], Some(length))
         }
@@ -434,6 +551,7 @@ fn stream(
     reset: ResetSwitch,
 ) -> Response<Answer> {
     let script = reply.script(endpoint);
+    let frames = endpoint == Endpoint::Converse;
     let mut length = None;
     let play = if reply.behaviour.fault == Some(Fault::CloseMidBody) {
         let mut entry = entry;
@@ -443,11 +561,11 @@ fn stream(
         let ops = vec![Op::Write(body.slice(..body.len() / 2)), Op::Close];
         Play::fixed(ops, *reply.behaviour, entry, reset)
     } else {
-        Play::stream(script, *reply.behaviour, entry, reset)
+        Play::stream(script, frames, *reply.behaviour, entry, reset)
     };
     let mut response = Response::new(Answer::Play(Box::new(play)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, EVENT_STREAM);
+    headers.insert(CONTENT_TYPE, if frames { FRAMES } else { EVENT_STREAM });
     headers.insert(CACHE_CONTROL, NO_CACHE);
     if let Some(length) = length {
         headers.insert(CONTENT_LENGTH, length);
@@ -456,8 +574,13 @@ fn stream(
 }
 
 fn refuse(refusal: &Refusal, dialect: Dialect, serial: u64) -> Response<Answer> {
+    let dialect = refusal.dialect.unwrap_or(dialect);
     let body = refusal.body(dialect, &request_id(serial));
     let mut response = plain(refusal.status, JSON, body);
+    if dialect == Dialect::Bedrock {
+        let kind = HeaderValue::from_static(refusal.amazon_kind());
+        response.headers_mut().insert(AMAZON_ERROR, kind);
+    }
     identify(response.headers_mut(), dialect, serial);
     response
 }
@@ -497,7 +620,9 @@ fn recorded_json(request: &Recorded) -> serde_json::Value {
 
 fn identify(headers: &mut HeaderMap, dialect: Dialect, serial: u64) {
     let name = match dialect {
-        Dialect::OpenAi => OPENAI_REQUEST_ID,
+        Dialect::OpenAi | Dialect::Google => OPENAI_REQUEST_ID,
+        Dialect::Azure => AZURE_REQUEST_ID,
+        Dialect::Bedrock => AMAZON_REQUEST_ID,
         Dialect::Anthropic => ANTHROPIC_REQUEST_ID,
     };
     if let Ok(value) = HeaderValue::try_from(request_id(serial)) {

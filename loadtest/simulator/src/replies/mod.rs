@@ -1,7 +1,10 @@
 //! What the answers look like on the wire, for each endpoint.
 
 mod anthropic;
+mod azure;
+pub(crate) mod bedrock;
 mod embeddings;
+mod gemini;
 mod openai;
 mod parts;
 mod responses;
@@ -13,6 +16,7 @@ use crate::{
     entry::Tokens,
     play::Script,
     request::{Asked, Call, Endpoint},
+    route::Cloud,
 };
 
 pub(crate) use self::parts::{Said, reasoning_tokens};
@@ -20,6 +24,7 @@ pub(crate) use self::parts::{Said, reasoning_tokens};
 /// Everything that an answer is made of.
 #[derive(Debug)]
 pub(crate) struct Reply<'a> {
+    pub(crate) cloud: Cloud,
     pub(crate) call: &'a Call<'a>,
     pub(crate) asked: &'a Asked<'a>,
     /// What it says, if more than a text of some length.
@@ -39,21 +44,46 @@ pub(crate) struct Reply<'a> {
 impl Reply<'_> {
     /// The body of an answer that is not a stream.
     pub(crate) fn whole(&self, endpoint: Endpoint) -> Bytes {
-        if let Some(said) = &self.said {
-            return Bytes::from(said.whole(self, endpoint));
+        let body = self.plain_whole(endpoint);
+        match endpoint {
+            Endpoint::Chat | Endpoint::Completions if self.cloud == Cloud::Azure => {
+                Bytes::from(azure::whole(&body))
+            }
+            _ => Bytes::from(body),
         }
-        Bytes::from(match endpoint {
+    }
+
+    fn plain_whole(&self, endpoint: Endpoint) -> String {
+        if let Some(said) = &self.said {
+            return said.whole(self, endpoint);
+        }
+        match endpoint {
             Endpoint::Chat => openai::chat(self),
             Endpoint::Completions => openai::completion(self),
             Endpoint::Responses => responses::response(self),
             Endpoint::Embeddings => embeddings::embeddings(self),
             Endpoint::Messages => anthropic::message(self),
             Endpoint::CountTokens => anthropic::count(self),
-        })
+            Endpoint::Gemini => gemini::response(self),
+            Endpoint::Converse => bedrock::response(self),
+        }
     }
 
     /// The events of a stream.
     pub(crate) fn script(&self, endpoint: Endpoint) -> Script {
+        let script = self.plain_script(endpoint);
+        match endpoint {
+            Endpoint::Chat if self.cloud == Cloud::Azure => {
+                azure::script(self, script, "chat.completion.chunk")
+            }
+            Endpoint::Completions if self.cloud == Cloud::Azure => {
+                azure::script(self, script, "text_completion")
+            }
+            _ => script,
+        }
+    }
+
+    fn plain_script(&self, endpoint: Endpoint) -> Script {
         if let Some(said) = &self.said {
             return said.script(self, endpoint);
         }
@@ -61,6 +91,8 @@ impl Reply<'_> {
             Endpoint::Completions => openai::completion_stream(self),
             Endpoint::Responses => responses::stream(self),
             Endpoint::Messages => anthropic::stream(self),
+            Endpoint::Gemini => gemini::stream(self),
+            Endpoint::Converse => bedrock::stream(self),
             Endpoint::Chat | Endpoint::Embeddings | Endpoint::CountTokens => {
                 openai::chat_stream(self)
             }

@@ -41,39 +41,51 @@ impl<'p> At<'p> {
     /// The value is not as it has to be.
     pub(super) fn invalid(&self, why: impl fmt::Display) -> Refusal {
         let message = match self.dialect {
-            Dialect::OpenAi => format!("Invalid '{self}': {why}."),
+            Dialect::OpenAi | Dialect::Azure => format!("Invalid '{self}': {why}."),
             Dialect::Anthropic => format!("{self}: {why}"),
+            _ => format!("Invalid value at '{self}': {why}"),
         };
         self.refuse(message).code("invalid_value")
     }
 
     pub(super) fn unknown(&self) -> Refusal {
         match self.dialect {
-            Dialect::OpenAi => {
+            Dialect::OpenAi | Dialect::Azure => {
                 self.refuse(format!("Unknown parameter: '{self}'.")).code("unknown_parameter")
             }
             Dialect::Anthropic => self.refuse(format!("{self}: Extra inputs are not permitted")),
+            Dialect::Google => self.refuse(format!(
+                "Invalid JSON payload received. Unknown name at '{self}': Cannot find field."
+            )),
+            Dialect::Bedrock => self.refuse(format!(
+                "Malformed input request: extraneous key [{self}] is not permitted, please \
+                 reformat your input and try again."
+            )),
         }
     }
 
     pub(super) fn missing(&self) -> Refusal {
         match self.dialect {
-            Dialect::OpenAi => self
+            Dialect::OpenAi | Dialect::Azure => self
                 .refuse(format!("Missing required parameter: '{self}'."))
                 .code("missing_required_parameter"),
             Dialect::Anthropic => self.refuse(format!("{self}: Field required")),
+            _ => self.refuse(format!("{self}: is missing")),
         }
     }
 
     pub(super) fn wrong_type(&self, expected: &str, got: &Json<'_>) -> Refusal {
         let got = got.kind();
         match self.dialect {
-            Dialect::OpenAi => self
+            Dialect::OpenAi | Dialect::Azure => self
                 .refuse(format!(
                     "Invalid type for '{self}': expected {expected}, but got {got} instead."
                 ))
                 .code("invalid_type"),
             Dialect::Anthropic => self.refuse(format!("{self}: Input should be {expected}")),
+            _ => {
+                self.refuse(format!("Invalid value at '{self}': expected {expected}, got {got}"))
+            }
         }
     }
 
@@ -81,8 +93,8 @@ impl<'p> At<'p> {
     pub(super) fn not_one_of(&self, words: &[&str], got: &str) -> Refusal {
         let words = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
         let message = match self.dialect {
-            Dialect::OpenAi => format!("Invalid value: '{got}'. Supported values are: {words}."),
-            Dialect::Anthropic => format!("{self}: Input should be one of {words}"),
+            Dialect::OpenAi | Dialect::Azure => format!("Invalid value: '{got}'. Supported values are: {words}."),
+            _ => format!("{self}: Input should be one of {words}"),
         };
         self.refuse(message).code("invalid_value")
     }
@@ -140,17 +152,17 @@ impl<'p> At<'p> {
             return Ok(name);
         }
         let why = match self.dialect {
-            Dialect::OpenAi if name.len() > longest => format!(
+            Dialect::OpenAi | Dialect::Azure if name.len() > longest => format!(
                 "string too long. Expected a string with maximum length {longest}, but got a \
                  string with length {} instead",
                 name.len()
             ),
-            Dialect::OpenAi => {
+            Dialect::OpenAi | Dialect::Azure => {
                 "string does not match pattern. Expected a string that matches the pattern \
                  '^[a-zA-Z0-9_-]+$'"
                     .to_owned()
             }
-            Dialect::Anthropic => {
+            _ => {
                 format!("String should match pattern '^[a-zA-Z0-9_-]{{1,{longest}}}$'")
             }
         };
@@ -167,7 +179,7 @@ impl fmt::Display for At<'_> {
             Step::Root => Ok(()),
             Step::Key(key) if first => formatter.write_str(key),
             Step::Key(key) => write!(formatter, ".{key}"),
-            Step::Index(index) if self.dialect == Dialect::OpenAi => {
+            Step::Index(index) if self.dialect != Dialect::Anthropic => {
                 write!(formatter, "[{index}]")
             }
             Step::Index(index) => write!(formatter, ".{index}"),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod client;
+mod clouds;
 mod endpoints;
 mod faults;
 mod http2;

@@ -1,7 +1,9 @@
 //! Answers of several parts: thoughts, texts that say something, calls of tools.
 
 mod chat;
+mod converse;
 mod fill;
+mod gemini;
 mod messages;
 mod responses;
 
@@ -44,9 +46,9 @@ pub(crate) fn reasoning_tokens(
 ) -> u32 {
     let told = behaviour.reasoning_tokens;
     let unasked = match endpoint {
-        Endpoint::Messages => 0,
+        Endpoint::Messages | Endpoint::Converse => 0,
         Endpoint::Chat if behaviour.reasoning_content => told.max(THOUGHTS),
-        Endpoint::Chat | Endpoint::Completions | Endpoint::Responses => told,
+        Endpoint::Chat | Endpoint::Completions | Endpoint::Responses | Endpoint::Gemini => told,
         Endpoint::Embeddings | Endpoint::CountTokens => return 0,
     };
     match asked.reasoning {
@@ -103,6 +105,8 @@ impl Said {
         match endpoint {
             Endpoint::Responses => responses::response(reply, self),
             Endpoint::Messages => messages::message(reply, self),
+            Endpoint::Gemini => gemini::response(reply, self),
+            Endpoint::Converse => converse::response(reply, self),
             _ => chat::completion(reply, self),
         }
     }
@@ -111,6 +115,8 @@ impl Said {
         match endpoint {
             Endpoint::Responses => responses::stream(reply, self),
             Endpoint::Messages => messages::stream(reply, self),
+            Endpoint::Gemini => gemini::stream(reply, self),
+            Endpoint::Converse => converse::stream(reply, self),
             _ => chat::stream(reply, self),
         }
     }
