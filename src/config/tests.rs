@@ -590,7 +590,7 @@ fn providers() {
     );
     refused(
         "providers:\n  groqq: { base_url: https://a }",
-        "c.yaml:2:3: providers.groqq: `dialect` is missing; did you mean `groq`, or is it `openai` or `anthropic`?",
+        "c.yaml:2:3: providers.groqq: `dialect` is missing; did you mean `groq`, or is it `openai`, `anthropic`, `azure_openai`, `gemini`, `vertex`, `bedrock`?",
     );
     refused(
         "providers:\n  openai: { dialect: anthropic, api_key: \"env:OPENAI_API_KEY\" }",

@@ -8,6 +8,7 @@ mod basics;
 mod bodies;
 mod budgets;
 mod cli;
+mod clouds;
 mod cors;
 mod cost;
 mod dialects;

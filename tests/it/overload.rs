@@ -176,7 +176,7 @@ async fn bodies_have_so_many_bytes_in_all() {
         "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     slow.write_all(format!("{head}Content-Length: 900000\r\n\r\n{{").as_bytes()).await.unwrap();
     until(&gateway, BYTES, 900_000.0).await;
-    let mut large = chat(false, "");
+    let mut large = chat(false, "strict=false");
     large["pad"] = json!("z".repeat(200_000));
     is_overloaded(&gateway.client().post("/v1/chat/completions", &large).await);
     let chunk = large.to_string();
@@ -195,7 +195,7 @@ async fn bodies_have_so_many_bytes_in_all() {
 
     // What a stream was asked with is held for as long as it lasts.
     large["stream"] = json!(true);
-    large["user"] = json!("fault=stall,after=2");
+    large["user"] = json!("strict=false,fault=stall,after=2");
     let mut stream = gateway.client().connect().await;
     stream.write_all(&Client::request("/v1/chat/completions", "", &large)).await.unwrap();
     soon("the stream", provider.wait_until(|stats| stats.streams_open == 1)).await;

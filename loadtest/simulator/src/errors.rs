@@ -43,7 +43,14 @@ impl Refusal {
     }
 
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, retry: None, dialect: None }
+        Self {
+            status,
+            message: message.into(),
+            param: None,
+            code: None,
+            retry: None,
+            dialect: None,
+        }
     }
 
     pub(crate) fn param(self, param: impl Into<Cow<'static, str>>) -> Self {
@@ -109,9 +116,7 @@ impl Refusal {
             format!(r#","details":[{}]"#, details.join(","))
         };
         let code = self.status.as_u16();
-        format!(
-            r#"{{"error":{{"code":{code},"message":{message},"status":"{status}"{details}}}}}"#
-        )
+        format!(r#"{{"error":{{"code":{code},"message":{message},"status":"{status}"{details}}}}}"#)
     }
 
     /// The JSON body.

@@ -206,7 +206,11 @@ impl Play {
             ) => Some(u64::from(after_events).min(last)),
             _ => None,
         };
-        Self { fault_at, frames, ..Self::steps(Some(script), VecDeque::new(), behaviour, entry, reset) }
+        Self {
+            fault_at,
+            frames,
+            ..Self::steps(Some(script), VecDeque::new(), behaviour, entry, reset)
+        }
     }
 
     /// Given steps. The last one must end the body.

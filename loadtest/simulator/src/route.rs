@@ -58,16 +58,16 @@ impl Route {
                 };
                 call(Endpoint::Messages, Cloud::Vertex, model, stream)
             }
-            ["model", model, "converse"] => {
-                call(Endpoint::Converse, Cloud::Bedrock, model, false)
-            }
+            ["model", model, "converse"] => call(Endpoint::Converse, Cloud::Bedrock, model, false),
             ["model", model, "converse-stream"] => {
                 call(Endpoint::Converse, Cloud::Bedrock, model, true)
             }
             ["openai", "deployments", deployment, ref rest @ ..] => {
                 let endpoint = Endpoint::from_path(&format!("/v1/{}", rest.join("/")))?;
-                let fits =
-                    matches!(endpoint, Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings);
+                let fits = matches!(
+                    endpoint,
+                    Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings
+                );
                 let model = Some(decode(deployment)?);
                 fits.then_some(Self { endpoint, cloud: Cloud::Azure, model, stream: None })
             }

@@ -12,7 +12,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER},
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER,
+    },
     request::Parts,
 };
 use http_body_util::BodyExt;
@@ -20,10 +22,10 @@ use hyper::body::Incoming;
 
 use crate::{
     Behaviour, Fault, Options, Recorded,
+    auth::{self, Issued, TokenAnswer},
     directives::looks_like_directives,
     entry::{Entry, Tokens},
     errors::{Dialect, Refusal},
-    auth::{self, Issued, TokenAnswer},
     ledger::Books,
     play::{Answer, Op, Play},
     replies::{Reply, Said, json_string, reasoning_tokens},
@@ -63,7 +65,13 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Provider {
     pub(crate) fn new(options: Options, books: Arc<Books>) -> Self {
-        Self { options, books, serial: AtomicU64::new(1), google: Issued::default(), entra: Issued::default() }
+        Self {
+            options,
+            books,
+            serial: AtomicU64::new(1),
+            google: Issued::default(),
+            entra: Issued::default(),
+        }
     }
 
     pub(crate) fn books(&self) -> &Arc<Books> {
@@ -222,26 +230,27 @@ impl Provider {
     /// The token endpoints of Google and of Microsoft Entra.
     fn token(&self, parts: &Parts, body: &Bytes) -> Option<Response<Answer>> {
         let path = parts.uri.path();
-        let tenant = path.strip_suffix("/oauth2/v2.0/token").and_then(|path| path.strip_prefix('/'));
+        let tenant =
+            path.strip_suffix("/oauth2/v2.0/token").and_then(|path| path.strip_prefix('/'));
         if path != "/token" && tenant.is_none() {
             return None;
         }
         let form = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let form = form.and_then(|value| value.split(';').next()).map(str::trim);
         let cloud = &self.options.cloud;
-        let answer = if parts.method != Method::POST
-            || form != Some("application/x-www-form-urlencoded")
-        {
-            let body = r#"{"error":"invalid_request","error_description":"Post a form."}"#.to_owned();
-            TokenAnswer { status: 400, body, issued: false }
-        } else if let Some(tenant) = tenant {
-            auth::entra::token(cloud.entra.as_ref(), &self.entra, tenant, body)
-        } else {
-            let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
-            let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str));
-            let host = host.unwrap_or_default();
-            auth::google::token(cloud.google.as_ref(), &self.google, host, body, unix_seconds())
-        };
+        let answer =
+            if parts.method != Method::POST || form != Some("application/x-www-form-urlencoded") {
+                let body =
+                    r#"{"error":"invalid_request","error_description":"Post a form."}"#.to_owned();
+                TokenAnswer { status: 400, body, issued: false }
+            } else if let Some(tenant) = tenant {
+                auth::entra::token(cloud.entra.as_ref(), &self.entra, tenant, body)
+            } else {
+                let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+                let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str));
+                let host = host.unwrap_or_default();
+                auth::google::token(cloud.google.as_ref(), &self.google, host, body, unix_seconds())
+            };
         if answer.issued {
             self.books.token_issued();
         }
@@ -348,7 +357,9 @@ impl Provider {
         }
         let data = models.iter().map(one).collect::<Vec<_>>().join(",");
         Ok(match dialect {
-            Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => format!(r#"{{"object":"list","data":[{data}]}}"#),
+            Dialect::OpenAi | Dialect::Azure | Dialect::Google | Dialect::Bedrock => {
+                format!(r#"{{"object":"list","data":[{data}]}}"#)
+            }
             Dialect::Anthropic => {
                 let end = |model: Option<&String>| {
                     model.map_or_else(|| "null".to_owned(), |model| json_string(model))

@@ -159,8 +159,7 @@ fn canonical(parts: &Parts, signed: &Authorization<'_>, hash: &str) -> Option<St
         pairs.push((encoded(&super::decode(name)?), encoded(&super::decode(value)?)));
     }
     pairs.sort();
-    let pairs: Vec<String> =
-        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(text, "\n{}", pairs.join("&"));
     let names: Vec<&str> = signed.headers.split(';').collect();
     if !names.is_sorted() {
@@ -181,12 +180,10 @@ fn signature(
 ) -> String {
     let Authorization { date, region, service, .. } = signed;
     let hash = hex(&Sha256::digest(canonical));
-    let text =
-        format!("AWS4-HMAC-SHA256\n{time}\n{date}/{region}/{service}/aws4_request\n{hash}");
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{date}/{region}/{service}/aws4_request\n{hash}");
     let first = format!("AWS4{}", account.secret_access_key).into_bytes();
-    let key = [date, region, service, "aws4_request"]
-        .iter()
-        .fold(first, |key, part| hmac(&key, part));
+    let key =
+        [date, region, service, "aws4_request"].iter().fold(first, |key, part| hmac(&key, part));
     hex(&hmac(&key, &text))
 }
 

@@ -15,10 +15,7 @@ const BODY: Shape = Object(&[
         "messages",
         List(&Object(&[("role", Words(&["user", "assistant"])), ("content", List(&BLOCK))])),
     ),
-    (
-        "system",
-        List(&Object(&[("text", Text), ("cachePoint", CACHE), ("guardContent", Map)])),
-    ),
+    ("system", List(&Object(&[("text", Text), ("cachePoint", CACHE), ("guardContent", Map)]))),
     (
         "inferenceConfig",
         Object(&[
@@ -78,10 +75,7 @@ const TOOLS: Shape = Object(&[
             ("systemTool", Map),
         ])),
     ),
-    (
-        "toolChoice",
-        Object(&[("auto", Map), ("any", Map), ("tool", Object(&[("name", Text)]))]),
-    ),
+    ("toolChoice", Object(&[("auto", Map), ("any", Map), ("tool", Object(&[("name", Text)]))])),
 ]);
 
 /// The output limit, and what is asked for.
@@ -91,7 +85,8 @@ pub(super) fn check<'a>(body: &Json<'a>) -> Result<(Option<u64>, Asked<'a>), Ref
     let mut asked = Asked::default();
     let config = body.get("toolConfig");
     let at = root.key("toolConfig");
-    for tool in config.and_then(|config| config.get("tools")).map(Json::elements).unwrap_or_default()
+    for tool in
+        config.and_then(|config| config.get("tools")).map(Json::elements).unwrap_or_default()
     {
         if tool.members().len() != 1 {
             return Err(at.invalid("each tool has one member"));
@@ -165,9 +160,10 @@ pub(super) fn check<'a>(body: &Json<'a>) -> Result<(Option<u64>, Asked<'a>), Ref
     }
     let limit = body.get("inferenceConfig").and_then(|config| config.get("maxTokens"));
     let limit = limit.map(|limit| {
-        limit.as_u64().filter(|limit| *limit > 0).ok_or_else(|| {
-            root.key("inferenceConfig").invalid("maxTokens must be at least 1")
-        })
+        limit
+            .as_u64()
+            .filter(|limit| *limit > 0)
+            .ok_or_else(|| root.key("inferenceConfig").invalid("maxTokens must be at least 1"))
     });
     Ok((limit.transpose()?, asked))
 }

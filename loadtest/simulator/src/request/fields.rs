@@ -83,9 +83,7 @@ impl<'p> At<'p> {
                 ))
                 .code("invalid_type"),
             Dialect::Anthropic => self.refuse(format!("{self}: Input should be {expected}")),
-            _ => {
-                self.refuse(format!("Invalid value at '{self}': expected {expected}, got {got}"))
-            }
+            _ => self.refuse(format!("Invalid value at '{self}': expected {expected}, got {got}")),
         }
     }
 
@@ -93,7 +91,9 @@ impl<'p> At<'p> {
     pub(super) fn not_one_of(&self, words: &[&str], got: &str) -> Refusal {
         let words = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
         let message = match self.dialect {
-            Dialect::OpenAi | Dialect::Azure => format!("Invalid value: '{got}'. Supported values are: {words}."),
+            Dialect::OpenAi | Dialect::Azure => {
+                format!("Invalid value: '{got}'. Supported values are: {words}.")
+            }
             _ => format!("{self}: Input should be one of {words}"),
         };
         self.refuse(message).code("invalid_value")

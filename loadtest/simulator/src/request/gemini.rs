@@ -16,10 +16,7 @@ const BODY: Shape = Object(&[
     ("tools", List(&TOOL)),
     ("toolConfig", TOOL_CONFIG),
     ("generationConfig", GENERATION),
-    (
-        "safetySettings",
-        List(&Object(&[("category", Text), ("threshold", Text), ("method", Text)])),
-    ),
+    ("safetySettings", List(&Object(&[("category", Text), ("threshold", Text), ("method", Text)]))),
     ("cachedContent", Text),
     ("labels", Map),
     ("serviceTier", Text),
@@ -134,7 +131,9 @@ pub(super) fn check<'a>(body: &Json<'a>) -> Result<(Option<u64>, Asked<'a>), Ref
         }
         let parts = content.get("parts").map(Json::elements).unwrap_or_default();
         if parts.is_empty() {
-            return Err(at.refuse(format!("* GenerateContentRequest.{at}.parts: must not be empty.")));
+            return Err(
+                at.refuse(format!("* GenerateContentRequest.{at}.parts: must not be empty."))
+            );
         }
         for (index, part) in parts.iter().enumerate() {
             let data = DATA.iter().filter(|key| part.get(key).is_some()).count();
@@ -158,7 +157,9 @@ pub(super) fn check<'a>(body: &Json<'a>) -> Result<(Option<u64>, Asked<'a>), Ref
         asked.after_results = results > 0;
     }
     if calls > 0 {
-        return Err(at.refuse("Please ensure that a function call turn is followed by its responses."));
+        return Err(
+            at.refuse("Please ensure that a function call turn is followed by its responses.")
+        );
     }
     for tool in body.get("tools").map(Json::elements).unwrap_or_default() {
         let functions = tool.get("functionDeclarations").map(Json::elements).unwrap_or_default();
@@ -172,7 +173,8 @@ pub(super) fn check<'a>(body: &Json<'a>) -> Result<(Option<u64>, Asked<'a>), Ref
     }
     let calling = body.get("toolConfig").and_then(|config| config.get("functionCallingConfig"));
     if let Some(calling) = calling {
-        let allowed = calling.get("allowedFunctionNames").and_then(|names| names.elements().first());
+        let allowed =
+            calling.get("allowedFunctionNames").and_then(|names| names.elements().first());
         asked.choice = match (calling.text_of("mode"), allowed.and_then(Json::as_str)) {
             (Some("NONE"), _) => Choice::None,
             (Some("ANY"), Some(name)) => Choice::Named(name.to_owned()),

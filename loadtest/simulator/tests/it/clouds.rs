@@ -75,7 +75,10 @@ async fn gemini_answers_and_refuses_unknown_names() {
     assert_eq!(post_with(&simulator, stream, key, GEMINI).await.data().len(), 9);
     let unknown = GEMINI.replace("\"text\"", "\"texts\"");
     let refused = post_with(&simulator, path, key, &unknown).await;
-    assert_eq!((refused.status, &refused.json()["error"]["status"]), (400, &json!("INVALID_ARGUMENT")));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["status"]),
+        (400, &json!("INVALID_ARGUMENT"))
+    );
     assert_eq!(post_with(&simulator, path, "", GEMINI).await.status, 403);
 }
 

@@ -25,17 +25,19 @@ pub(super) fn stream(reply: &Reply<'_>, said: &Said) -> Script {
     for (index, part) in said.parts.iter().enumerate() {
         if let Part::Call { name, .. } = part {
             let call = bedrock::tool_use(reply, index, name);
-            let start = format!(
-                r#"{{"contentBlockIndex":{index},"start":{{"toolUse":{{{call}}}}}}}"#
-            );
+            let start =
+                format!(r#"{{"contentBlockIndex":{index},"start":{{"toolUse":{{{call}}}}}}}"#);
             steps.beside(bedrock::event("contentBlockStart", &start));
         }
         for piece in part.pieces() {
             let piece = json_string(piece);
-            steps.token(bedrock::delta(index, &match part {
-                Part::Call { .. } => format!(r#"{{"toolUse":{{"input":{piece}}}}}"#),
-                Part::Text(_) | Part::Thought { .. } => format!(r#"{{"text":{piece}}}"#),
-            }));
+            steps.token(bedrock::delta(
+                index,
+                &match part {
+                    Part::Call { .. } => format!(r#"{{"toolUse":{{"input":{piece}}}}}"#),
+                    Part::Text(_) | Part::Thought { .. } => format!(r#"{{"text":{piece}}}"#),
+                },
+            ));
         }
         steps.beside(bedrock::block_stop(index));
     }
