@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use crate::{Behaviour, Chunking, Fault, entry::Entry, server::ResetSwitch};
 
 /// A response body.
+#[expect(clippy::large_enum_variant, reason = "the fast path allocates nothing")]
 pub(crate) enum Answer {
     /// All at once: the fast path.
     Whole { body: Bytes, entry: Option<Entry> },
