@@ -10,15 +10,15 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`source`] | reads YAML as PyYAML does |
-//! | [`include`] | joins included files as LiteLLM does |
-//! | [`known`] | keys that nothing is made of, and what that means |
-//! | [`report`] | what became of each value |
-//! | [`variables`] | environment variables in place of secrets |
-//! | [`providers`], [`clouds`] | who serves models |
-//! | [`models`], [`routing`], [`price`] | what callers name, and what happens to a call |
-//! | [`limits`], [`stores`], [`access`], [`settings`] | the sections of the same names |
-//! | [`yaml`] | writes the configuration |
+//! | `source` | reads YAML as PyYAML does |
+//! | `include` | joins included files as LiteLLM does |
+//! | `known` | keys that nothing is made of, and what that means |
+//! | `report` | what became of each value |
+//! | `variables` | environment variables in place of secrets |
+//! | `providers`, `clouds` | who serves models |
+//! | `models`, `routing`, `price` | what callers name, and what happens to a call |
+//! | `limits`, `stores`, `access`, `settings` | the sections of the same names |
+//! | `yaml` | writes the configuration |
 //!
 //! What is written loads: a value that our own rules refuse is left out and reported. LiteLLM's keys and
 //! what they mean are those of its public documentation, <https://docs.litellm.ai/docs/proxy/configs>.

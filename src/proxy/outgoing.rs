@@ -55,7 +55,7 @@ pub fn write(
 /// The body as the target at `next` gets it; `now` is as the present one does. `None`: it is the same.
 ///
 /// # Errors
-/// As of [`write`].
+/// As of [`write()`].
 pub fn rewrite_for(
     exchange: &mut Exchange,
     next: usize,

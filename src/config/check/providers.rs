@@ -139,9 +139,13 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     let fields = reader.fields(at, &KEYS);
     let dialect = dialect(reader, &fields, at, name, known);
     let api = dialect.and_then(|dialect| clouds::api(reader, at, &fields, dialect));
-    // What a catalogue says of another dialect than this is of no use.
+    // What a catalogue says of another dialect than this is of no use; that it does has been said.
+    let plain = [ProviderDialect::OpenAi, ProviderDialect::Anthropic];
+    let near = known.filter(|entry| {
+        dialect.is_none_or(|dialect| entry.dialect == dialect || plain.contains(&dialect))
+    });
+    let base_url = base_url(reader, &fields, at, near, dialect, api.as_ref());
     let known = known.filter(|entry| dialect.is_none_or(|dialect| entry.dialect == dialect));
-    let base_url = base_url(reader, &fields, at, known, dialect, api.as_ref());
     let auth = value(reader, Some(&fields), "auth", auth_style);
     let auth = auth.or_else(|| default_auth(known, dialect?));
     let key_at = fields.get("api_key");
