@@ -4,9 +4,9 @@ prints the options that name them.
 
     loadtest/compare/variants/prepare.py DIRECTORY
 
-The directory then has a store with virtual keys, an issuer's key set, and five configurations: master key,
-virtual key, token, virtual key with the policies of `policies/`, and all of it with five limits on the
-key and its team. Needs openssl, and the gateway in target/release.
+The directory then has a store with virtual keys, an issuer's key set, and six configurations: master key,
+virtual key, token, virtual key with the policies of `policies/`, all of it with five limits on the
+key and its team, and the master key with a provider of Anthropic's dialect, so that each call is translated. Needs openssl, and the gateway in target/release.
 """
 
 import base64
@@ -109,6 +109,9 @@ def main() -> None:
         "token": base + issuer,
         "policies": base + store + policies,
         "limits": priced + store + policies,
+        "translated": base.replace("dialect: openai", "dialect: anthropic").replace(
+            "${COMPARE_UPSTREAM}/v1", "${COMPARE_UPSTREAM}"
+        ),
     }
     for name, text in files.items():
         (directory / f"{name}.yaml").write_text(text)
@@ -119,6 +122,7 @@ def main() -> None:
         "token": token(directory),
         "policies": key,
         "limits": limited,
+        "translated": MASTER,
     }
     print(
         " ".join(
