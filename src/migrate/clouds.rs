@@ -2,10 +2,6 @@
 
 use super::yaml::{Map, Yaml};
 
-/// Whether our loader knows these dialects; what loads the result in tests asks.
-#[cfg(test)]
-pub(super) const LOADABLE: bool = false;
-
 /// Where Gemini's own API is.
 pub(super) const GEMINI: &str = "https://generativelanguage.googleapis.com";
 /// The version of Azure's API where the source names none.
