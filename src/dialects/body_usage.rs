@@ -4,52 +4,127 @@ use std::sync::OnceLock;
 
 use sluicegate_filters::price::ServiceTier;
 
-use super::{Endpoint, scan::JsonScan, tokens};
+use super::{
+    Endpoint, json,
+    scan::{JsonScan, MAX_CAPTURE},
+    tokens,
+};
 use crate::chat::Usage;
 
 /// Reads an answer's body piece by piece, cut anywhere, without holding it.
 ///
-/// It follows strings and brackets and keeps the value of `usage` at the root, up to 16 KiB.
+/// It follows strings and brackets and keeps the value of `usage` at the root, up to 16 KiB. A body that
+/// comes in one piece, as most do, is gone through once and nothing of it is kept.
 #[derive(Debug)]
 pub struct UsageScanner {
     endpoint: Endpoint,
-    scan: JsonScan,
-    /// What was found, once somebody has asked: the cost is told with it, and the ledger charged.
-    usage: OnceLock<Option<Usage>>,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Awaited,
+    /// It came in one piece.
+    Whole {
+        told: Told,
+        /// Something came behind it that is none of it.
+        more: bool,
+    },
+    Pieces {
+        scan: Box<JsonScan>,
+        /// What was found, once somebody has asked: the cost is told with it, and the ledger charged.
+        usage: OnceLock<Option<Usage>>,
+    },
+}
+
+/// What a body tells.
+#[derive(Debug)]
+struct Told {
+    usage: Option<Usage>,
+    tier: Option<ServiceTier>,
 }
 
 impl UsageScanner {
     /// A scanner for an answer of `endpoint`.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, scan: JsonScan::default(), usage: OnceLock::new() }
+        Self { endpoint, body: Body::Awaited }
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.scan.push(bytes);
-        self.usage.take();
+        match &mut self.body {
+            Body::Awaited => {
+                self.body = match self.whole(bytes) {
+                    Some(told) => Body::Whole { told, more: false },
+                    None => {
+                        let mut scan = Box::<JsonScan>::default();
+                        scan.push(bytes);
+                        Body::Pieces { scan, usage: OnceLock::new() }
+                    }
+                };
+            }
+            Body::Whole { more, .. } => *more |= !bytes.trim_ascii().is_empty(),
+            Body::Pieces { scan, usage } => {
+                scan.push(bytes);
+                usage.take();
+            }
+        }
+    }
+
+    /// What `bytes` tell, where they are all of a body.
+    fn whole(&self, bytes: &[u8]) -> Option<Told> {
+        // Most that are not all of a body are known without going through them.
+        if bytes.trim_ascii_end().last() != Some(&b'}') {
+            return None;
+        }
+        let [usage, tier] = json::fields(bytes, &["usage", "service_tier"])?;
+        if usage.is_some_and(|raw| raw.len() > MAX_CAPTURE) {
+            return None;
+        }
+        Some(Told {
+            usage: usage.and_then(|raw| tokens::of_answer(self.endpoint, raw)),
+            tier: self.told_tier(usage, tier),
+        })
+    }
+
+    fn told_tier(&self, usage: Option<&[u8]>, tier: Option<&[u8]>) -> Option<ServiceTier> {
+        match self.endpoint {
+            Endpoint::Messages => usage.and_then(tokens::tier_in_usage),
+            _ => tier.and_then(tokens::tier),
+        }
     }
 
     /// The usage. `None` when there was none, or none that can be read.
     pub fn finish(&self) -> Option<Usage> {
-        *self.usage.get_or_init(|| {
-            let raw = self.scan.found().usage.as_deref()?;
-            tokens::of_answer(self.endpoint, raw)
-        })
+        match &self.body {
+            Body::Awaited => None,
+            Body::Whole { told, .. } => told.usage,
+            Body::Pieces { scan, usage } => *usage.get_or_init(|| {
+                let raw = scan.found().usage.as_deref()?;
+                tokens::of_answer(self.endpoint, raw)
+            }),
+        }
     }
 
     /// How fast the provider says that it has served.
     pub fn tier(&self) -> Option<ServiceTier> {
-        let found = self.scan.found();
-        match self.endpoint {
-            Endpoint::Messages => found.usage.as_deref().and_then(tokens::tier_in_usage),
-            _ => found.tier.as_deref().and_then(tokens::tier),
+        match &self.body {
+            Body::Awaited => None,
+            Body::Whole { told, .. } => told.tier,
+            Body::Pieces { scan, .. } => {
+                let found = scan.found();
+                self.told_tier(found.usage.as_deref(), found.tier.as_deref())
+            }
         }
     }
 
     /// Whether the body was one JSON object to its closing brace, rather than cut or no JSON.
     pub fn is_complete(&self) -> bool {
-        self.scan.is_complete()
+        match &self.body {
+            Body::Awaited => false,
+            Body::Whole { more, .. } => !more,
+            Body::Pieces { scan, .. } => scan.is_complete(),
+        }
     }
 }
 

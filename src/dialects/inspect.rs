@@ -5,14 +5,15 @@
 //! words are sought as JSON strings, which text inside a string cannot imitate: its quotes have
 //! backslashes. What the search finds too much, the parser puts right.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::LazyLock};
 
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sluicegate_filters::price::ServiceTier;
 
-use super::{Endpoint, plain::Plain, scan::Found, tokens};
+use super::{Endpoint, json, plain::Plain, scan::Found, tokens};
 use crate::chat::{FinishReason, Usage};
 
 /// The longest name of a model that is kept.
@@ -91,9 +92,9 @@ impl Facts {
         let kind = match leading_type(data) {
             Some(kind) => Cow::Borrowed(kind),
             None if !name.is_empty() => Cow::Borrowed(name),
-            None => match parse::<Typed<'_>>(data) {
-                Parsed::Yes(typed) => {
-                    Cow::Owned(typed.kind.unwrap_or_default().into_owned().into_bytes())
+            None => match read(data, &["type"]) {
+                Parsed::Yes([kind]) => {
+                    Cow::Owned(kind.and_then(text).unwrap_or_default().into_owned().into_bytes())
                 }
                 Parsed::OtherShape => Cow::Borrowed(name),
                 Parsed::NotJson => return Verdict::Malformed,
@@ -113,8 +114,8 @@ impl Facts {
         (buffer.get(at) == Some(&b'}')).then_some(at)
     }
 
-    fn note_usage_end(&mut self, raw: Option<&RawValue>) {
-        let raw = raw.map(|raw| raw.get()).filter(|raw| raw.starts_with('{'));
+    fn note_usage_end(&mut self, raw: Option<&[u8]>) {
+        let raw = raw.filter(|raw| raw.starts_with(b"{"));
         self.usage_end = raw.map(|raw| raw.as_ptr() as usize + raw.len() - 1);
     }
 
@@ -186,44 +187,50 @@ impl Facts {
             self.plain.learn(data);
             return Verdict::Pass;
         }
-        let chunk = match parse::<Chunk<'_>>(data) {
-            Parsed::Yes(chunk) => chunk,
+        // Groq has a place of its own for usage.
+        const NAMES: [&str; 6] = ["model", "choices", "usage", "error", "service_tier", "x_groq"];
+        let [model, choices, usage, error, tier, groq] = match read(data, &NAMES) {
+            Parsed::Yes(members) => members,
             Parsed::OtherShape => return Verdict::Pass,
             Parsed::NotJson => return Verdict::Malformed,
         };
-        if chunk.error.is_some() {
+        if error.is_some() {
             return Verdict::Error;
         }
-        self.take_model(chunk.model);
-        let choices: Option<Vec<Choice<'_>>> =
-            chunk.choices.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        self.take_model(model);
         let mut has_content = has_text;
-        for choice in choices.iter().flatten() {
-            has_content |= choice.has_content();
-            let reason = choice
-                .finish_reason
-                .and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
-            if let Some(reason) = reason {
-                self.finish_reason = Some(FinishReason::from_word(&reason));
-            }
-        }
+        let mut count = 0;
+        let all_seen = choices.and_then(|choices| {
+            json::elements(choices, |choice| {
+                count += 1;
+                has_content |= self.take_choice(choice);
+                Some(())
+            })
+        });
         if has_content {
             self.see_content();
         }
-        self.take_tier(chunk.service_tier.map(|raw| raw.get().as_bytes()));
-        self.note_usage_end(chunk.usage);
-        let groq = chunk
-            .x_groq
-            .and_then(|raw| serde_json::from_str::<Groq<'_>>(raw.get()).ok())
-            .and_then(|groq| groq.usage);
-        let usage = chunk.usage.or(groq).map(|raw| raw.get().as_bytes());
-        self.take_usage(usage);
-        let has_usage = chunk.usage.is_some_and(|raw| raw.get().starts_with('{'));
-        if has_usage && choices.is_some_and(|choices| choices.is_empty()) {
+        self.take_tier(tier);
+        self.note_usage_end(usage);
+        let groq = groq.and_then(|groq| read(groq, &["usage"]).members()).and_then(|[usage]| usage);
+        self.take_usage(usage.or(groq));
+        let has_usage = usage.is_some_and(|raw| raw.starts_with(b"{"));
+        if has_usage && all_seen.is_some() && count == 0 {
             Verdict::UsageChunk
         } else {
             Verdict::Pass
         }
+    }
+
+    /// One of a chunk's choices. Returns whether it has more than a role.
+    fn take_choice(&mut self, choice: &[u8]) -> bool {
+        // The content of chat is in `delta`, that of older completions in `text`.
+        let members = read(choice, &["delta", "text", "finish_reason"]).members();
+        let Some([delta, told, reason]) = members else { return false };
+        if let Some(reason) = reason.and_then(text) {
+            self.finish_reason = Some(FinishReason::from_word(&reason));
+        }
+        delta.is_some_and(has_content) || told.is_some_and(is_filled)
     }
 
     fn take_responses_event(&mut self, kind: &[u8], data: &[u8]) -> Verdict {
@@ -239,21 +246,22 @@ impl Facts {
                 return Verdict::Pass;
             }
         };
-        let response = match parse::<ResponseEvent<'_>>(data) {
-            Parsed::Yes(event) => event.response,
+        let response = match read(data, &["response"]) {
+            Parsed::Yes([response]) => response,
             Parsed::OtherShape => return verdict,
             Parsed::NotJson => return Verdict::Malformed,
         };
-        if let Some(response) = response {
-            self.take_model(response.model);
-            self.take_tier(response.service_tier.map(|raw| raw.get().as_bytes()));
-            self.note_usage_end(response.usage);
-            self.take_usage(response.usage.map(|raw| raw.get().as_bytes()));
+        const NAMES: [&str; 4] = ["model", "usage", "service_tier", "incomplete_details"];
+        let members = response.and_then(|response| read(response, &NAMES).members());
+        if let Some([model, usage, tier, details]) = members {
+            self.take_model(model);
+            self.take_tier(tier);
+            self.note_usage_end(usage);
+            self.take_usage(usage);
             if verdict == Verdict::Terminal {
-                let word = response
-                    .incomplete_details
-                    .and_then(|raw| serde_json::from_str::<Incomplete<'_>>(raw.get()).ok())
-                    .and_then(|details| details.reason);
+                let word = details
+                    .and_then(|details| read(details, &["reason"]).members())
+                    .and_then(|[reason]| reason.and_then(text));
                 self.finish_reason = Some(match word {
                     Some(word) => FinishReason::from_word(&word),
                     None if kind == b"response.completed" => FinishReason::Stop,
@@ -276,18 +284,21 @@ impl Facts {
                 return Verdict::Pass;
             }
         }
-        let event = match parse::<MessageEvent<'_>>(data) {
-            Parsed::Yes(event) => event,
+        let [message, delta, usage] = match read(data, &["message", "delta", "usage"]) {
+            Parsed::Yes(members) => members,
             Parsed::OtherShape => return Verdict::Pass,
             Parsed::NotJson => return Verdict::Malformed,
         };
-        let message = event.message.unwrap_or_default();
-        self.take_model(message.model);
-        self.note_usage_end(event.usage);
-        for usage in [message.usage, event.usage].into_iter().flatten() {
-            self.take_usage(Some(usage.get().as_bytes()));
+        let message = message.and_then(|message| read(message, &["model", "usage"]).members());
+        let [model, first] = message.unwrap_or_default();
+        self.take_model(model);
+        self.note_usage_end(usage);
+        for usage in [first, usage].into_iter().flatten() {
+            self.take_usage(Some(usage));
         }
-        let reason = event.delta.and_then(|delta| delta.stop_reason);
+        let reason = delta
+            .and_then(|delta| read(delta, &["stop_reason"]).members())
+            .and_then(|[reason]| reason.and_then(text));
         if let Some(reason) = reason {
             self.finish_reason = Some(FinishReason::from_word(&reason));
         }
@@ -312,10 +323,9 @@ impl Facts {
         self.tier = raw.and_then(tokens::tier).or(self.tier);
     }
 
-    fn take_model(&mut self, raw: Option<&RawValue>) {
+    fn take_model(&mut self, raw: Option<&[u8]>) {
         if self.model.is_none()
-            && let Some(raw) = raw
-            && let Ok(model) = serde_json::from_str::<Cow<'_, str>>(raw.get())
+            && let Some(model) = raw.and_then(text)
             && (1..=MAX_MODEL).contains(&model.len())
         {
             self.model = Some(model.into_owned());
@@ -382,6 +392,33 @@ impl Words {
     }
 }
 
+/// Whether a delta has more than a role: `content`, `tool_calls`, vendors' names for reasoning.
+fn has_content(delta: &[u8]) -> bool {
+    let mut found = false;
+    let plain = json::members(delta, |name, value| {
+        found |= name != b"role" && is_filled(value);
+        Some(())
+    });
+    if plain.is_some() {
+        return found;
+    }
+    let members: Option<BTreeMap<Cow<'_, str>, &RawValue>> = serde_json::from_slice(delta).ok();
+    let mut members = members.iter().flatten();
+    members.any(|(name, value)| name != "role" && is_filled(value.get().as_bytes()))
+}
+
+fn is_filled(value: &[u8]) -> bool {
+    !matches!(value, b"null" | b"\"\"" | b"[]" | b"{}")
+}
+
+/// The text of a JSON string.
+fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
+    match std::str::from_utf8(raw).ok().and_then(json::plain_text) {
+        Some(plain) => Some(Cow::Borrowed(plain)),
+        None => serde_json::from_slice(raw).map(Cow::Owned).ok(),
+    }
+}
+
 enum Parsed<T> {
     Yes(T),
     /// JSON, but not what is read here. It is the caller's SDK that has to judge it.
@@ -389,113 +426,56 @@ enum Parsed<T> {
     NotJson,
 }
 
-fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Parsed<T> {
-    match serde_json::from_slice(data) {
-        Ok(value) => Parsed::Yes(value),
+impl<T> Parsed<T> {
+    fn members(self) -> Option<T> {
+        match self {
+            Self::Yes(members) => Some(members),
+            Self::OtherShape | Self::NotJson => None,
+        }
+    }
+}
+
+/// The raw values of an object's members of these names; a `null` is as good as none.
+fn read<'a, const N: usize>(
+    object: &'a [u8],
+    names: &'static [&'static str; N],
+) -> Parsed<[Option<&'a [u8]>; N]> {
+    let given = |value: Option<&'a [u8]>| value.filter(|raw| *raw != b"null");
+    if let Some(values) = json::fields(object, names) {
+        return Parsed::Yes(values.map(given));
+    }
+    let mut parser = serde_json::Deserializer::from_slice(object);
+    let values = parser.deserialize_map(Names(names));
+    match values.and_then(|values| parser.end().map(|()| values)) {
+        Ok(values) => Parsed::Yes(values.map(|value| given(value.map(|raw| raw.get().as_bytes())))),
         Err(error) if error.is_data() => Parsed::OtherShape,
         Err(_) => Parsed::NotJson,
     }
 }
 
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    choices: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-    #[serde(borrow)]
-    service_tier: Option<&'a RawValue>,
-    /// Groq's own place for usage.
-    #[serde(borrow)]
-    x_groq: Option<&'a RawValue>,
-}
+/// The same, of any object. A name that occurs twice makes it one of another shape.
+struct Names<const N: usize>(&'static [&'static str; N]);
 
-#[derive(Deserialize)]
-struct Choice<'a> {
-    /// Chat's content, by kind: `content`, `tool_calls`, vendors' names for reasoning.
-    #[serde(borrow)]
-    delta: Option<&'a RawValue>,
-    /// The content of older completions.
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    finish_reason: Option<&'a RawValue>,
-}
+impl<'de, const N: usize> Visitor<'de> for Names<N> {
+    type Value = [Option<&'de RawValue>; N];
 
-impl Choice<'_> {
-    /// Whether it has more than a role.
-    fn has_content(&self) -> bool {
-        let filled = |raw: &RawValue| !matches!(raw.get(), "null" | "\"\"" | "[]" | "{}");
-        let delta: Option<BTreeMap<Cow<'_, str>, &RawValue>> =
-            self.delta.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        let in_delta = delta.iter().flatten().any(|(name, value)| name != "role" && filled(value));
-        in_delta || self.text.is_some_and(filled)
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
     }
-}
 
-#[derive(Deserialize)]
-struct Groq<'a> {
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Typed<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct ResponseEvent<'a> {
-    #[serde(borrow)]
-    response: Option<Response<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Response<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    service_tier: Option<&'a RawValue>,
-    #[serde(borrow)]
-    incomplete_details: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Incomplete<'a> {
-    #[serde(borrow)]
-    reason: Option<Cow<'a, str>>,
-}
-
-/// Anthropic's `message_start` and `message_delta`.
-#[derive(Deserialize)]
-struct MessageEvent<'a> {
-    #[serde(borrow)]
-    message: Option<Message<'a>>,
-    #[serde(borrow)]
-    delta: Option<Delta<'a>>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(borrow)]
-    stop_reason: Option<Cow<'a, str>>,
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values = [None; N];
+        while let Some(name) = map.next_key::<String>()? {
+            match self.0.iter().position(|wanted| *wanted == name) {
+                Some(at) if values[at].is_some() => {
+                    return Err(serde::de::Error::duplicate_field(self.0[at]));
+                }
+                Some(at) => values[at] = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(values)
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 pub mod body_usage;
 pub mod error;
 mod inspect;
+mod json;
 pub mod models;
 pub mod observe;
 mod oversized;

@@ -10,13 +10,13 @@ use std::{borrow::Cow, cell::RefCell, fmt, ops::Range};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Endpoint, scan};
+use super::{Endpoint, json, scan};
 
 /// The longest model name, in bytes after JSON unescaping.
 pub const MAX_MODEL_BYTES: usize = 256;
 
 /// The deepest nesting of arrays and objects in a body.
-pub const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = json::MAX_DEPTH as usize;
 
 /// What a request body says about itself.
 ///
@@ -151,16 +151,12 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek, PeekError> {
     if body.starts_with(b"\xEF\xBB\xBF") {
         return Err(PeekError::ByteOrderMark);
     }
-    // The JSON parser below does not look at the encoding of strings that it skips.
+    // The JSON parsers below do not look at the encoding of strings that they skip.
     let text =
         std::str::from_utf8(body).map_err(|error| PeekError::NotUtf8(error.valid_up_to()))?;
-    // Nor does it bound the depth of values that it skips; the provider's parser may recurse.
-    if scan::deeper_than(body, MAX_DEPTH) {
-        return Err(PeekError::TooDeep);
-    }
     let (fields, noted) = parse_object(text, &FIELDS, &NOTED)?;
-    let found = Found::from(&fields);
-    let noted = noted.map(|value| value.map(RawValue::get).filter(|raw| *raw != "null"));
+    let found = Found(fields);
+    let noted = noted.map(|value| value.filter(|raw| *raw != "null"));
     if found[Field::Models].is_some() {
         return Err(PeekError::Unsupported(FIELDS[Field::Models as usize]));
     }
@@ -196,7 +192,7 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek, PeekError> {
         reads_more: reads_more(endpoint, &noted),
         tools: noted[Noted::Tools as usize].is_some(),
         include_usage: options.include_usage,
-        model_span: span(body, model_raw),
+        model_span: span(body, model_raw.as_bytes()),
         usage_switch: options.switch.filter(|_| stream && endpoint.asks_for_usage()),
     })
 }
@@ -280,7 +276,7 @@ fn end_user(noted: &[Option<&str>; NOTED.len()]) -> Result<Option<String>, PeekE
                 return Ok(None);
             }
             let (_, [id]) = parse_object(metadata, &[], &["user_id"])?;
-            match id.map(RawValue::get).filter(|raw| raw.starts_with('"')) {
+            match id.filter(|raw| raw.starts_with('"')) {
                 Some(raw) => ("metadata", raw),
                 None => return Ok(None),
             }
@@ -310,7 +306,7 @@ fn conversation(noted: &[Option<&str>; NOTED.len()]) -> Option<String> {
         return text(stored);
     }
     let (_, [id]) = parse_object(stored, &[], &["id"]).ok()?;
-    text(id?.get())
+    text(id?)
 }
 
 /// OpenAI's `service_tier`, where `auto` leaves the choice to a setting of the account; Anthropic's
@@ -369,12 +365,6 @@ fn hosts_tools(raw: &str) -> bool {
 /// The fields' raw values, by field.
 struct Found<'a>([Option<&'a str>; FIELDS.len()]);
 
-impl<'a> From<&[Option<&'a RawValue>; FIELDS.len()]> for Found<'a> {
-    fn from(raw: &[Option<&'a RawValue>; FIELDS.len()]) -> Self {
-        Self(raw.map(|value| value.map(RawValue::get)))
-    }
-}
-
 impl<'a> std::ops::Index<Field> for Found<'a> {
     type Output = Option<&'a str>;
 
@@ -389,8 +379,10 @@ fn model_name(raw: &str) -> Result<String, PeekError> {
     if raw.len() > 2 + 6 * MAX_MODEL_BYTES {
         return Err(invalid("at most 256 bytes long"));
     }
-    let model: String =
-        serde_json::from_str(raw).map_err(|_| invalid("a string of valid Unicode"))?;
+    let model = match json::plain_text(raw) {
+        Some(plain) => plain.to_owned(),
+        None => serde_json::from_str(raw).map_err(|_| invalid("a string of valid Unicode"))?,
+    };
     if model.is_empty() {
         return Err(invalid("a name, not empty"));
     }
@@ -444,7 +436,7 @@ fn stream_options(body: &[u8], raw: Option<&str>) -> Result<StreamOptions, PeekE
         let on = "\"stream_options\":{\"include_usage\":true},";
         return Ok(off(UsageSwitch::new(at..at, "", on)));
     };
-    let whole = span(body, raw);
+    let whole = span(body, raw.as_bytes());
     if raw == "null" {
         let on = "{\"include_usage\":true}";
         return Ok(off(UsageSwitch::new(whole, "null", on)));
@@ -453,7 +445,7 @@ fn stream_options(body: &[u8], raw: Option<&str>) -> Result<StreamOptions, PeekE
         return Err(PeekError::Invalid { field: "stream_options", expected: "an object" });
     }
     let ([include_usage], []) = parse_object(raw, &["include_usage"], &[])?;
-    let Some(value) = include_usage.map(RawValue::get) else {
+    let Some(value) = include_usage else {
         let at = whole.start + 1;
         let empty = raw[1..].trim_start().starts_with('}');
         let on = if empty { ASK } else { ASK_BEFORE_MORE };
@@ -463,17 +455,17 @@ fn stream_options(body: &[u8], raw: Option<&str>) -> Result<StreamOptions, PeekE
         return Ok(StreamOptions { include_usage: true, switch: None });
     }
     let present = if value == "null" { "null" } else { "false" };
-    Ok(off(UsageSwitch::new(span(body, value), present, "true")))
+    Ok(off(UsageSwitch::new(span(body, value.as_bytes()), present, "true")))
 }
 
 /// Where `part` is in `whole`; it was parsed out of it without a copy.
-fn span(whole: &[u8], part: &str) -> Range<usize> {
+fn span(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()
 }
 
 /// Raw values, by field.
-type Values<'de, const N: usize> = [Option<&'de RawValue>; N];
+type Values<'de, const N: usize> = [Option<&'de str>; N];
 
 /// Parses one JSON object, and gives the raw values of the fields named in `wanted`, which nothing may
 /// be mistaken for, and in `noted`.
@@ -482,6 +474,13 @@ fn parse_object<'de, const N: usize, const M: usize>(
     wanted: &'static [&'static str; N],
     noted: &'static [&'static str; M],
 ) -> Result<(Values<'de, N>, Values<'de, M>), PeekError> {
+    if let Some(values) = plain_object(text, wanted, noted) {
+        return Ok(values);
+    }
+    // The parser below does not bound the depth of values that it skips; the provider's may recurse.
+    if scan::deeper_than(text.as_bytes(), MAX_DEPTH) {
+        return Err(PeekError::TooDeep);
+    }
     // Serde's errors are text only; a typed one goes out by the side.
     let refusal = RefCell::new(None);
     let seed = Object { wanted, noted, refusal: &refusal };
@@ -492,6 +491,31 @@ fn parse_object<'de, const N: usize, const M: usize>(
         None if error.is_data() => PeekError::NotObject,
         None => PeekError::NotJson(error.to_string()),
     })
+}
+
+/// The same, of an object as nearly everybody writes it: valid, each name once and none of them odd.
+/// `None` for any other.
+fn plain_object<'de, const N: usize, const M: usize>(
+    text: &'de str,
+    wanted: &[&str; N],
+    noted: &[&str; M],
+) -> Option<(Values<'de, N>, Values<'de, M>)> {
+    let (mut values, mut others) = ([None; N], [None; M]);
+    json::members(text.as_bytes(), |name, raw| {
+        let named = |known: &&str| known.as_bytes() == name;
+        let value = if let Some(at) = wanted.iter().position(named) {
+            &mut values[at]
+        } else if let Some(at) = noted.iter().position(named) {
+            &mut others[at]
+        } else {
+            // Spelt so, it is nothing but itself to any parser.
+            let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'_' | b'0'..=b'9');
+            return name.iter().all(plain).then_some(());
+        };
+        let raw = text.get(span(text.as_bytes(), raw))?;
+        value.replace(raw).is_none().then_some(())
+    })?;
+    Some((values, others))
 }
 
 /// Written by hand, since a derived struct also accepts an array, and matches names exactly.
@@ -523,11 +547,11 @@ impl<'de, const N: usize, const M: usize> Visitor<'de> for Object<'_, N, M> {
             error
         };
         let (mut values, mut noted) = ([None; N], [None; M]);
-        let take = |value: &mut Option<&'de RawValue>, name, map: &mut A| {
+        let take = |value: &mut Option<&'de str>, name, map: &mut A| {
             if value.is_some() {
                 return Err(refuse(PeekError::Duplicate(name)));
             }
-            *value = Some(map.next_value::<&'de RawValue>()?);
+            *value = Some(map.next_value::<&'de RawValue>()?.get());
             Ok(())
         };
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {

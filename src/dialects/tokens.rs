@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use sluicegate_filters::price::ServiceTier;
 
-use super::{Dialect, Endpoint};
+use super::{Dialect, Endpoint, json};
 use crate::chat::Usage;
 
 /// The usage of an answer that is one document. `None` when `raw` tells no count.
@@ -60,16 +60,80 @@ pub(super) fn tier_in_usage(raw: &[u8]) -> Option<ServiceTier> {
 /// together, the difference is reasoning that the provider left out of the completion (xAI and
 /// Gemini do); it is billed as output, so it counts as output.
 pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
-    // Nearly every provider writes plain numbers. Where one of its values can't be read at all, all
-    // are read once more, each by itself.
-    match serde_json::from_slice::<OpenAiCounts<Count, Details<Count>>>(raw) {
-        Ok(counts) => openai_counts(endpoint, counts),
-        Err(_) => {
+    // Nearly every provider writes plain numbers. Where one of its values is none, all are read once
+    // more, each by itself.
+    match plain_counts(raw) {
+        Some(counts) => openai_counts(endpoint, counts),
+        None => {
             let counts: OpenAiCounts<OddCount, Odd<Details<OddCount>>> =
                 serde_json::from_slice(raw).ok()?;
             openai_counts(endpoint, counts)
         }
     }
+}
+
+/// The counts of a usage whose counts are plain numbers.
+fn plain_counts(raw: &[u8]) -> Option<OpenAiCounts<Count, Details<Count>>> {
+    let mut counts = OpenAiCounts::default();
+    json::members(raw, |name, value| {
+        let count = match name {
+            b"prompt_tokens" => &mut counts.prompt_tokens,
+            b"input_tokens" => &mut counts.input_tokens,
+            b"completion_tokens" => &mut counts.completion_tokens,
+            b"output_tokens" => &mut counts.output_tokens,
+            b"total_tokens" => &mut counts.total_tokens,
+            b"prompt_cache_hit_tokens" => &mut counts.prompt_cache_hit_tokens,
+            b"cached_tokens" => &mut counts.cached_tokens,
+            _ => {
+                let details = match name {
+                    b"prompt_tokens_details" => &mut counts.prompt_tokens_details,
+                    b"input_tokens_details" => &mut counts.input_tokens_details,
+                    b"completion_tokens_details" => &mut counts.completion_tokens_details,
+                    b"output_tokens_details" => &mut counts.output_tokens_details,
+                    _ => return Some(()),
+                };
+                let told = if value == b"null" { None } else { Some(plain_details(value)?) };
+                return once(details, told);
+            }
+        };
+        once(count, plain_count(value)?)
+    })?;
+    Some(counts)
+}
+
+fn plain_details(raw: &[u8]) -> Option<Details<Count>> {
+    let mut details = Details::default();
+    json::members(raw, |name, value| {
+        let count = match name {
+            b"cached_tokens" => &mut details.cached_tokens,
+            b"reasoning_tokens" => &mut details.reasoning_tokens,
+            b"audio_tokens" => &mut details.audio_tokens,
+            _ => return Some(()),
+        };
+        once(count, plain_count(value)?)
+    })?;
+    Some(details)
+}
+
+/// `Some(None)` of a `null`.
+fn plain_count(raw: &[u8]) -> Option<Option<Count>> {
+    if raw == b"null" {
+        return Some(None);
+    }
+    // So many digits always fit.
+    if raw.len() > 19 || !raw.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(Some(Count(raw.iter().fold(0, |count, digit| count * 10 + u64::from(digit - b'0')))))
+}
+
+/// Puts in what a member tells; `None` where one of its name has told something before.
+fn once<T>(place: &mut Option<T>, told: Option<T>) -> Option<()> {
+    if place.is_some() {
+        return None;
+    }
+    *place = told;
+    Some(())
 }
 
 fn openai_counts<C: ToldCount, D: Into<Details<C>>>(
@@ -186,6 +250,24 @@ struct OpenAiCounts<C, D> {
     prompt_cache_hit_tokens: Option<C>,
     /// Moonshot's place for cached tokens.
     cached_tokens: Option<C>,
+}
+
+impl<C, D> Default for OpenAiCounts<C, D> {
+    fn default() -> Self {
+        Self {
+            prompt_tokens: None,
+            input_tokens: None,
+            completion_tokens: None,
+            output_tokens: None,
+            total_tokens: None,
+            prompt_tokens_details: None,
+            input_tokens_details: None,
+            completion_tokens_details: None,
+            output_tokens_details: None,
+            prompt_cache_hit_tokens: None,
+            cached_tokens: None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
