@@ -32,6 +32,10 @@ impl Resolver {
 
     /// The next address in turn; `None` while the name has never been resolved.
     pub fn pick(&self) -> Option<SocketAddr> {
+        let backends = self.balancer.backends().get_backend();
+        if let (Some(only), 1) = (backends.first(), backends.len()) {
+            return only.addr.as_inet().copied();
+        }
         self.balancer.select(b"", 1).and_then(|backend| backend.addr.as_inet().copied())
     }
 

@@ -39,6 +39,8 @@ const SLOWEST_UPLINK: u64 = 128 * 1024;
 /// What a token of Entra's has to be good for at Azure.
 /// <https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/managed-identity>
 const AZURE_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
+/// So many headers a head has room for without hashing them anew.
+const MANY_HEADERS: usize = 24;
 /// How often a silent connection to a provider is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
@@ -55,11 +57,14 @@ pub struct Upstream {
     resolver: Arc<Resolver>,
     tls: bool,
     sni: String,
-    options: PeerOptions,
+    /// What is the same in every peer; its address is none.
+    peer: HttpPeer,
     group_key: u64,
     host: HeaderValue,
     /// The credential and the configured headers, as sent.
     headers: HeaderMap,
+    /// These and what else is the same in every head.
+    every_head: HeaderMap,
     credential: Credential,
     /// What stands before a codec's path.
     prefix: String,
@@ -116,6 +121,13 @@ impl Upstream {
             Some(before) => before.security.successor(files),
             None => Slot::load(files),
         };
+        let host = host.map_err(|error| value("base_url", &error))?;
+        let headers = headers(provider, &value)?;
+        // Without a name, verification would be off: a literal address is its own name.
+        let sni = base.host.trim_matches(['[', ']']).to_owned();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut peer = HttpPeer::new(nowhere, base.tls, sni.clone());
+        peer.options = options(provider);
         Ok(Self {
             name: provider.name.clone(),
             stream_usage: provider.stream_usage,
@@ -124,12 +136,12 @@ impl Upstream {
             checked: base.tls && provider.check_certificate,
             resolver: reach.resolvers.get(&base.host, base.port),
             tls: base.tls,
-            // Without a name, verification would be off: a literal address is its own name.
-            sni: base.host.trim_matches(['[', ']']).to_owned(),
-            options: options(provider),
+            sni,
+            peer,
             group_key: group_key(provider),
-            host: host.map_err(|error| value("base_url", &error))?,
-            headers: headers(provider, &value)?,
+            every_head: every_head(&headers, &host),
+            host,
+            headers,
             credential: credential(provider, reach.tokens)?,
             prefix: address::prefix(provider),
             version_in_body: match provider.api {
@@ -187,13 +199,14 @@ impl Upstream {
     /// Where to connect for one attempt; `None` while the name has no known address.
     /// Its write timeout is for all of the body, which Pingora writes at once.
     pub fn peer(&self, timeouts: &ModelTimeouts, body_len: usize) -> Option<Box<HttpPeer>> {
-        let mut peer = HttpPeer::new(self.resolver.pick()?, self.tls, self.sni.clone());
-        peer.options = self.options.clone();
+        let address = self.resolver.pick()?;
+        let mut peer = Box::new(self.peer.clone());
+        peer._address = address.into();
         peer.options.connection_timeout = Some(timeouts.connect);
         peer.options.total_connection_timeout = Some(timeouts.connect);
         peer.options.write_timeout = Some(WRITE_TIMEOUT + upload_time(body_len));
         self.secure(&mut peer);
-        Some(Box::new(peer))
+        Some(peer)
     }
 
     /// Says whom to trust and what to show.
@@ -233,9 +246,7 @@ impl Upstream {
     /// A request for `path` that only asks whether the provider is there, and a peer for it whose address
     /// is yet to be put in. `None` where `path` is none.
     pub fn probe(&self, path: &str) -> Option<(HttpPeer, RequestHeader)> {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut peer = HttpPeer::new(nowhere, self.tls, self.sni.clone());
-        peer.options = self.options.clone();
+        let mut peer = self.peer.clone();
         self.secure(&mut peer);
         let mut head = RequestHeader::build(Method::GET, path.as_bytes(), Some(8)).ok()?;
         for (name, value) in &self.headers {
@@ -266,25 +277,30 @@ impl Upstream {
         caller: &Parts,
         policy: &HeaderPolicy,
         body_len: usize,
-    ) -> Option<RequestHeader> {
-        let mut head =
-            RequestHeader::build_no_case(Method::POST, path.as_str().as_bytes(), Some(16)).ok()?;
-        head.set_uri(Uri::from(path));
+    ) -> RequestHeader {
+        let mut head = http::Request::new(()).into_parts().0;
+        head.method = Method::POST;
+        head.uri = Uri::from(path);
+        head.headers.clone_from(&self.every_head);
         for (name, value) in policy.forwarded(caller) {
-            if !self.headers.contains_key(name) {
-                head.append_header(name, value).ok()?;
+            if !self.every_head.contains_key(name) {
+                head.headers.append(name, value.clone());
             }
         }
-        for (name, value) in &self.headers {
-            head.append_header(name, value).ok()?;
-        }
-        head.insert_header(HOST, &self.host).ok()?;
-        head.insert_header(CONTENT_LENGTH, body_len).ok()?;
-        head.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json")).ok()?;
-        // A compressed stream could be neither observed nor ended by us.
-        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).ok()?;
-        Some(head)
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body_len));
+        head.into()
     }
+}
+
+/// What is the same in every head for a provider at `host`.
+fn every_head(configured: &HeaderMap, host: &HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(MANY_HEADERS);
+    headers.insert(HOST, host.clone());
+    headers.extend(configured.iter().map(|(name, value)| (name.clone(), value.clone())));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // A compressed stream could be neither observed nor ended by us.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers
 }
 
 /// What a body of this size is allowed for its upload.

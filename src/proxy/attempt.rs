@@ -89,10 +89,9 @@ pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
 /// Settles the present attempt's hold, writes it down, and adds to what the request has cost in all.
 pub fn settle(exchange: &mut Exchange, used: &Used, whose: Whose<'_>, outcome: End) {
     let (holds, entry) = (exchange.holds.take(), exchange.entry.take());
-    let row = rows::ended(whose, exchange, used, outcome.as_str());
     let write = |charged: &[Charged]| {
         if let Some(entry) = entry {
-            entry.end(&row, charged);
+            entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), charged);
         }
     };
     match holds {

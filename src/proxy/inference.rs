@@ -266,9 +266,8 @@ pub fn write_head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         Some(translation) => Some(translation.path()),
         None => exchange.target().path(exchange.endpoint, exchange.peek.stream),
     };
-    let mut ours = path
-        .and_then(|path| upstream.head(path.clone(), &exchange.caller, policy, exchange.body_len))
-        .ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    let path = path.ok_or_else(|| Error::new(ErrorType::InternalError))?.clone();
+    let mut ours = upstream.head(path, &exchange.caller, policy, exchange.body_len);
     if let Some(translation) = &exchange.translation {
         translation.write_head(&mut ours, |name| upstream.sets(name))?;
     }
@@ -309,7 +308,8 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     exchange.times.head = Some(now);
     exchange.upstream_status = Some(status);
     exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
-    exchange.retry_after = route::retry_after(&response.headers);
+    // Only an answer that is refused says when to come again.
+    exchange.retry_after = (status >= 400).then(|| route::retry_after(&response.headers)).flatten();
     if status == 401 {
         exchange.target().upstream.refused();
     }

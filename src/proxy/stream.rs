@@ -10,7 +10,6 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use sluicegate_filters::DenialKind;
 use sluicegate_filters::price::ServiceTier;
-use sluicegate_filters::screen::headers::named_by_connection;
 
 use super::cost;
 use super::ctx::{Ctx, End, Exchange};
@@ -49,15 +48,8 @@ pub fn head(response: &mut ResponseHeader, ctx: &mut Ctx) {
 
 fn ours(response: &mut Parts, ctx: &mut Ctx) {
     let policy = &ctx.runtime.pipeline.headers;
-    let unwanted: Vec<HeaderName> = response
-        .headers
-        .keys()
-        .filter(|name| !is_framing(name))
-        .filter(|name| {
-            !policy.forwards_response(name) || named_by_connection(&response.headers, name)
-        })
-        .cloned()
-        .collect();
+    let unwanted: Vec<HeaderName> =
+        policy.withheld(&response.headers).filter(|name| !is_framing(name)).cloned().collect();
     for name in unwanted {
         response.headers.remove(&name);
     }

@@ -26,6 +26,16 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Bytes that are written at once.
 const BUFFER: usize = 64 * 1024;
 
+/// A member's name, with the comma before it and the colon behind it.
+struct Name(&'static str);
+
+/// Writes one down as the one piece that it is in the line.
+macro_rules! name {
+    ($name:literal) => {
+        Name(concat!(",\"", $name, "\":"))
+    };
+}
+
 /// What is written of a request. Durations are in seconds.
 #[derive(Default)]
 pub struct Line<'a> {
@@ -36,11 +46,11 @@ pub struct Line<'a> {
     /// The HTTP method.
     pub method: &'a str,
     /// A short name of the route, never the path as sent.
-    pub route: &'a str,
+    pub route: &'static str,
     /// The status sent; 0 where none was.
     pub status: u16,
     /// How the request ended.
-    pub end: &'a str,
+    pub end: &'static str,
     /// The refusal's stable word.
     pub code: Option<&'a str>,
     /// More about a refusal or failure.
@@ -199,51 +209,51 @@ impl Line<'_> {
     /// serialising its thirty members generically took as long as screening the request.
     fn render(&self, now: SystemTime) -> Vec<u8> {
         let mut out = Members::begin(now);
-        out.text("request_id", self.request_id);
+        out.text(name!("request_id"), self.request_id);
         if let Some(trace) = &self.trace {
-            out.display("trace_id", trace);
+            out.display(name!("trace_id"), trace);
         }
-        out.text("method", self.method);
-        out.text("route", self.route);
-        out.number("status", self.status.into());
-        out.text("end", self.end);
-        out.maybe_text("code", self.code);
-        out.maybe_text("detail", self.detail);
+        out.text(name!("method"), self.method);
+        out.word(name!("route"), self.route);
+        out.number(name!("status"), self.status.into());
+        out.word(name!("end"), self.end);
+        out.maybe_text(name!("code"), self.code);
+        out.maybe_text(name!("detail"), self.detail);
         if let Some(client) = self.client {
-            out.display("client", &client);
+            out.address(name!("client"), client);
         }
-        out.maybe_text("caller", self.caller);
+        out.maybe_text(name!("caller"), self.caller);
         if let Some(key) = &self.key {
-            out.display("key", key);
+            out.display(name!("key"), key);
         }
-        out.maybe_text("user", self.user);
-        out.maybe_text("team", self.team);
-        out.maybe_text("organization", self.organization);
+        out.maybe_text(name!("user"), self.user);
+        out.maybe_text(name!("team"), self.team);
+        out.maybe_text(name!("organization"), self.organization);
         if let Some(decision) = self.decision {
             out.decision(decision);
         }
-        out.number("generation", self.generation);
-        out.maybe_text("model", self.model);
-        out.maybe_text("provider", self.provider);
-        out.maybe_text("provider_model", self.provider_model);
+        out.number(name!("generation"), self.generation);
+        out.maybe_text(name!("model"), self.model);
+        out.maybe_text(name!("provider"), self.provider);
+        out.maybe_text(name!("provider_model"), self.provider_model);
         if let Some(status) = self.provider_status {
-            out.number("provider_status", status.into());
+            out.number(name!("provider_status"), status.into());
         }
-        out.raw("stream", if self.stream { b"true" } else { b"false" });
-        out.number("attempts", self.attempts as u64);
-        out.number("bytes_in", self.bytes_in);
-        out.number("bytes_out", self.bytes_out);
-        out.seconds("duration", Some(self.duration));
-        out.seconds("time_to_first_token", self.time_to_first_token);
-        out.seconds("overhead", self.overhead);
+        out.raw(name!("stream"), if self.stream { b"true" } else { b"false" });
+        out.number(name!("attempts"), self.attempts as u64);
+        out.number(name!("bytes_in"), self.bytes_in);
+        out.number(name!("bytes_out"), self.bytes_out);
+        out.seconds(name!("duration"), Some(self.duration));
+        out.seconds(name!("time_to_first_token"), self.time_to_first_token);
+        out.seconds(name!("overhead"), self.overhead);
         if let Some(usage) = &self.usage {
             out.usage(usage);
             if self.estimated {
-                out.raw("usage_estimated", b"true");
+                out.raw(name!("usage_estimated"), b"true");
             }
         }
         if let Some(cost) = self.cost {
-            out.number("cost_nano_usd", cost);
+            out.number(name!("cost_nano_usd"), cost);
         }
         out.finish()
     }
@@ -274,53 +284,74 @@ impl Members {
         Self(out)
     }
 
-    fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn name(&mut self, name: Name) {
+        self.0.extend_from_slice(name.0.as_bytes());
     }
 
-    fn raw(&mut self, name: &str, json: &[u8]) {
+    fn raw(&mut self, name: Name, json: &[u8]) {
         self.name(name);
         self.0.extend_from_slice(json);
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    fn text(&mut self, name: Name, value: &str) {
         self.name(name);
         self.string(value);
+    }
+
+    /// A word of ours, in which there is nothing to escape.
+    fn word(&mut self, name: Name, word: &'static str) {
+        self.name(name);
+        self.quoted(word.as_bytes());
+    }
+
+    fn quoted(&mut self, plain: &[u8]) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(plain);
+        self.0.push(b'"');
+    }
+
+    /// Nearly all are of IPv4, whose four numbers are soon written.
+    fn address(&mut self, name: Name, address: IpAddr) {
+        let IpAddr::V4(v4) = address else { return self.display(name, &address) };
+        self.name(name);
+        let mut mark = b'"';
+        for octet in v4.octets() {
+            self.0.push(mark);
+            self.0.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            mark = b'.';
+        }
+        self.0.push(b'"');
     }
 
     fn string(&mut self, value: &str) {
         let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
         if value.as_bytes().iter().all(plain) {
-            self.0.push(b'"');
-            self.0.extend_from_slice(value.as_bytes());
-            self.0.push(b'"');
+            self.quoted(value.as_bytes());
         } else if serde_json::to_writer(&mut self.0, value).is_err() {
             // A string always serialises to memory; the line stays JSON in any case.
             self.0.extend_from_slice(b"null");
         }
     }
 
-    fn maybe_text(&mut self, name: &str, value: Option<&str>) {
+    fn maybe_text(&mut self, name: Name, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    fn number(&mut self, name: Name, value: u64) {
         self.name(name);
         self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// For values whose text needs no escapes.
-    fn display(&mut self, name: &str, value: &impl std::fmt::Display) {
+    fn display(&mut self, name: Name, value: &impl std::fmt::Display) {
         self.name(name);
         write!(self.0, "\"{value}\"").ok();
     }
 
     /// Microseconds are enough, and shorter.
-    fn seconds(&mut self, name: &str, value: Option<Duration>) {
+    fn seconds(&mut self, name: Name, value: Option<Duration>) {
         let Some(value) = value else { return };
         self.number(name, value.as_secs());
         let micros = value.subsec_micros();
@@ -331,7 +362,7 @@ impl Members {
 
     /// Which policies decided, of which version; and where only a trial let the request pass, that.
     fn decision(&mut self, decision: &Decision) {
-        self.name("policies");
+        self.name(name!("policies"));
         self.0.push(b'[');
         for (n, id) in decision.policy_ids().enumerate() {
             if n > 0 {
@@ -340,17 +371,20 @@ impl Members {
             self.string(id);
         }
         self.0.push(b']');
-        self.text("policy_version", &decision.version);
-        self.raw("permitted", if decision.allowed { b"true" } else { b"false" });
+        self.text(name!("policy_version"), &decision.version);
+        self.raw(name!("permitted"), if decision.allowed { b"true" } else { b"false" });
     }
 
     fn usage(&mut self, usage: &Usage) {
-        self.name("usage");
+        self.name(name!("usage"));
         let start = self.0.len();
         for (kind, tokens) in usage.kinds() {
             // The kinds that most answers don't have would be most of the line.
             if tokens > 0 || matches!(kind, "input" | "output") {
-                self.number(kind, tokens);
+                self.0.extend_from_slice(b",\"");
+                self.0.extend_from_slice(kind.as_bytes());
+                self.0.extend_from_slice(b"\":");
+                self.0.extend_from_slice(itoa::Buffer::new().format(tokens).as_bytes());
             }
         }
         // The first member's comma becomes the opening brace.

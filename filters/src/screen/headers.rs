@@ -72,14 +72,22 @@ impl HeaderPolicy {
     }
 
     /// Whether a response header of this name may go from a provider to a client. A header that the
-    /// response's `Connection` names may not: ask [`named_by_connection`] too.
+    /// response's `Connection` names may not: use [`withheld`](Self::withheld) for a whole head.
     pub fn forwards_response(&self, name: &HeaderName) -> bool {
         !withheld_from_response(name.as_str())
+    }
+
+    /// The response headers that do not go from a provider to a client.
+    pub fn withheld<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a HeaderName> {
+        let named = names_headers(headers);
+        headers.keys().filter(move |name| {
+            !self.forwards_response(name) || (named && named_by_connection(headers, name))
+        })
     }
 }
 
 /// Whether `Connection` names this header as one for the next hop only (RFC 9110 section 7.6.1).
-pub fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     connection_options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
