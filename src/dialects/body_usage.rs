@@ -4,11 +4,7 @@ use std::sync::OnceLock;
 
 use sluicegate_filters::price::ServiceTier;
 
-use super::{
-    Endpoint, json,
-    scan::{JsonScan, MAX_CAPTURE},
-    tokens,
-};
+use super::{Endpoint, json, scan::JsonScan, tokens};
 use crate::chat::Usage;
 
 /// Reads an answer's body piece by piece, cut anywhere, without holding it.
@@ -77,21 +73,25 @@ impl UsageScanner {
         if bytes.trim_ascii_end().last() != Some(&b'}') {
             return None;
         }
-        let [usage, tier] = json::fields(bytes, &["usage", "service_tier"])?;
-        if usage.is_some_and(|raw| raw.len() > MAX_CAPTURE) {
-            return None;
-        }
-        Some(Told {
-            usage: usage.and_then(|raw| tokens::of_answer(self.endpoint, raw)),
-            tier: self.told_tier(usage, tier),
-        })
-    }
-
-    fn told_tier(&self, usage: Option<&[u8]>, tier: Option<&[u8]>) -> Option<ServiceTier> {
-        match self.endpoint {
-            Endpoint::Messages => usage.and_then(tokens::tier_in_usage),
-            _ => tier.and_then(tokens::tier),
-        }
+        let mut told = Told { usage: None, tier: None };
+        json::whole(bytes, |at| {
+            at.object(|name, at| {
+                match name {
+                    b"usage" if self.endpoint == Endpoint::Messages => {
+                        let raw = at.value()?;
+                        told.usage = tokens::of_answer(self.endpoint, raw);
+                        told.tier = tokens::tier_in_usage(raw);
+                    }
+                    b"usage" => told.usage = tokens::pass(self.endpoint, at)?,
+                    b"service_tier" if self.endpoint != Endpoint::Messages => {
+                        told.tier = tokens::tier(at.value()?);
+                    }
+                    _ => drop(at.value()?),
+                }
+                Some(())
+            })
+        })?;
+        Some(told)
     }
 
     /// The usage. `None` when there was none, or none that can be read.
@@ -113,7 +113,10 @@ impl UsageScanner {
             Body::Whole { told, .. } => told.tier,
             Body::Pieces { scan, .. } => {
                 let found = scan.found();
-                self.told_tier(found.usage.as_deref(), found.tier.as_deref())
+                match self.endpoint {
+                    Endpoint::Messages => found.usage.as_deref().and_then(tokens::tier_in_usage),
+                    _ => found.tier.as_deref().and_then(tokens::tier),
+                }
             }
         }
     }

@@ -29,34 +29,12 @@ pub(super) fn fields<'a, const N: usize>(
     Some(found)
 }
 
-/// Gives each member of the object `text` to `take`, the name without its quotes and without escapes.
-/// Stops with `None` where `take` does.
+/// Gives each member of the object `text` to `take`, as [`Cursor::object`] does.
 pub(super) fn members<'a>(
     text: &'a [u8],
     mut take: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
 ) -> Option<()> {
-    let mut at = expect(text, blank(text, 0), b'{')?;
-    at = blank(text, at);
-    if text.get(at) == Some(&b'}') {
-        return ends(text, at + 1);
-    }
-    loop {
-        let start = expect(text, at, b'"')?;
-        let end = string(text, start)?;
-        let name = text.get(start..end - 1)?;
-        if name.contains(&b'\\') {
-            return None;
-        }
-        at = blank(text, expect(text, blank(text, end), b':')?);
-        let end = value(text, at, 1)?;
-        take(name, text.get(at..end)?)?;
-        at = blank(text, end);
-        match text.get(at)? {
-            b',' => at = blank(text, at + 1),
-            b'}' => return ends(text, at + 1),
-            _ => return None,
-        }
-    }
+    whole(text, |at| at.object(|name, at| take(name, at.value()?)))
 }
 
 /// Gives each element of the array `text` to `take`. Stops with `None` where `take` does.
@@ -64,20 +42,106 @@ pub(super) fn elements<'a>(
     text: &'a [u8],
     mut take: impl FnMut(&'a [u8]) -> Option<()>,
 ) -> Option<()> {
-    let mut at = expect(text, blank(text, 0), b'[')?;
-    at = blank(text, at);
-    if text.get(at) == Some(&b']') {
-        return ends(text, at + 1);
+    whole(text, |at| at.array(|at| take(at.value()?)))
+}
+
+/// Has `read` go through all of `text`, which is one value with nothing but white space around it.
+pub(super) fn whole<'a, T>(
+    text: &'a [u8],
+    read: impl FnOnce(&mut Cursor<'a>) -> Option<T>,
+) -> Option<T> {
+    let mut cursor = Cursor { text, at: blank(text, 0), around: 0 };
+    let value = read(&mut cursor)?;
+    (blank(text, cursor.at) == text.len()).then_some(value)
+}
+
+/// A place before a value in a document.
+#[derive(Clone)]
+pub(super) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// The containers around it.
+    around: u32,
+}
+
+impl<'a> Cursor<'a> {
+    /// Whether the value begins with `byte`.
+    pub(super) fn is_at(&self, byte: u8) -> bool {
+        self.text.get(self.at) == Some(&byte)
     }
-    loop {
-        let end = value(text, at, 1)?;
-        take(text.get(at..end)?)?;
-        at = blank(text, end);
-        match text.get(at)? {
-            b',' => at = blank(text, at + 1),
-            b']' => return ends(text, at + 1),
-            _ => return None,
+
+    /// Passes the value; gives it as it is written.
+    pub(super) fn value(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        self.at = value(self.text, start, self.around)?;
+        self.text.get(start..self.at)
+    }
+
+    /// Passes an object. Gives each member's name, without its quotes and without escapes, to `take`, which
+    /// passes its value. Stops with `None` where `take` does.
+    pub(super) fn object(
+        &mut self,
+        mut take: impl FnMut(&'a [u8], &mut Self) -> Option<()>,
+    ) -> Option<()> {
+        if !self.enter(b'{', b'}')? {
+            return Some(());
         }
+        loop {
+            let start = expect(self.text, self.at, b'"')?;
+            let end = string(self.text, start)?;
+            let name = self.text.get(start..end - 1)?;
+            if name.contains(&b'\\') {
+                return None;
+            }
+            self.at = blank(self.text, expect(self.text, blank(self.text, end), b':')?);
+            take(name, self)?;
+            if !self.another(b'}')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Passes an array. Has `take` pass each of its elements. Stops with `None` where `take` does.
+    fn array(&mut self, mut take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        if !self.enter(b'[', b']')? {
+            return Some(());
+        }
+        loop {
+            take(self)?;
+            if !self.another(b']')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Goes into a container. Returns whether there is something in it.
+    fn enter(&mut self, opening: u8, closing: u8) -> Option<bool> {
+        if self.around == MAX_DEPTH {
+            return None;
+        }
+        self.at = blank(self.text, expect(self.text, self.at, opening)?);
+        if self.text.get(self.at)? == &closing {
+            self.at += 1;
+            return Some(false);
+        }
+        self.around += 1;
+        Some(true)
+    }
+
+    /// Goes on behind a value. Returns whether another one follows in the container.
+    fn another(&mut self, closing: u8) -> Option<bool> {
+        self.at = blank(self.text, self.at);
+        let next = *self.text.get(self.at)?;
+        if next == b',' {
+            self.at = blank(self.text, self.at + 1);
+            return Some(true);
+        }
+        if next != closing {
+            return None;
+        }
+        self.at += 1;
+        self.around -= 1;
+        Some(false)
     }
 }
 
@@ -267,16 +331,12 @@ fn expect(text: &[u8], at: usize, byte: u8) -> Option<usize> {
 }
 
 /// The next place from `at` that is no white space.
+#[inline]
 fn blank(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\r' | b'\n') = text.get(at) {
         at += 1;
     }
     at
-}
-
-/// Whether nothing but white space is left from `at`.
-fn ends(text: &[u8], at: usize) -> Option<()> {
-    (blank(text, at) == text.len()).then_some(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use memchr::memchr2;
 
 /// The longest value that is kept. Usage objects have a few hundred bytes.
-pub(super) const MAX_CAPTURE: usize = 16 * 1024;
+const MAX_CAPTURE: usize = 16 * 1024;
 
 /// Finds `usage`, `type` and `error` at the root, and `usage` in a `response` or `message` there.
 #[derive(Debug, Default)]

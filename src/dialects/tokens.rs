@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 
 use sluicegate_filters::price::ServiceTier;
 
-use super::{Dialect, Endpoint, json};
+use super::json::{self, Cursor};
+use super::{Dialect, Endpoint};
 use crate::chat::Usage;
 
 /// The usage of an answer that is one document. `None` when `raw` tells no count.
@@ -62,7 +63,7 @@ pub(super) fn tier_in_usage(raw: &[u8]) -> Option<ServiceTier> {
 pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
     // Nearly every provider writes plain numbers. Where one of its values is none, all are read once
     // more, each by itself.
-    match plain_counts(raw) {
+    match json::whole(raw, plain_counts) {
         Some(counts) => openai_counts(endpoint, counts),
         None => {
             let counts: OpenAiCounts<OddCount, Odd<Details<OddCount>>> =
@@ -72,10 +73,23 @@ pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
     }
 }
 
-/// The counts of a usage whose counts are plain numbers.
-fn plain_counts(raw: &[u8]) -> Option<OpenAiCounts<Count, Details<Count>>> {
+/// Passes the usage of an answer that is one document, and reads it. `Some(None)` when it tells no count,
+/// `None` when there is no JSON.
+pub(super) fn pass(endpoint: Endpoint, at: &mut Cursor<'_>) -> Option<Option<Usage>> {
+    if endpoint.dialect() == Dialect::OpenAi {
+        let mut ahead = at.clone();
+        if let Some(counts) = plain_counts(&mut ahead) {
+            *at = ahead;
+            return Some(openai_counts(endpoint, counts));
+        }
+    }
+    Some(of_answer(endpoint, at.value()?))
+}
+
+/// Passes a usage whose counts are plain numbers, and reads it.
+fn plain_counts(at: &mut Cursor<'_>) -> Option<OpenAiCounts<Count, Details<Count>>> {
     let mut counts = OpenAiCounts::default();
-    json::members(raw, |name, value| {
+    at.object(|name, at| {
         let count = match name {
             b"prompt_tokens" => &mut counts.prompt_tokens,
             b"input_tokens" => &mut counts.input_tokens,
@@ -90,29 +104,32 @@ fn plain_counts(raw: &[u8]) -> Option<OpenAiCounts<Count, Details<Count>>> {
                     b"input_tokens_details" => &mut counts.input_tokens_details,
                     b"completion_tokens_details" => &mut counts.completion_tokens_details,
                     b"output_tokens_details" => &mut counts.output_tokens_details,
-                    _ => return Some(()),
+                    _ => return at.value().map(drop),
                 };
-                let told = if value == b"null" { None } else { Some(plain_details(value)?) };
-                return once(details, told);
+                return once(details, plain_details(at)?);
             }
         };
-        once(count, plain_count(value)?)
+        once(count, plain_count(at.value()?)?)
     })?;
     Some(counts)
 }
 
-fn plain_details(raw: &[u8]) -> Option<Details<Count>> {
+/// `Some(None)` of a `null`.
+fn plain_details(at: &mut Cursor<'_>) -> Option<Option<Details<Count>>> {
+    if !at.is_at(b'{') {
+        return (at.value()? == b"null").then_some(None);
+    }
     let mut details = Details::default();
-    json::members(raw, |name, value| {
+    at.object(|name, at| {
         let count = match name {
             b"cached_tokens" => &mut details.cached_tokens,
             b"reasoning_tokens" => &mut details.reasoning_tokens,
             b"audio_tokens" => &mut details.audio_tokens,
-            _ => return Some(()),
+            _ => return at.value().map(drop),
         };
-        once(count, plain_count(value)?)
+        once(count, plain_count(at.value()?)?)
     })?;
-    Some(details)
+    Some(Some(details))
 }
 
 /// `Some(None)` of a `null`.

@@ -58,7 +58,7 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    let (bare, headers) = (bare_head(session)?, &session.req_header().headers);
+    let (bare, headers) = (bare_head(session), &session.req_header().headers);
     match exchange(gateway, ctx, endpoint, body, bare, headers).await {
         Ok((mut exchange, body)) => {
             ctx.buffered.set(held_with(&exchange, &body));
@@ -73,11 +73,13 @@ pub async fn begin(
 }
 
 /// The head that Pingora goes on with: method, target and version, and no headers.
-fn bare_head(session: &Session) -> Result<RequestHeader> {
+fn bare_head(session: &Session) -> RequestHeader {
     let head = session.req_header();
-    let mut bare = RequestHeader::build_no_case(head.method.clone(), head.raw_path(), Some(0))?;
-    bare.set_version(head.version);
-    Ok(bare)
+    let mut bare = http::Request::new(()).into_parts().0;
+    bare.method = head.method.clone();
+    bare.uri = head.uri.clone();
+    bare.version = head.version;
+    bare.into()
 }
 
 async fn exchange(
