@@ -77,6 +77,11 @@ performance: build-tools ## What each filter costs: the figures of docs/performa
 	target/release/sluicegate-compare --rounds 5 --seconds 4 --only small --proxies pingora --rate 1000 \
 		$$(python3 loadtest/compare/variants/prepare.py target/variants-rate)
 
+.PHONY: optimized
+optimized: build-tools ## Build target/optimized/sluicegate, laid out by how often its code runs
+	@scripts/need.sh openssl python3
+	scripts/optimize.sh
+
 .PHONY: prices
 prices: build-tools ## Write the table of prices anew from the release that scripts/prices.py names
 	@scripts/need.sh python3

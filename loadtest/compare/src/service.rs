@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -17,6 +17,9 @@ use crate::system::System;
 
 /// How long a process may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long it may take to end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What stands between the load generator and the simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -168,19 +171,44 @@ impl Service {
     }
 }
 
+impl Service {
+    /// The signal that asks it to end. Asked, a program of ours writes down its profile, where it has been made
+    /// to keep one, and nginx takes its workers along, which a kill would leave behind. To bare Pingora a
+    /// SIGTERM means to wait for minutes.
+    fn farewell(&self) -> Option<&'static str> {
+        match self.name.as_str() {
+            "simulator" => None,
+            name if name == Proxy::Pingora.name() => Some("INT"),
+            _ => Some("TERM"),
+        }
+    }
+
+    /// Asks it to end, and waits until it has. Returns whether it did so in time.
+    fn leaves(&mut self) -> bool {
+        let Some(signal) = self.farewell() else { return false };
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-s", signal, &pid]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            return false;
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < FAREWELL {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
-        if self.name == Proxy::Nginx.name() {
-            // Killed, its master would leave its workers behind; asked, it takes them along.
-            let pid = self.child.id().to_string();
-            if Command::new("kill").arg(pid).status().is_ok_and(|status| status.success()) {
-                let _ = self.child.wait();
-                return;
-            }
+        if !self.leaves() {
+            // Nothing that a kill could break. A process that has ended is fine too.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        // The others hold nothing that a kill could break. A process that has ended is fine too.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -95,7 +95,10 @@ impl Gateway {
 
     /// Starts with a configuration file that is there already.
     pub fn launch(root: &Path, config: &Path, upgrade: bool) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        // Another build of the program, such as an optimized one, can be put to the same tests.
+        let program = std::env::var_os("SLUICEGATE_PROGRAM");
+        let mut command =
+            Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_sluicegate").into()));
         command
             .args(["serve", "--config"])
             .arg(config)
