@@ -20,7 +20,7 @@ out=target/optimized
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
-variants=target/release/sluicegate-compare
+compare=target/release/sluicegate-compare
 
 # Relocations tell BOLT where code is referred to, so that it can be moved.
 relocations="-Clink-arg=-Wl,--emit-relocs"
@@ -33,7 +33,7 @@ for program in sluicegate bare-pingora; do
     "$bolt" "$work/$program.plain" -o "$work/$program" -instrument --instrumentation-file-append-pid \
         --instrumentation-file="$work/$program.profile" >"$work/log" 2>&1 || { tail "$work/log" >&2; exit 1; }
 done
-cp "$variants" "$work/sluicegate-compare"
+cp "$compare" "$work/sluicegate-compare"
 
 # Ended by a signal that they obey, both write their profiles.
 train() {
@@ -53,6 +53,6 @@ for program in sluicegate bare-pingora; do
         -reorder-functions=cdsort -split-functions -split-all-cold -split-eh -icf=1 -use-gnu-stack \
         >"$work/log" 2>&1 || { tail "$work/log" >&2; exit 1; }
 done
-cp "$variants" "$out/sluicegate-compare"
+cp "$compare" "$out/sluicegate-compare"
 "$out/sluicegate" --version
 echo "Built: $out/sluicegate. How fast it is here: $out/sluicegate-compare --sluicegate $out/sluicegate"
