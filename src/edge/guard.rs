@@ -106,6 +106,10 @@ impl GuardedStream {
     /// Ready when the client was too slow.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.conn.phase();
+        if phase == Phase::Serving && self.conn.has_deadlines() {
+            // Over HTTP/1 nothing is waited for here. When the request has ended, this is asked anew.
+            return Poll::Pending;
+        }
         let epoch = self.conn.epoch();
         if self.waiting.0 != epoch {
             self.waiting = (epoch, Instant::now());
