@@ -179,7 +179,8 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     let (base_url, api, headers) = (base_url?, api?, headers.unwrap_or_default());
     let authorized = headers.iter().any(|(name, _)| access::is_credential(name));
     // What listens on this machine may want none; Amazon's requests are signed wherever they go.
-    let optional = authorized || (url::is_loopback(&base_url.host) && !matches!(api, Api::Bedrock(_)));
+    let optional =
+        authorized || (url::is_loopback(&base_url.host) && !matches!(api, Api::Bedrock(_)));
     credential(reader, at, key_at.as_ref(), &api, known, optional);
     Some(Provider {
         name: name.to_owned(),
