@@ -232,6 +232,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         }
         route::send_to(gateway, exchange, choice);
         exchange.reply = Reply::Awaited;
+        exchange.under_way = exchange.model.begin(next);
         exchange.upstream_status = None;
         if let Err(denial) = rows::begin(gateway, whose, exchange, admitted) {
             *refusal = Some(denial);

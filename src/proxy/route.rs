@@ -64,9 +64,8 @@ pub fn narrow(
     })
 }
 
-/// Sends the next attempt to the chosen target.
+/// Sends the next attempt to the chosen target, which counts it as under way already.
 pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
-    exchange.under_way = exchange.model.begin(choice.index);
     exchange.desperate = choice.desperate;
     exchange.retry_after = None;
     if choice.desperate {
