@@ -295,8 +295,15 @@ fn base_url(
             Some(ProviderDialect::OpenAi | ProviderDialect::Anthropic) | None => {
                 "write it as in https://api.example.com/v1"
             }
-            // Without a region or location there is none; that has been said.
-            Some(_) => return api.and_then(clouds::default_base),
+            Some(_) => {
+                // Without a region or location there is none; that has been said.
+                let base = clouds::default_base(api?);
+                if base.is_none() {
+                    let message = "no address can be made of its region or location";
+                    reader.report.error(at.key, &at.path, message, "use letters, digits and `-`");
+                }
+                return base;
+            }
         };
         reader.report.error(at.key, &at.path, "`base_url` is missing", hint);
         return None;
@@ -308,11 +315,8 @@ fn base_url(
                 let message = "plain http to another host is refused in production";
                 reader.wrong(&at, message, "use https://");
             }
-            let versions = ["/v1", "/v1beta", "/openai"];
             let plain = [None, Some(ProviderDialect::OpenAi), Some(ProviderDialect::Anthropic)];
-            if !plain.contains(&dialect)
-                && versions.iter().any(|version| base.path_prefix.ends_with(version))
-            {
+            if !plain.contains(&dialect) && url::names_version(&base) {
                 let message = "this dialect's paths begin with their version";
                 reader.wrong(&at, message, "leave out what is behind the host");
             }
