@@ -177,6 +177,7 @@ async fn a_providers_error_comes_in_the_callers_dialect_with_its_status() {
         assert_eq!(answer.status, status, "{}", answer.text());
         assert!(answer.json()["error"]["message"].is_string(), "{}", answer.text());
         assert!(answer.json().get("type").is_none(), "{}", answer.text());
+        has_its_length(&answer);
         let mut body = messages(false, &directives);
         body["model"] = json!("sim-1");
         let answer = ask(&gateway, "/v1/messages", &body).await;
