@@ -26,6 +26,7 @@ DATE = datetime.date(2026, 11, 24)
 PROVIDERS = {
     "anthropic": "anthropic",
     "azure": "azure",
+    "bedrock": "aws",
     "cerebras": "cerebras",
     "cohere": "cohere",
     "deepseek": "deepseek",
@@ -43,6 +44,9 @@ PROVIDERS = {
     "zai": "zai",
 }
 HUGGINGFACE = "huggingface_"
+# Who serves models of others at their prices, with them: Vertex AI serves what the source has as
+# Google's, Claude included.
+ALIKE = {"vertex": ["gemini", "anthropic"]}
 
 # Kinds of tokens with the source's keys for them; where there are several, the dearest counts.
 KINDS = {
@@ -283,6 +287,8 @@ def table():
         models = [entry(name, model, types) for model in provider.models]
         also = [names[other] for other in provider.fallback_model_providers or [] if other in names]
         found[name] = ({"also": also} if also else {}) | {"models": [m for m in models if m]}
+    for name, others in ALIKE.items():
+        found[name] = {"also": others, "models": []}
     models = []
     for source, provider in by_id.items():
         if source.startswith(HUGGINGFACE):

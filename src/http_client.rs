@@ -1,4 +1,5 @@
-//! HTTP clients for what is asked now and then, and never for a request: key sets, access tokens.
+//! HTTP clients for what is asked now and then, and never for a request: key sets, access tokens, the admin
+//! API on the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -84,7 +85,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, ClientError> {
         roots.add(certificate).map_err(|error| refused(&error))?;
     }
     if roots.is_empty() {
-        return Err(refused(&"the file holds no PEM certificate"));
+        return Err(refused(&"holds no PEM certificate"));
     }
     Ok(roots)
 }

@@ -20,7 +20,7 @@
 //! | [`admin`] | the administrator's and Prometheus's listeners |
 //! | [`telemetry`] | metrics and the access log |
 //! | [`audit`] | who did what, in a log that shows when it is changed |
-//! | `http_client` | clients for what is asked now and then: key sets, access tokens |
+//! | `http_client` | clients for what is asked now and then: key sets, access tokens, the admin API |
 //!
 //! What is allowed is decided in the crate `sluicegate-filters`, which knows no socket.
 

@@ -1,7 +1,7 @@
-//! The canonical conversation: what every dialect's wire format is reduced to.
+//! What accounting needs of an answer, whatever its dialect: token usage and the reason it ended. Pure data.
 //!
-//! Pure data, no I/O. Today it holds what accounting needs, token usage and the reason an
-//! answer ended.
+//! The canonical conversation that requests and answers are translated by is in the crate
+//! `sluicegate-chat`.
 
 pub mod finish;
 

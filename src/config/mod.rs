@@ -57,7 +57,7 @@ pub use schema::schema;
 pub use valid::{Config, Secret};
 
 pub(crate) use check::access::is_own as is_own_header;
-pub(crate) use url::parse_base as parse_base_url;
+pub(crate) use url::{names_version, parse_base as parse_base_url};
 
 use report::{Place, Report};
 use secrets::{LocalResolver, Resolver};

@@ -137,8 +137,11 @@ fn the_examples_load() {
     let config = loaded(PRODUCTION).config;
     assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["anthropic", "openai", "xai"]);
-    assert_eq!(config.limits.request_size_of("/v1/responses"), 8 << 20);
-    assert_eq!(config.limits.request_size_of("/v1/embeddings"), 1 << 20);
+    let sizes = ["/v1/responses", "/v1/embeddings"].map(|path| {
+        let route = config.limits.routes.get(path);
+        route.map_or(config.limits.request_size, |route| route.request_size)
+    });
+    assert_eq!(sizes, [8 << 20, 1 << 20]);
     let demo = loaded(DEMO).config;
     assert!(demo.auth.anonymous);
     assert_eq!(demo.providers["simulator-openai"].base_url.port, 4000);
@@ -595,6 +598,10 @@ fn providers() {
     refused(
         "providers:\n  openai: { dialect: anthropic, api_key: \"env:OPENAI_API_KEY\" }",
         "c.yaml:2:22: providers.openai.dialect: openai speaks openai at https://api.openai.com/v1; take it out, or give the `base_url` that speaks this",
+    );
+    refused(
+        "providers:\n  b: { dialect: bedrock, region: \"a:b\", api_key: \"env:OPENAI_API_KEY\" }",
+        "c.yaml:2:3: providers.b: no address can be made of its region or location; use letters, digits and `-`",
     );
     refused(
         "providers:\n  a b: { dialect: openai, base_url: http://a }",

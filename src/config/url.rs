@@ -51,6 +51,11 @@ impl UrlError {
     }
 }
 
+/// Whether the address ends with a version of an API, which the clouds' own dialects put into their paths.
+pub fn names_version(base: &BaseUrl) -> bool {
+    ["/v1", "/v1beta", "/openai"].iter().any(|version| base.path_prefix.ends_with(version))
+}
+
 /// Reads a provider's base URL.
 pub(crate) fn parse_base(text: &str) -> Result<BaseUrl, UrlError> {
     let (tls, rest) = scheme(text)?;

@@ -267,13 +267,6 @@ pub struct Limits {
     pub routes: BTreeMap<String, RouteLimits>,
 }
 
-impl Limits {
-    /// The largest request body of the endpoint at `path`, in bytes.
-    pub fn request_size_of(&self, path: &str) -> u64 {
-        self.routes.get(path).map_or(self.request_size, |route| route.request_size)
-    }
-}
-
 /// How often one address may ask.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestsPerIp {

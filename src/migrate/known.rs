@@ -22,6 +22,13 @@ pub(super) fn find(section: &str, key: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.section == section && known.keys.contains(&key))
 }
 
+/// The keys that something is known of in `section`.
+#[cfg(test)]
+pub(super) fn keys(section: &str) -> Vec<&'static str> {
+    let known = KNOWN.iter().filter(|known| known.section == section);
+    known.flat_map(|known| known.keys).copied().collect()
+}
+
 /// Whether what stands at `path` is looked at key by key.
 pub(super) fn is_section(path: &str) -> bool {
     SECTIONS.contains(&path)

@@ -112,6 +112,14 @@ enum Fate {
     Changed(String, Option<String>),
 }
 
+/// What stands at a place of the source.
+enum Read<'n> {
+    /// A reference to a variable, by the name that the variable has from now on.
+    Variable(String, Fate),
+    /// A text.
+    Text(&'n str),
+}
+
 /// What all sections need.
 struct Migration<'n> {
     root: At<'n>,
@@ -186,24 +194,10 @@ impl<'n> Migration<'n> {
         holds: Holds,
         meaning: &str,
     ) -> Option<(String, Fate)> {
-        let Some(text) = at.text() else {
-            self.accounts.no_equal(
-                at,
-                "is not a text",
-                "write what it should be, and migrate again",
-            );
-            return None;
+        let text = match self.read(at, holds, meaning)? {
+            Read::Variable(name, fate) => return Some((format!("env:{name}"), fate)),
+            Read::Text(text) => text,
         };
-        if let Some(name) = variables::reference(text) {
-            let found = self.variables.named(name, holds, meaning);
-            let fate = renamed(name, &found);
-            return Some((format!("env:{found}"), fate));
-        }
-        if variables::is_reference(text) {
-            let message = "names no variable that can be";
-            self.accounts.no_equal(at, message, "use letters, digits and `_`");
-            return None;
-        }
         let name = self.variables.literal(at, text, wanted, holds);
         let fate = Fate::Changed(
             "a secret does not stand in the file".to_owned(),
@@ -214,25 +208,30 @@ impl<'n> Migration<'n> {
 
     /// A text that is no secret, perhaps from a variable.
     fn value(&mut self, at: &At<'n>, holds: Holds, meaning: &str) -> Option<(Yaml, Fate)> {
+        Some(match self.read(at, holds, meaning)? {
+            Read::Variable(name, fate) => (Yaml::Plain(format!("${{{name}}}")), fate),
+            Read::Text(text) => (Yaml::Text(text.to_owned()), Fate::Carried),
+        })
+    }
+
+    /// What stands at `at`. `None`: nothing that can be carried over, which is reported.
+    fn read(&mut self, at: &At<'n>, holds: Holds, meaning: &str) -> Option<Read<'n>> {
         let Some(text) = at.text() else {
-            self.accounts.no_equal(
-                at,
-                "is not a text",
-                "write what it should be, and migrate again",
-            );
+            let action = "write what it should be, and migrate again";
+            self.accounts.no_equal(at, "is not a text", action);
             return None;
         };
         if let Some(name) = variables::reference(text) {
             let found = self.variables.named(name, holds, meaning);
             let fate = renamed(name, &found);
-            return Some((Yaml::Plain(format!("${{{found}}}")), fate));
+            return Some(Read::Variable(found, fate));
         }
         if variables::is_reference(text) {
             let message = "names no variable that can be";
             self.accounts.no_equal(at, message, "use letters, digits and `_`");
             return None;
         }
-        Some((Yaml::Text(text.to_owned()), Fate::Carried))
+        Some(Read::Text(text))
     }
 
     /// Says that `at` is carried over to `to`.

@@ -446,9 +446,14 @@ fn address<'n>(
             let url = match what {
                 What::Azure => azure_resource(&text),
                 What::Anthropic => trimmed(&text, &["/v1/messages", "/v1"]),
+                What::Gemini => trimmed(&text, &["/v1beta"]),
                 _ => trimmed(&text, &["/chat/completions", "/embeddings"]),
             };
             let base = config::parse_base_url(url).map_err(|_| refused())?;
+            if matches!(what, What::Azure | What::Gemini) && config::names_version(&base) {
+                let action = "write what is before the version, and migrate again";
+                return Err(("its address names another version of the API".to_owned(), action));
+            }
             let below = what == What::BelowV1 && base.path_prefix.is_empty();
             let url = if below { format!("{url}/v1") } else { url.to_owned() };
             (Yaml::Text(url), base.host)
@@ -521,11 +526,18 @@ fn required_text<'n>(
         return Ok(Yaml::Plain(format!("${{{name}}}")));
     };
     let found = migration.value(&at, Holds::Text, "a provider's setting");
-    let (value, fate) = found.ok_or_else(|| {
+    let (value, fate) = found.filter(|(value, _)| is_word(value)).ok_or_else(|| {
         ("its provider's settings can't be used".to_owned(), "mend them, and migrate again")
     })?;
     fates.push((at, suffix, fate));
     Ok(value)
+}
+
+/// Whether it can be a part of an address, and is no reference of ours.
+fn is_word(value: &Yaml) -> bool {
+    let Yaml::Text(text) = value else { return true };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    text.len() <= 128 && text.bytes().all(plain) && text.bytes().any(|byte| byte != b'.')
 }
 
 fn cloud(service: &str, map: Map) -> Spec {
@@ -572,7 +584,7 @@ fn azure<'n>(
     let version = match params.get("api_version") {
         Some(at) => {
             let found = migration.value(&at, Holds::Text, "the version of Azure's API");
-            let (value, fate) = found.ok_or_else(|| {
+            let (value, fate) = found.filter(|(value, _)| is_word(value)).ok_or_else(|| {
                 ("its API's version can't be used".to_owned(), "mend it, and migrate again")
             })?;
             fates.push((at, "api_version", fate));

@@ -12,7 +12,7 @@ use crate::app::{Gateway, Runtime};
 use crate::config::valid::Unpriced;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
-use crate::quotas::estimate::contents::Contents;
+use crate::quotas::estimate::contents::{Body, Contents};
 use crate::quotas::estimate::{self, Bound};
 use crate::quotas::standing::Standings;
 use crate::quotas::{any_on_money, refusal};
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
     /// What the body says of itself.
     pub peek: &'a Peek,
     /// The body.
-    pub body: &'a [u8],
+    pub body: &'a Body<'a>,
     /// Who is to answer first.
     pub target: &'a Target,
 }
@@ -109,7 +109,7 @@ async fn hold(
         return Ok((Admission::default(), None));
     }
     let answerer = model.answerer();
-    let contents = Contents::of(body);
+    let (contents, body) = (body.contents(), body.bytes);
     let bound = estimate::quick(endpoint, peek, body, contents, &answerer);
     let at = ctx.began_at();
     let cost = |bound: Bound| match endpoint {

@@ -4,7 +4,8 @@
 //! and what came out by what was seen of it, or all that was held where nothing came at all. Too much
 //! rather than too little: an estimate is the only way in which a limit can be passed.
 
-use sluicegate_quota::{Amounts, Charged};
+use sluicegate_ledger::Entry;
+use sluicegate_quota::{Amounts, Charged, Holds};
 
 use super::cost;
 use super::ctx::{End, Exchange};
@@ -88,18 +89,43 @@ pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
 
 /// Settles the present attempt's hold, writes it down, and adds to what the request has cost in all.
 pub fn settle(exchange: &mut Exchange, used: &Used, whose: Whose<'_>, outcome: End) {
-    let (holds, entry) = (exchange.holds.take(), exchange.entry.take());
-    let write = |charged: &[Charged]| {
-        if let Some(entry) = entry {
-            entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), charged);
-        }
-    };
-    match holds {
-        Some(holds) => holds.settle_and(&used.amounts(), write),
-        None => write(&[]),
-    }
+    let standing = Standing::take(exchange);
+    standing.settle(&used.amounts(), |entry, charged| {
+        entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), charged);
+    });
     exchange.spent.nano_usd = exchange.spent.nano_usd.saturating_add(used.nano_usd.unwrap_or(0));
     exchange.spent.estimated |= used.estimated;
+}
+
+/// Ends the last attempt, which no provider has seen: what is held is free again.
+pub fn cancel(exchange: &mut Exchange) {
+    Standing::take(exchange).settle(&Amounts::default(), Entry::cancel);
+}
+
+/// What there is of an attempt outside this process: its hold, and its place in the ledger.
+struct Standing {
+    holds: Option<Holds>,
+    entry: Option<Entry>,
+}
+
+impl Standing {
+    fn take(exchange: &mut Exchange) -> Self {
+        Self { holds: exchange.holds.take(), entry: exchange.entry.take() }
+    }
+
+    /// Settles the hold and has `write` write down what is charged for it, in the order that a crash between
+    /// the two charges nothing twice. Without a hold there is the entry alone.
+    fn settle(self, used: &Amounts, write: impl FnOnce(Entry, &[Charged])) {
+        let write = |charged: &[Charged]| {
+            if let Some(entry) = self.entry {
+                write(entry, charged);
+            }
+        };
+        match self.holds {
+            Some(holds) => holds.settle_and(used, write),
+            None => write(&[]),
+        }
+    }
 }
 
 /// Lets the target's calibration know what its provider has counted.

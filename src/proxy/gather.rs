@@ -1,4 +1,5 @@
-//! Holds a plain answer back until its body has told what the answer costs, so that the head can say so.
+//! Holds a plain answer back until its body has told what the answer costs, so that the head can say so,
+//! and how long it is.
 //!
 //! The head and the pieces of the body wait as they are, without a copy, and leave together: one write
 //! where there would have been several. What is too long to wait is let go without the header, in order.
@@ -7,6 +8,7 @@
 
 use bytes::Bytes;
 use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_core::Error;
 use pingora_core::protocols::http::HttpTask;
 
@@ -50,7 +52,7 @@ impl Gathered {
         if *wish == Wish::Pass && self.tasks.is_empty() {
             return Taken::Write(batch);
         }
-        let mut ends = false;
+        let (mut ends, mut fails) = (false, false);
         for task in batch {
             match task {
                 HttpTask::Failed(error) if *wish == Wish::Wait => {
@@ -63,6 +65,7 @@ impl Gathered {
                 _ => {}
             }
             ends |= task.is_end();
+            fails |= matches!(task, HttpTask::Failed(_));
             self.bytes += body(&task).map_or(0, Bytes::len);
             self.tasks.push(task);
         }
@@ -75,7 +78,21 @@ impl Gathered {
         {
             tracing::warn!("the answer's cost is no header");
         }
+        if ends && !fails {
+            self.tell_length();
+        }
         Taken::Write(self.rest())
+    }
+
+    /// Says in the head how long the body is, where all of both waits: a translated one has lost its length, and
+    /// without it an answer would be sent in chunks to HTTP/1.1, and end with its connection to HTTP/1.0.
+    fn tell_length(&mut self) {
+        if let Some(HttpTask::Header(head, false)) = self.tasks.first_mut()
+            && !head.headers.contains_key(CONTENT_LENGTH)
+            && head.insert_header(CONTENT_LENGTH, self.bytes).is_ok()
+        {
+            head.remove_header(&TRANSFER_ENCODING);
+        }
     }
 
     /// All that waits.
@@ -138,6 +155,35 @@ mod tests {
         assert_eq!(wish, Wish::Pass);
         let rest = written(gathered.take(vec![HttpTask::Done], &mut wish)).unwrap();
         assert_eq!(rest.len(), 1, "what follows passes");
+    }
+
+    #[test]
+    fn the_length_of_what_is_whole_is_told() {
+        let chunked = || {
+            let mut head = ResponseHeader::build(200, None).unwrap();
+            head.insert_header(TRANSFER_ENCODING, "chunked").unwrap();
+            HttpTask::Header(Box::new(head), false)
+        };
+        let told = |tasks: &[HttpTask]| {
+            let Some(HttpTask::Header(head, _)) = tasks.first() else { return None };
+            let length = head.headers.get(CONTENT_LENGTH)?.to_str().unwrap().to_owned();
+            assert!(!head.headers.contains_key(TRANSFER_ENCODING));
+            Some(length)
+        };
+        let failed = || HttpTask::Failed(Error::new(ErrorType::ReadError));
+        for (rest, expected) in [
+            (vec![piece(7, true)], Some("12")),
+            (vec![piece(7, false), HttpTask::Done], Some("12")),
+            (vec![piece(7, false)], None),
+            (vec![piece(7, false), failed()], None),
+        ] {
+            let (mut gathered, mut wish) = (Gathered::default(), Wish::Wait);
+            assert!(written(gathered.take(vec![chunked()], &mut wish)).is_none());
+            assert!(written(gathered.take(vec![piece(5, false)], &mut wish)).is_none());
+            wish = Wish::Leave(None);
+            let tasks = written(gathered.take(rest, &mut wish)).unwrap();
+            assert_eq!(told(&tasks).as_deref(), expected);
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::dialects::Endpoint;
 use crate::dialects::peek::{PeekError, peek};
 use crate::dialects::rewrite::{BodyBuffer, rewrite};
 use crate::providers::upstream::upload_time;
+use crate::quotas::estimate::contents::Body;
 use crate::routing::Model;
 use crate::telemetry::trace::Phase;
 
@@ -101,14 +102,15 @@ async fn exchange(
         return Err(wrong_dialect(model, endpoint));
     }
     let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
-    let asked = route::Asked { endpoint, headers, peek: &peek, body: body.as_slice() };
+    let asked_with = Body::new(body.as_slice());
+    let asked = route::Asked { endpoint, headers, peek: &peek, body: &asked_with };
     let allowed = route::narrow(model, allowed, ctx.caller.as_deref(), &asked)?;
     let sticky = model.sticky_key(ctx.caller.as_deref(), headers, &peek);
     let mut open = allowed;
     let (first, (admission, holds)) = loop {
         let first = model.choose(open, &[], sticky, random(ctx));
         let target = model.target(first.index);
-        let asked = admit::Asked { endpoint, model, peek: &peek, body: body.as_slice(), target };
+        let asked = admit::Asked { endpoint, model, peek: &peek, body: &asked_with, target };
         match admit::inference(gateway, ctx, &asked).await {
             Ok(admitted) => break (first, admitted),
             Err(refusal) => open = refusal.elsewhere(model, open, first.index)?,
@@ -232,6 +234,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
                 return Err(Error::new(ErrorType::Custom("untranslatable")));
             }
         }
+        exchange.under_way = exchange.model.begin(next);
         route::send_to(gateway, exchange, choice);
         exchange.reply = Reply::Awaited;
         exchange.upstream_status = None;

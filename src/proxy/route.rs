@@ -10,6 +10,7 @@ use super::watchdog::Expiry;
 use crate::app::Gateway;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
+use crate::quotas::estimate::contents::Body;
 use crate::routing::Model;
 use crate::routing::balance::Choice;
 use crate::routing::conditions::TooLong;
@@ -34,7 +35,7 @@ pub struct Asked<'a> {
     /// What the body says of itself.
     pub peek: &'a Peek,
     /// The body.
-    pub body: &'a [u8],
+    pub body: &'a Body<'a>,
 }
 
 /// Those of the model's `allowed` targets that serve the caller's request.
@@ -64,9 +65,8 @@ pub fn narrow(
     })
 }
 
-/// Sends the next attempt to the chosen target.
+/// Sends the next attempt to the chosen target, which counts it as under way already.
 pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
-    exchange.under_way = exchange.model.begin(choice.index);
     exchange.desperate = choice.desperate;
     exchange.retry_after = None;
     if choice.desperate {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use pingora_core::Error;
 use pingora_proxy::Session;
-use sluicegate_quota::{Amounts, Charged};
 
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
@@ -97,18 +96,7 @@ fn settle_last(exchange: &mut Exchange, whose: Whose<'_>, end: End) -> Option<Us
             attempt::calibrate(exchange, used);
             attempt::settle(exchange, used, whose, end);
         }
-        None => {
-            let entry = exchange.entry.take();
-            let write = |charged: &[Charged]| {
-                if let Some(entry) = entry {
-                    entry.cancel(charged);
-                }
-            };
-            match exchange.holds.take() {
-                Some(holds) => holds.settle_and(&Amounts::default(), write),
-                None => write(&[]),
-            }
-        }
+        None => attempt::cancel(exchange),
     }
     used
 }

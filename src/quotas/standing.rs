@@ -5,7 +5,7 @@
 
 use http::{HeaderName, HeaderValue};
 use sluicegate_filters::admit::Unit;
-use sluicegate_quota::{Holds, Standing};
+use sluicegate_quota::Standing;
 
 const REQUESTS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
@@ -29,11 +29,6 @@ pub struct Standings {
 }
 
 impl Standings {
-    /// What is left now.
-    pub fn of(holds: &Holds) -> Self {
-        holds.standings().fold(Self::default(), Self::with)
-    }
-
     /// The same, with one limit more.
     pub fn with(mut self, standing: Standing) -> Self {
         let least = match standing.unit {

@@ -9,6 +9,7 @@ use sluicegate_filters::Caller;
 use crate::config::valid::When;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
+use crate::quotas::estimate::contents::Body;
 use crate::quotas::estimate::length::{self, Length};
 
 /// Whose requests the targets of a model serve.
@@ -93,11 +94,11 @@ impl Windows {
         allowed: u64,
         endpoint: Endpoint,
         peek: &Peek,
-        body: &[u8],
+        body: &Body<'_>,
     ) -> Result<u64, TooLong> {
         let output = peek.max_output_tokens.unwrap_or(0);
         // A token of text is at least a byte of it.
-        let most = (body.len() as u64).saturating_add(output);
+        let most = (body.bytes.len() as u64).saturating_add(output);
         if self.each.is_empty() || most <= self.smallest {
             return Ok(allowed);
         }

@@ -8,6 +8,7 @@
 //! | [`sticky`] | the same target for the same end user or conversation |
 //! | [`retry_budget`] | how many attempts there may be beyond each request's first |
 //! | `prices` | what a target costs |
+//! | `capabilities` | what a target's model can, where a request is translated |
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -323,10 +324,7 @@ impl Model {
     /// The targets that can serve a request to `endpoint`, by their bits: those that understand it as it is,
     /// and the others, too, where it can be `translated`. 0: there is none.
     pub fn allowed(&self, endpoint: Endpoint, translated: bool) -> u64 {
-        let bits = self.targets.iter().enumerate().map(|(index, target)| {
-            u64::from(translated || target.understands(endpoint)) << (index % 64)
-        });
-        bits.fold(0, |all, bit| all | bit)
+        self.bits(|target| translated || target.understands(endpoint))
     }
 
     /// Whether each of its targets takes a request to `endpoint` as it came, but for the model's name.
@@ -339,16 +337,18 @@ impl Model {
     /// The targets that are at the same provider as the one at `index`, itself included, by their bits.
     pub fn at_provider_of(&self, index: usize) -> u64 {
         let provider = &self.targets[index].upstream.name;
-        let bits =
-            self.targets.iter().enumerate().map(|(index, target)| {
-                u64::from(target.upstream.name == *provider) << (index % 64)
-            });
-        bits.fold(0, |all, bit| all | bit)
+        self.bits(|target| target.upstream.name == *provider)
     }
 
-    /// Chooses one of the targets that are `allowed`. `tried` are the indices of targets that have failed this request; they come again
-    /// only when no other is left. `sticky` is what [`sticky_key`](Self::sticky_key) gave, `random` any
-    /// number.
+    /// Those of the targets that are as is `wanted`, by their bits. There are 64 at most.
+    fn bits(&self, wanted: impl Fn(&Target) -> bool) -> u64 {
+        let each = self.targets.iter().enumerate();
+        each.fold(0, |all, (index, target)| all | u64::from(wanted(target)) << (index % 64))
+    }
+
+    /// Chooses one of the targets that are `allowed`. `tried` are the indices of targets that have failed this
+    /// request; they come again only when no other is left. `sticky` is what
+    /// [`sticky_key`](Self::sticky_key) gave, `random` any number.
     pub fn choose(
         &self,
         allowed: u64,

@@ -27,6 +27,12 @@ async fn ask(gateway: &Gateway, path: &str, body: &Value) -> Response {
     gateway.client().post_with(path, headers, body).await
 }
 
+/// All of a translated document is known before its head leaves.
+fn has_its_length(answer: &Response) {
+    assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()));
+    assert_eq!(answer.header("transfer-encoding"), None);
+}
+
 fn sent(provider: &Simulator) -> Value {
     serde_json::from_slice(&provider.requests().last().unwrap().body).unwrap()
 }
@@ -49,6 +55,7 @@ async fn each_dialects_caller_gets_an_answer_of_its_own_from_the_other() {
         let answer = ask(&gateway, path, &body).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert_eq!(answer.header("content-type"), Some("application/json"));
+        has_its_length(&answer);
         let told = answer.json();
         let found = told.get("object").or_else(|| told.get("type")).unwrap();
         assert_eq!(found, kind, "{told}");
@@ -170,6 +177,7 @@ async fn a_providers_error_comes_in_the_callers_dialect_with_its_status() {
         assert_eq!(answer.status, status, "{}", answer.text());
         assert!(answer.json()["error"]["message"].is_string(), "{}", answer.text());
         assert!(answer.json().get("type").is_none(), "{}", answer.text());
+        has_its_length(&answer);
         let mut body = messages(false, &directives);
         body["model"] = json!("sim-1");
         let answer = ask(&gateway, "/v1/messages", &body).await;

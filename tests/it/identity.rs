@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::reload::Load;
 use crate::support::postgres::Postgres;
-use crate::support::{Client, Config, Gateway, MASTER_KEY, Response, chat, provider, soon};
+use crate::support::{Config, Gateway, Response, chat, provider, soon};
 
 /// A gateway that keeps its keys in `store`, and lets in nobody without one.
 fn config(provider: std::net::SocketAddr, store: &str) -> Config {
@@ -19,20 +19,9 @@ fn sqlite(path: &std::path::Path) -> String {
     format!("{{ sqlite: {{ path: \"{}\" }} }}", path.display())
 }
 
-/// Calls the admin API with the master key.
-async fn admin(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Response {
-    let body = body.to_string();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    Client::new(gateway.admin).raw(request).await
-}
-
 /// A new key: its id and its text.
 async fn new_key(gateway: &Gateway, fields: Value) -> (String, String) {
-    let created = admin(gateway, "POST", "/admin/v1/keys", &fields).await;
+    let created = gateway.admin("POST", "/admin/v1/keys", &fields).await;
     assert_eq!(created.status, 201, "{}", created.text());
     let text = |field: &str| created.json()[field].as_str().unwrap().to_owned();
     (text("id"), text("key"))
@@ -42,16 +31,11 @@ fn bearer(key: &str) -> String {
     format!("Authorization: Bearer {key}\r\n")
 }
 
-async fn call(gateway: &Gateway, key: &str) -> Response {
-    let client = gateway.client();
-    client.post_with("/v1/chat/completions", &bearer(key), &chat(false, "")).await
-}
-
 /// Calls until the answer has this status.
 async fn until(gateway: &Gateway, key: &str, status: u16) -> Response {
     soon(&format!("status {status}"), async {
         loop {
-            let answer = call(gateway, key).await;
+            let answer = gateway.chat(key, &chat(false, "")).await;
             if answer.status == status {
                 return answer;
             }
@@ -74,19 +58,19 @@ async fn a_key_lets_its_holder_in_by_each_header_until_it_is_blocked_or_deleted(
     assert!(!format!("{sent:?}").contains(&key), "the key goes no further than the gateway");
 
     let mistyped = format!("{}x", &key[..key.len() - 1]);
-    let answer = call(&gateway, &mistyped).await;
+    let answer = gateway.chat(&mistyped, &chat(false, "")).await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "invalid_api_key"));
     assert!(answer.text().contains("checksum"), "{}", answer.text());
-    assert_eq!(call(&gateway, "sk-somebody-elses-key").await.status, 401);
+    assert_eq!(gateway.chat("sk-somebody-elses-key", &chat(false, "")).await.status, 401);
 
     let block = format!("/admin/v1/keys/{id}/block");
-    assert_eq!(admin(&gateway, "POST", &block, &json!({})).await.status, 200);
+    assert_eq!(gateway.admin("POST", &block, &json!({})).await.status, 200);
     let answer = until(&gateway, &key, 403).await;
     assert_eq!(answer.code(), "api_key_blocked");
     let unblock = format!("/admin/v1/keys/{id}/unblock");
-    assert_eq!(admin(&gateway, "POST", &unblock, &json!({})).await.status, 200);
+    assert_eq!(gateway.admin("POST", &unblock, &json!({})).await.status, 200);
     until(&gateway, &key, 200).await;
-    let deleted = admin(&gateway, "DELETE", &format!("/admin/v1/keys/{id}"), &json!({})).await;
+    let deleted = gateway.admin("DELETE", &format!("/admin/v1/keys/{id}"), &json!({})).await;
     assert!(deleted.status < 300, "{}", deleted.text());
     until(&gateway, &key, 401).await;
 
@@ -101,10 +85,10 @@ async fn a_key_opens_its_own_models_and_routes_and_its_teams() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(provider.address(), "{ sqlite: { path: \":memory:\" } }"));
     let team = json!({"id": "red", "models": ["sim-1", "claude-*"]});
-    assert_eq!(admin(&gateway, "POST", "/admin/v1/teams", &team).await.status, 201);
+    assert_eq!(gateway.admin("POST", "/admin/v1/teams", &team).await.status, 201);
     let fields = json!({"team": "red", "models": ["sim-1", "alias"]});
     let (_, key) = new_key(&gateway, fields).await;
-    assert_eq!(call(&gateway, &key).await.status, 200);
+    assert_eq!(gateway.chat(&key, &chat(false, "")).await.status, 200);
     let mut body = chat(false, "");
     body["model"] = json!("alias");
     let client = gateway.client();
@@ -116,11 +100,11 @@ async fn a_key_opens_its_own_models_and_routes_and_its_teams() {
     assert_eq!(ids, ["sim-1"], "only what the key may use is listed");
 
     let (_, narrow) = new_key(&gateway, json!({"routes": ["/v1/messages"]})).await;
-    let answer = call(&gateway, &narrow).await;
+    let answer = gateway.chat(&narrow, &chat(false, "")).await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "route_not_allowed"));
 
     let blocked = json!({"blocked": true});
-    let patched = admin(&gateway, "PATCH", "/admin/v1/teams/red", &blocked).await;
+    let patched = gateway.admin("PATCH", "/admin/v1/teams/red", &blocked).await;
     assert_eq!(patched.status, 200, "{}", patched.text());
     let answer = until(&gateway, &key, 403).await;
     assert!(answer.text().contains("team"), "{}", answer.text());
@@ -134,9 +118,13 @@ async fn a_block_is_effective_everywhere(store: &str) {
     let mut slowest = std::time::Duration::ZERO;
     for round in 0..5 {
         let (id, key) = new_key(&one, json!({"alias": format!("round-{round}")})).await;
-        assert_eq!(call(&other, &key).await.status, 200, "a new key is good at once");
+        assert_eq!(
+            other.chat(&key, &chat(false, "")).await.status,
+            200,
+            "a new key is good at once"
+        );
         let block = format!("/admin/v1/keys/{id}/block");
-        assert_eq!(admin(&one, "POST", &block, &json!({})).await.status, 200);
+        assert_eq!(one.admin("POST", &block, &json!({})).await.status, 200);
         let since = Instant::now();
         until(&other, &key, 403).await;
         slowest = slowest.max(since.elapsed());
@@ -167,16 +155,16 @@ async fn known_keys_go_on_working_while_the_database_is_down() {
     let gateway = Gateway::start(&config(provider.address(), &store));
     let (_, known) = new_key(&gateway, json!({"alias": "known"})).await;
     let (_, unseen) = new_key(&gateway, json!({"alias": "unseen"})).await;
-    assert_eq!(call(&gateway, &known).await.status, 200);
+    assert_eq!(gateway.chat(&known, &chat(false, "")).await.status, 200);
 
     let load = Load::with_headers(gateway.client(), 8, &bearer(&known));
     load.go_on_for(50).await;
     postgres.kill();
     load.go_on_for(200).await;
-    let refused = call(&gateway, &unseen).await;
+    let refused = gateway.chat(&unseen, &chat(false, "")).await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "identity_unavailable"));
     assert_eq!(refused.header("retry-after"), Some("1"));
-    let made = admin(&gateway, "POST", "/admin/v1/keys", &json!({})).await;
+    let made = gateway.admin("POST", "/admin/v1/keys", &json!({})).await;
     assert_eq!(made.status, 503, "{}", made.text());
     load.go_on_for(200).await;
 

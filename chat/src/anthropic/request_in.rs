@@ -165,7 +165,8 @@ fn tool_choice<'a>(
     Ok(())
 }
 
-fn thinking(
+/// `thinking`, which clients of gateways send with chat completions, too.
+pub(crate) fn thinking(
     at: &Path<'_>,
     reader: &mut Reader<'_>,
     request: &mut Request<'_>,

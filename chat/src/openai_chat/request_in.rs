@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use super::{messages_in, words};
 use crate::{
     ClientDialect, Dialect, Refusal, Why,
+    anthropic::request_in::thinking,
     extras::{Extras, read_body},
     json::{Kind, Path, Raw, Reader},
     model::{
-        CacheHint, CacheLife, Effort, Extra, Format, Function, Origin, Request, Thinking, Tool,
-        ToolChoice,
+        CacheHint, CacheLife, Effort, Extra, Format, Function, Origin, Request, Tool, ToolChoice,
     },
 };
 
@@ -99,7 +99,7 @@ fn field<'a>(
             request.parallel_tool_calls = at.optional(reader, Path::boolean)?
         }
         "reasoning_effort" => request.reasoning.effort = at.optional(reader, effort)?,
-        "thinking" => request.reasoning.thinking = at.optional(reader, thinking)?,
+        "thinking" => _ = at.optional(reader, |at, reader| thinking(at, reader, request))?,
         "service_tier" => request.service_tier = at.optional(reader, words::service_tier)?,
         "verbosity" => request.verbosity = at.optional(reader, Path::string)?,
         "user" => request.end_user = at.optional(reader, Path::string)?,
@@ -328,27 +328,6 @@ fn allowed_tools<'a>(at: &Path<'_>, reader: &mut Reader<'a>) -> Result<ToolChoic
 fn effort(at: &Path<'_>, reader: &mut Reader<'_>) -> Result<Effort, Refusal> {
     let expected = "`none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`";
     Effort::from_word(&at.string(reader)?).ok_or_else(|| at.invalid(expected))
-}
-
-/// Anthropic's `thinking`, which clients of gateways send with chat completions, too.
-fn thinking(at: &Path<'_>, reader: &mut Reader<'_>) -> Result<Thinking, Refusal> {
-    let (mut kind, mut budget) = (None, None);
-    let mut keys = at.open(reader)?;
-    while let Some(key) = keys.next(reader, at)? {
-        let at = at.key(&key);
-        match &*key {
-            "type" => kind = Some(at.string(reader)?),
-            "budget_tokens" => budget = at.optional(reader, Path::count)?,
-            _ => return Err(at.refuse(Why::Unknown)),
-        }
-    }
-    match (kind.as_deref(), budget) {
-        (Some("enabled"), Some(budget)) => Ok(Thinking::Budget(budget)),
-        (Some("enabled"), None) => Err(at.key("budget_tokens").refuse(Why::Missing)),
-        (Some("adaptive"), _) => Ok(Thinking::Adaptive),
-        (Some("disabled"), _) => Ok(Thinking::Off),
-        _ => Err(at.key("type").invalid("`enabled`, `adaptive` or `disabled`")),
-    }
 }
 
 /// Text alone is what every dialect gives anyway.

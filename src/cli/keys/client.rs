@@ -8,19 +8,12 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use http_body_util::Full;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use crate::config::Env;
+use crate::http_client::{self, HttpClient, whole_body, with_causes};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,11 +58,22 @@ pub enum ClientError {
     Refused(String),
 }
 
+impl From<http_client::ClientError> for ClientError {
+    fn from(error: http_client::ClientError) -> Self {
+        match error {
+            http_client::ClientError::Ca { path, message } => {
+                Self::Usage(format!("--ca {}: {message}", path.display()))
+            }
+            http_client::ClientError::NoAuthorities { message } => Self::Failed(message),
+        }
+    }
+}
+
 /// Sends requests, one at a time.
 pub struct Client {
     base: String,
     authorization: Option<HeaderValue>,
-    http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HttpClient<Full<Bytes>>,
     runtime: Runtime,
     json: bool,
 }
@@ -111,7 +115,7 @@ impl Client {
         Ok(Self {
             base: url.trim_end_matches('/').to_owned(),
             authorization,
-            http: http(https, connection.ca.as_deref())?,
+            http: http_client::client(https, connection.ca.as_deref())?,
             runtime,
             json: connection.json,
         })
@@ -156,11 +160,11 @@ impl Client {
             .body(Full::new(Bytes::from(bytes)))
             .map_err(|error| ClientError::Usage(error.to_string()))?;
         let exchange = async {
-            let answer =
-                self.http.request(request).await.map_err(|error| failed(&whole(&error)))?;
+            let answer = self.http.request(request).await;
+            let answer = answer.map_err(|error| failed(&with_causes(&error)))?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            Ok((status, body.map_err(|error| failed(&error))?.to_bytes()))
+            let body = whole_body(answer.into_body(), MAX_ANSWER).await;
+            body.map(|body| (status, body)).map_err(|error| failed(&error))
         };
         let late = || ClientError::Failed(format!("{}: no answer in time", self.base));
         let (status, bytes) = self
@@ -214,52 +218,6 @@ fn is_local(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn http(
-    https: bool,
-    ca: Option<&Path>,
-) -> Result<legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>, ClientError> {
-    let failed = |error: &dyn std::fmt::Display| ClientError::Failed(error.to_string());
-    let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?;
-    let tls = match ca {
-        Some(path) => builder.with_root_certificates(authorities(path)?),
-        // Without TLS no authority is asked, so none needs to be there.
-        None if !https => builder.with_root_certificates(RootCertStore::empty()),
-        None => builder.with_native_roots().map_err(|error| failed(&error))?,
-    };
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
-    let connector = if https { connector.https_only() } else { connector.https_or_http() };
-    let connector = connector.enable_http1().build();
-    Ok(legacy::Client::builder(TokioExecutor::new()).build(connector))
-}
-
-fn authorities(path: &Path) -> Result<RootCertStore, ClientError> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        ClientError::Usage(format!("--ca {}: {error}", path.display()))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate).map_err(|error| wrong(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong(&"holds no PEM certificate"));
-    }
-    Ok(roots)
-}
-
-/// An error with its causes: the outermost alone says "client error".
-fn whole(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// A text as it may stand in a query (RFC 3986 section 2.1).

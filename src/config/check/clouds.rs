@@ -5,6 +5,7 @@ use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::providers::literal;
 use super::{required, value};
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::secrets::SecretRef;
@@ -239,12 +240,9 @@ fn word(reader: &mut Reader<'_>, at: &Cursor<'_>, what: &str) -> Option<String> 
 
 /// A name that is no secret, written out or as a reference.
 fn identifier(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Secret> {
-    let text = at.scalar().filter(|scalar| scalar.source.is_none()).map(|scalar| &scalar.text);
-    match text {
-        Some(text) if matches!(SecretRef::parse(text), Ok(SecretRef::Literal(_))) => {
-            reader.resolved(at, SecretRef::Public(text.clone()))
-        }
-        _ => reader.secret(at),
+    match literal(at) {
+        Some(text) => reader.resolved(at, SecretRef::Public(text.to_owned())),
+        None => reader.secret(at),
     }
 }
 

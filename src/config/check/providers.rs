@@ -176,38 +176,19 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     let health_check = value(reader, Some(&fields), "health_check", |reader, at| {
         Some(health_check::health_check(reader, at, base_url.as_ref()?, dialect?))
     });
-    let base_url = base_url?;
-    let api = api?;
-    let wants_key = known.is_some_and(|entry| entry.key == Key::Required)
-        || !matches!(api, Api::OpenAi | Api::Anthropic);
-    let has_own = api.has_credential();
-    if has_own && let Some(at) = &key_at {
-        let message = "there are two credentials: this key, and that of its cloud";
-        reader.wrong(at, message, "take one of them out");
-    }
-    let authorized = headers
-        .as_ref()
-        .is_some_and(|headers| headers.iter().any(|(name, _)| access::is_credential(name)));
-    if key_at.is_none() && wants_key && !has_own && !authorized {
-        let (message, hint) = match &api {
-            Api::AzureOpenAi(_) => ("it has no credential", "set `api_key`, or `entra`".to_owned()),
-            Api::Bedrock(_) => ("it has no credential", "set `aws`, or `api_key`".to_owned()),
-            _ => {
-                let variable = known.map_or("NAME", |entry| entry.key_env);
-                ("`api_key` is missing", format!("set `api_key: env:{variable}`"))
-            }
-        };
-        if !url::is_loopback(&base_url.host) || matches!(api, Api::Bedrock(_)) {
-            reader.report.error(at.key, &at.path, message, hint);
-        }
-    }
+    let (base_url, api, headers) = (base_url?, api?, headers.unwrap_or_default());
+    let authorized = headers.iter().any(|(name, _)| access::is_credential(name));
+    // What listens on this machine may want none; Amazon's requests are signed wherever they go.
+    let optional =
+        authorized || (url::is_loopback(&base_url.host) && !matches!(api, Api::Bedrock(_)));
+    credential(reader, at, key_at.as_ref(), &api, known, optional);
     Some(Provider {
         name: name.to_owned(),
         api,
         base_url,
         api_key,
         auth: auth?,
-        headers: headers.unwrap_or_default(),
+        headers,
         http_version: http_version.unwrap_or(HttpVersion::Auto),
         ca,
         client_certificate,
@@ -217,6 +198,42 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         }),
         health_check,
     })
+}
+
+/// Says that there is no credential where there has to be one, or that there are two.
+fn credential(
+    reader: &mut Reader<'_>,
+    at: &Cursor<'_>,
+    key_at: Option<&Cursor<'_>>,
+    api: &Api,
+    known: Option<&Entry>,
+    optional: bool,
+) {
+    match (key_at, api.has_credential()) {
+        (Some(at), true) => {
+            let message = "there are two credentials: this key, and that of its cloud";
+            reader.wrong(at, message, "take one of them out");
+        }
+        (Some(_), false) | (None, true) => {}
+        (None, false) => {
+            let required = known.is_some_and(|entry| entry.key == Key::Required)
+                || !matches!(api, Api::OpenAi | Api::Anthropic);
+            if optional || !required {
+                return;
+            }
+            let (message, hint) = match api {
+                Api::AzureOpenAi(_) => {
+                    ("it has no credential", "set `api_key`, or `entra`".to_owned())
+                }
+                Api::Bedrock(_) => ("it has no credential", "set `aws`, or `api_key`".to_owned()),
+                _ => {
+                    let variable = known.map_or("NAME", |entry| entry.key_env);
+                    ("`api_key` is missing", format!("set `api_key: env:{variable}`"))
+                }
+            };
+            reader.report.error(at.key, &at.path, message, hint);
+        }
+    }
 }
 
 fn client_certificate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PairFiles> {
@@ -278,8 +295,15 @@ fn base_url(
             Some(ProviderDialect::OpenAi | ProviderDialect::Anthropic) | None => {
                 "write it as in https://api.example.com/v1"
             }
-            // Without a region or location there is none; that has been said.
-            Some(_) => return api.and_then(clouds::default_base),
+            Some(_) => {
+                // Without a region or location there is none; that has been said.
+                let base = clouds::default_base(api?);
+                if base.is_none() {
+                    let message = "no address can be made of its region or location";
+                    reader.report.error(at.key, &at.path, message, "use letters, digits and `-`");
+                }
+                return base;
+            }
         };
         reader.report.error(at.key, &at.path, "`base_url` is missing", hint);
         return None;
@@ -291,11 +315,8 @@ fn base_url(
                 let message = "plain http to another host is refused in production";
                 reader.wrong(&at, message, "use https://");
             }
-            let versions = ["/v1", "/v1beta", "/openai"];
             let plain = [None, Some(ProviderDialect::OpenAi), Some(ProviderDialect::Anthropic)];
-            if !plain.contains(&dialect)
-                && versions.iter().any(|version| base.path_prefix.ends_with(version))
-            {
+            if !plain.contains(&dialect) && url::names_version(&base) {
                 let message = "this dialect's paths begin with their version";
                 reader.wrong(&at, message, "leave out what is behind the host");
             }
@@ -390,15 +411,16 @@ pub(super) fn header_value(
     name: &HeaderName,
     at: &Cursor<'_>,
 ) -> Option<Secret> {
-    let name = name.as_str();
-    let text = at.scalar().filter(|scalar| scalar.source.is_none()).map(|scalar| &scalar.text);
-    match text {
-        Some(text)
-            if !SECRET_WORDS.iter().any(|word| name.contains(word))
-                && matches!(SecretRef::parse(text), Ok(SecretRef::Literal(_))) =>
-        {
-            reader.resolved(at, SecretRef::Public(text.clone()))
-        }
-        _ => reader.secret(at),
+    let secret = SECRET_WORDS.iter().any(|word| name.as_str().contains(word));
+    match literal(at).filter(|_| !secret) {
+        Some(text) => reader.resolved(at, SecretRef::Public(text.to_owned())),
+        None => reader.secret(at),
     }
+}
+
+/// Text that is written out in the configuration itself, and refers to nothing.
+pub(super) fn literal<'n>(at: &Cursor<'n>) -> Option<&'n str> {
+    let scalar = at.scalar().filter(|scalar| scalar.source.is_none())?;
+    let refers = !matches!(SecretRef::parse(&scalar.text), Ok(SecretRef::Literal(_)));
+    (!refers).then_some(&scalar.text)
 }

@@ -8,8 +8,8 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
-use super::{check, has_clouds, litellm};
-use crate::migrate::include;
+use super::{check, litellm, needs_a_file};
+use crate::migrate::{include, known};
 
 /// In every value that is a secret; it must not come out anywhere.
 const CANARY: &str = "CANARY";
@@ -151,6 +151,29 @@ fn mapping(fields: Vec<Field>) -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// The same for a section, with some of its keys that nothing is made of.
+fn section(path: &str, fields: Vec<Field>) -> BoxedStrategy<Value> {
+    let value = prop_oneof![2 => odd().boxed(), 1 => secret(), 1 => number()];
+    let known = vec((select(known::keys(path)), value), 0..4);
+    (mapping(fields), known)
+        .prop_map(|(mut mapping, known)| {
+            if let Value::Object(mapping) = &mut mapping {
+                for (key, value) in known {
+                    mapping.entry(key).or_insert(value);
+                }
+            }
+            mapping
+        })
+        .boxed()
+}
+
+fn switch() -> BoxedStrategy<Value> {
+    mostly(prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        select(vec!["yes", "Off", "True", "os.environ/SWITCH", "1"]).prop_map(Value::from),
+    ])
+}
+
 fn params() -> BoxedStrategy<Value> {
     let plain = words(&[
         "gpt-4o",
@@ -168,39 +191,65 @@ fn params() -> BoxedStrategy<Value> {
         "os.environ/MODEL",
         "mistral/x",
     ]);
-    let cloud =
-        words(&["azure/x", "bedrock/us-east-1/m", "bedrock/converse/m", "vertex_ai/m", "gemini/m"]);
-    // Few of them, as long as what has one is not loaded.
-    let model = prop_oneof![12 => plain, 1 => cloud].boxed();
-    let rest = mapping(vec![
-        ("api_key", secret()),
-        ("api_base", url()),
-        ("api_version", words(&["2024-10-21", "os.environ/VERSION"])),
-        ("organization", words(&["org-1", "os.environ/ORG"])),
-        ("custom_llm_provider", words(&["openai", "anthropic", "groq", "sagemaker"])),
-        ("litellm_credential_name", words(&["house", "nobody"])),
-        ("extra_headers", mostly(Just(json!({ "x-a": "b", "X-Api-Token": CANARY, "host": "x" })))),
-        ("tenant_id", words(&["t"])),
-        ("client_secret", secret()),
-        ("aws_secret_access_key", secret()),
-        ("aws_region_name", words(&["us-east-1", "os.environ/REGION"])),
-        ("vertex_credentials", secret()),
-        ("rpm", number()),
-        ("tpm", number()),
-        ("weight", number()),
-        ("order", number()),
-        ("timeout", number()),
-        ("stream_timeout", number()),
-        ("max_retries", number()),
-        ("max_parallel_requests", number()),
-        ("max_budget", number()),
-        ("budget_duration", words(&["1d", "30d", "1mo", "10s", "99999999d", "0m"])),
-        ("input_cost_per_token", price()),
-        ("output_cost_per_token", price()),
-        ("cache_read_input_token_cost", price()),
-        ("drop_params", mostly(any::<bool>().prop_map(Value::from))),
-        ("temperature", number()),
+    let cloud = words(&[
+        "azure/x",
+        "azure/gpt-4o-mini-2024-07-18",
+        "azure_ai/x",
+        "bedrock/us-east-1/m",
+        "bedrock/converse/m",
+        "bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/m",
+        "gemini/m",
+        "gemini/",
     ]);
+    // Few of these: what has one needs a key file, and is not loaded.
+    let vertex = words(&["vertex_ai/m", "vertex_ai/claude-3@1"]);
+    let model = prop_oneof![24 => plain, 12 => cloud, 1 => vertex].boxed();
+    let rest = section(
+        "model_list.litellm_params",
+        vec![
+            ("base_url", url()),
+            ("azure_ad_token", secret()),
+            ("client_id", words(&["c", "os.environ/CLIENT"])),
+            ("aws_access_key_id", secret()),
+            ("aws_session_token", secret()),
+            ("aws_role_name", words(&["arn:aws:iam::1:role/x"])),
+            ("aws_bedrock_runtime_endpoint", url()),
+            ("vertex_project", words(&["p", "os.environ/PROJECT"])),
+            ("vertex_location", words(&["global", "europe-west4", "os.environ/LOCATION"])),
+            ("max_tokens", number()),
+            ("cache_creation_input_token_cost", price()),
+            ("api_key", secret()),
+            ("api_base", url()),
+            ("api_version", words(&["2024-10-21", "os.environ/VERSION"])),
+            ("organization", words(&["org-1", "os.environ/ORG"])),
+            ("custom_llm_provider", words(&["openai", "anthropic", "groq", "sagemaker"])),
+            ("litellm_credential_name", words(&["house", "nobody"])),
+            (
+                "extra_headers",
+                mostly(Just(json!({ "x-a": "b", "X-Api-Token": CANARY, "host": "x" }))),
+            ),
+            ("tenant_id", words(&["t"])),
+            ("client_secret", secret()),
+            ("aws_secret_access_key", secret()),
+            ("aws_region_name", words(&["us-east-1", "os.environ/REGION"])),
+            ("vertex_credentials", secret()),
+            ("rpm", number()),
+            ("tpm", number()),
+            ("weight", number()),
+            ("order", number()),
+            ("timeout", number()),
+            ("stream_timeout", number()),
+            ("max_retries", number()),
+            ("max_parallel_requests", number()),
+            ("max_budget", number()),
+            ("budget_duration", words(&["1d", "30d", "1mo", "10s", "99999999d", "0m"])),
+            ("input_cost_per_token", price()),
+            ("output_cost_per_token", price()),
+            ("cache_read_input_token_cost", price()),
+            ("drop_params", mostly(any::<bool>().prop_map(Value::from))),
+            ("temperature", number()),
+        ],
+    );
     (model, rest)
         .prop_map(|(model, mut rest)| {
             if let Value::Object(rest) = &mut rest {
@@ -212,14 +261,19 @@ fn params() -> BoxedStrategy<Value> {
 }
 
 fn deployment() -> BoxedStrategy<Value> {
-    let info = mapping(vec![
-        ("mode", words(&["chat", "embedding", "image_generation"])),
-        ("max_tokens", number()),
-        ("max_output_tokens", number()),
-        ("input_cost_per_token", price()),
-        ("output_cost_per_token", price()),
-        ("base_model", names()),
-    ]);
+    let info = section(
+        "model_list.model_info",
+        vec![
+            ("mode", words(&["chat", "embedding", "image_generation"])),
+            ("cache_creation_input_token_cost", price()),
+            ("cache_read_input_token_cost", price()),
+            ("max_tokens", number()),
+            ("max_output_tokens", number()),
+            ("input_cost_per_token", price()),
+            ("output_cost_per_token", price()),
+            ("base_model", names()),
+        ],
+    );
     (names(), mostly(params()), option::of(mostly(info)))
         .prop_map(|(name, params, info)| {
             json!({ "model_name": name, "litellm_params": params, "model_info": info })
@@ -229,12 +283,36 @@ fn deployment() -> BoxedStrategy<Value> {
 
 fn fallbacks() -> BoxedStrategy<Value> {
     let entry = (
-        select(vec!["a", "b", "gpt-4o", "*", "none"]),
-        mostly(vec(names(), 0..4).prop_map(Value::from)),
+        select(vec!["a", "b", "gpt-4o", "*", "none", "x/y", "openai/*", "z", ""]),
+        mostly(
+            vec(prop_oneof![6 => names(), 1 => words(&["none", "z", "openai/gpt-9"])], 0..6)
+                .prop_map(Value::from),
+        ),
     );
     mostly(
         vec(entry.prop_map(|(model, others)| json!({ model: others })), 0..4).prop_map(Value::from),
     )
+}
+
+fn retry_policy() -> BoxedStrategy<Value> {
+    mapping(vec![
+        ("TimeoutErrorRetries", number()),
+        ("RateLimitErrorRetries", number()),
+        ("InternalServerErrorRetries", number()),
+        ("ServiceUnavailableErrorRetries", number()),
+        ("BadRequestErrorRetries", number()),
+        ("ContentPolicyViolationErrorRetries", number()),
+    ])
+}
+
+/// By models' names, of which some are nobody's.
+fn by_name(value: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
+    let name = select(vec!["a", "b", "gpt-4o", "x/y", "openai/*", "*", "none", "z", "été", ""]);
+    vec((name, value), 0..5)
+        .prop_map(|entries| {
+            Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        })
+        .boxed()
 }
 
 fn routing() -> Vec<Field> {
@@ -251,24 +329,46 @@ fn routing() -> Vec<Field> {
         ("retry_after", number()),
         ("allowed_fails", number()),
         ("cooldown_time", number()),
-        ("drop_params", mostly(any::<bool>().prop_map(Value::from))),
-        ("disable_cooldowns", mostly(any::<bool>().prop_map(Value::from))),
+        ("drop_params", switch()),
+        ("disable_cooldowns", switch()),
+        ("default_max_parallel_requests", number()),
+        ("content_policy_fallbacks", fallbacks()),
+        ("model_alias_map", mostly(by_name(names()))),
+        ("model_group_retry_policy", mostly(by_name(mostly(retry_policy())))),
         ("routing_strategy", words(&strategies)),
         (
             "model_group_alias",
-            mostly(Just(json!({ "b": "a", "z": { "model": "gpt-4o", "hidden": true } }))),
+            // Aliases of aliases, of themselves and of nobody among them.
+            mostly(by_name(
+                prop_oneof![
+                    2 => names(),
+                    1 => (names(), switch())
+                        .prop_map(|(model, hidden)| json!({ "model": model, "hidden": hidden })),
+                    1 => words(&["z", "none"]),
+                ]
+                .boxed(),
+            )),
         ),
+        ("retry_policy", mostly(retry_policy())),
         (
-            "retry_policy",
-            mostly(Just(json!({ "TimeoutErrorRetries": 3, "RateLimitErrorRetries": 0 }))),
+            "optional_pre_call_checks",
+            mostly(
+                vec(words(&["enforce_model_rate_limits", "prompt_caching", "x"]), 0..3)
+                    .prop_map(Value::from),
+            ),
         ),
-        ("optional_pre_call_checks", mostly(Just(json!(["enforce_model_rate_limits", "x"])))),
         (
             "provider_budget_config",
-            mapping(vec![(
-                "openai",
-                mapping(vec![("budget_limit", number()), ("time_period", words(&["1d", "7m"]))]),
-            )]),
+            mapping(
+                ["openai", "anthropic", "azure", "bedrock", "nobody"]
+                    .into_iter()
+                    .map(|name| {
+                        let period = words(&["1d", "7m", "os.environ/PERIOD"]);
+                        let budget = vec![("budget_limit", number()), ("time_period", period)];
+                        (name, mostly(mapping(budget)))
+                    })
+                    .collect(),
+            ),
         ),
         ("redis_host", words(&["redis.internal", "os.environ/REDIS_HOST", "a b", "::1"])),
         ("redis_port", number()),
@@ -290,33 +390,55 @@ fn routing() -> Vec<Field> {
     ]
 }
 
+fn credential() -> BoxedStrategy<Value> {
+    let values = mapping(vec![
+        ("api_key", secret()),
+        ("api_base", url()),
+        ("api_version", words(&["2024-10-21"])),
+        ("aws_access_key_id", secret()),
+        ("aws_secret_access_key", secret()),
+        ("aws_region_name", words(&["us-east-1", "os.environ/REGION"])),
+    ]);
+    mapping(vec![
+        ("credential_name", words(&["house", "nobody"])),
+        ("credential_values", mostly(values)),
+        ("credential_info", odd().boxed()),
+    ])
+}
+
 fn document() -> BoxedStrategy<Value> {
     let database =
         words(&["postgresql://u:CANARY@db/x", "os.environ/DATABASE_URL", "os.environ/SHARED"]);
-    let jwt = mapping(vec![
-        ("user_id_jwt_field", words(&["sub", "a.b.c"])),
-        ("team_id_jwt_field", words(&["team", "os.environ/SHARED"])),
-        ("admin_jwt_scope", words(&["x"])),
-    ]);
+    let jwt = section(
+        "general_settings.litellm_jwtauth",
+        vec![
+            ("user_id_jwt_field", words(&["sub", "a.b.c"])),
+            ("team_id_jwt_field", words(&["team", "os.environ/SHARED"])),
+            ("admin_jwt_scope", words(&["x"])),
+        ],
+    );
     mapping_of_sections(vec![
         ("model_list", mostly(vec(deployment(), 0..6).prop_map(Value::from))),
-        ("litellm_settings", mostly(mapping(routing()))),
-        ("router_settings", mostly(mapping(routing()))),
+        ("litellm_settings", mostly(section("litellm_settings", routing()))),
+        ("router_settings", mostly(section("router_settings", routing()))),
         (
             "general_settings",
-            mostly(mapping(vec![
-                ("master_key", secret()),
-                ("database_url", database),
-                ("database_connection_pool_limit", number()),
-                ("enable_jwt_auth", mostly(any::<bool>().prop_map(Value::from))),
-                ("litellm_jwtauth", mostly(jwt)),
-                ("max_parallel_requests", number()),
-                ("global_max_parallel_requests", number()),
-                ("max_request_size_mb", number()),
-                ("maximum_spend_logs_retention_period", words(&["30d", "1y", "0d"])),
-                ("allowed_ips", odd().boxed()),
-                ("alerting", odd().boxed()),
-            ])),
+            mostly(section(
+                "general_settings",
+                vec![
+                    ("master_key", secret()),
+                    ("database_url", database),
+                    ("database_connection_pool_limit", number()),
+                    ("enable_jwt_auth", switch()),
+                    ("litellm_jwtauth", mostly(jwt)),
+                    ("max_parallel_requests", number()),
+                    ("global_max_parallel_requests", number()),
+                    ("max_request_size_mb", number()),
+                    ("maximum_spend_logs_retention_period", words(&["30d", "1y", "0d"])),
+                    ("allowed_ips", odd().boxed()),
+                    ("alerting", odd().boxed()),
+                ],
+            )),
         ),
         (
             "environment_variables",
@@ -331,10 +453,13 @@ fn document() -> BoxedStrategy<Value> {
         ),
         (
             "credential_list",
-            mostly(Just(json!([{
-                "credential_name": "house",
-                "credential_values": { "api_key": CANARY, "api_base": "https://house.example/v1" },
-            }]))),
+            mostly(prop_oneof![
+                Just(json!([{
+                    "credential_name": "house",
+                    "credential_values": { "api_key": CANARY, "api_base": "https://house.example/v1" },
+                }])),
+                vec(credential(), 0..3).prop_map(Value::from),
+            ]),
         ),
         ("guardrails", odd().boxed()),
     ])
@@ -435,12 +560,13 @@ fn the_documents_reach_everything_that_is_written() {
     let mut runner = TestRunner::deterministic();
     let mut all = String::new();
     let mut loaded = 0;
+    let documents = document();
     for _ in 0..400 {
-        let document = document().new_tree(&mut runner).unwrap().current();
+        let document = documents.new_tree(&mut runner).unwrap().current();
         let Ok(migrated) = litellm("config.yaml", &text(&document, false), &mut none) else {
             continue;
         };
-        loaded += usize::from(!has_clouds(&migrated.config));
+        loaded += usize::from(!needs_a_file(&migrated.config));
         all += &migrated.config;
         all += &json!(migrated.report).to_string();
     }

@@ -2,7 +2,7 @@
 //!
 //! The words are the `type`s of content parts. In a text they can't stand so: its quotes are escaped.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::AhoCorasick;
 
@@ -43,6 +43,25 @@ pub struct Contents {
     pub pictures: u64,
     /// Files and the like, of which it says nothing.
     pub unbounded: bool,
+}
+
+/// A body whose contents are looked for once, when somebody first asks.
+pub struct Body<'a> {
+    /// Valid JSON.
+    pub bytes: &'a [u8],
+    contents: OnceLock<Contents>,
+}
+
+impl<'a> Body<'a> {
+    /// Nothing is looked for yet.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, contents: OnceLock::new() }
+    }
+
+    /// What is in it beside text.
+    pub fn contents(&self) -> Contents {
+        *self.contents.get_or_init(|| Contents::of(self.bytes))
+    }
 }
 
 impl Contents {

@@ -4,7 +4,7 @@
 //! well would be kept from its model. Here two figures count, neither of which takes a tokenizer: what is
 //! likely, to choose by, and what is certain, to refuse by.
 
-use super::contents::Contents;
+use super::contents::Body;
 use super::{Endpoint, Peek, close};
 
 /// Characters of a token, in text of any language, are not more than this on average.
@@ -33,18 +33,18 @@ struct Characters {
 }
 
 /// The length of a request. `None`: its body does not tell.
-pub fn of(endpoint: Endpoint, peek: &Peek, body: &[u8]) -> Option<Length> {
+pub fn of(endpoint: Endpoint, peek: &Peek, body: &Body<'_>) -> Option<Length> {
     let one_context = match endpoint {
         Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => true,
         Endpoint::Completions => peek.prompts == 1,
         // A list of texts is as many contexts.
         Endpoint::Embeddings | Endpoint::CountTokens => false,
     };
-    if !one_context || Contents::of(body).unbounded {
+    if !one_context || body.contents().unbounded {
         return None;
     }
     let mut all = Characters::default();
-    close::each_text(body, &mut |text| all.add(text))?;
+    close::each_text(body.bytes, &mut |text| all.add(text))?;
     let (ascii, others) = (all.ascii, all.others);
     Some(Length {
         least: (ascii + others) / MOST_CHARACTERS,
@@ -83,7 +83,8 @@ mod tests {
     use crate::dialects::peek::peek;
 
     fn length(endpoint: Endpoint, body: &str) -> Option<Length> {
-        of(endpoint, &peek(endpoint, body.as_bytes()).unwrap(), body.as_bytes())
+        let peek = peek(endpoint, body.as_bytes()).unwrap();
+        of(endpoint, &peek, &Body::new(body.as_bytes()))
     }
 
     fn of_text(text: &str) -> Length {

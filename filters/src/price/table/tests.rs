@@ -47,6 +47,12 @@ fn prices_that_the_providers_publish() {
         ("openai", "text-embedding-3-small", 20_000_000),
         ("anthropic", "claude-3-5-haiku-20241022", 4_800_000_000),
         ("azure", "gpt-4o-mini", 750_000_000),
+        ("vertex", "gemini-2.5-flash-lite", 500_000_000),
+        ("vertex", "claude-haiku-4-5@20251001", 6_000_000_000),
+        ("bedrock", "amazon.nova-lite-v1:0", 300_000_000),
+        ("bedrock", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", 18_000_000_000),
+        // A region's inference profile costs a tenth more.
+        ("bedrock", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", 19_800_000_000),
     ] {
         assert_eq!(cost(provider, model, million), nano, "{provider} {model}");
     }
