@@ -339,7 +339,7 @@ fn wrong_types() {
         ),
         (
             "limits: { connection_rate_per_ip: { penalty: 61s } }",
-            "1:46: limits.connection_rate_per_ip.penalty: duration `61s` is out of range; it can be 0s to 60s",
+            "1:46: limits.connection_rate_per_ip.penalty: `61s` is out of range; it can be 0s to 1m",
         ),
         (
             "limits: { requests_per_ip: { burst: 3 } }",

@@ -109,7 +109,7 @@ impl Rates {
             let (place, before) = Self::find(set, tag);
             let full_at = if before & !TIME == tag { before & TIME } else { 0 };
             let next = (full_at.max(now) + time).min(now + rate.depth() + longest).max(full_at);
-            let after = tag | next & TIME;
+            let after = tag | next.min(TIME);
             if place
                 .compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::access::records;
 use crate::support::{Client, Config, Gateway, Response, chat, provider, read_response, soon};
 
 const PROXY: [u8; 4] = [127, 0, 0, 2];
@@ -78,7 +79,12 @@ async fn policies_and_the_access_log_go_by_the_client_and_providers_learn_nothin
                  when { context.ip.isInRange(ip(\"192.0.2.0/24\")) };";
     std::fs::write(directory.path().join("rules.cedar"), rules).unwrap();
     let policies = format!("policies: {{ directory: \"{}\" }}", directory.path().display());
-    let config = Config::for_provider(provider.address()).with(&policies).with(&listeners(TRUSTED));
+    let audit = tempfile::tempdir().unwrap();
+    let log = format!("audit: {{ directory: \"{}\" }}", audit.path().join("log").display());
+    let config = Config::for_provider(provider.address())
+        .with(&policies)
+        .with(&log)
+        .with(&listeners(TRUSTED));
     let gateway = Gateway::start_in(directory, &config);
     let mut expected = Vec::new();
     for (source, forwarded, client, status) in [
@@ -99,9 +105,15 @@ async fn policies_and_the_access_log_go_by_the_client_and_providers_learn_nothin
     assert_eq!(sent.len(), 1);
     assert!(!format!("{sent:?}").contains("192.0.2.9"), "{sent:?}");
     let log = gateway.stop().await;
+    let audited = records(&audit.path().join("log"));
     for (id, client) in expected {
         let line = log.iter().find(|line| line["request_id"] == id.as_str()).unwrap();
         assert_eq!(line["client"], Value::from(client), "{line}");
+        let record = audited.iter().find(|record| record["request_id"] == id.as_str());
+        match record.filter(|record| record["kind"] == "policy_refusal") {
+            Some(record) => assert_eq!(record["actor"]["ip"], Value::from(client), "{record}"),
+            None => assert_eq!(line["status"], 200, "{line}"),
+        }
     }
 }
 
