@@ -3,15 +3,18 @@
 
 A gateway that allows HTTP/2 without TLS (`listeners.proxy.h2c`) must listen at ADDRESS, with a provider that
 answers at once. First the good client is alone, then beside each flood in turn, all in one run. Every flood comes
-again as soon as it is cut off.
+again as soon as it is cut off. Each has an address of its own, since the gateway remembers the one before.
 """
 
 import argparse
 import asyncio
+import ipaddress
 import json
 import multiprocessing
+import os
 import struct
 import time
+import urllib.request
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -47,30 +50,39 @@ def floods(model, key):
         "continuation": (frame(1, 1, 1, get), lambda n: frame(9, 0, 1, b"\0\x08x-%06d\x01v" % (n % 10**6))),
         "settings": (b"", lambda n: frame(4, 0, 0, struct.pack(">HI", 4, n % 65536))),
         "ping": (b"", lambda n: frame(6, 0, 0, struct.pack(">Q", n))),
+        # Nothing is sent: connections alone.
+        "connections": None,
     }
 
 
-async def attack(host, port, begin, unit, until):
-    """Returns how many connections were cut off, and how many frames they took."""
-    cut = sent = 0
+async def attack(host, port, source, flood, until):
+    """Returns how many connections were made, and how many frames were sent on them."""
+    made = sent = 0
     while time.time() < until:
+        writer = None
         try:
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, local_addr=source and (source, 0))
+            made += 1
+            if flood is None:
+                continue
+            begin, unit = flood
             writer.write(PREFACE + frame(4, 0, 0) + begin)
             gone = asyncio.ensure_future(drain(reader))
             n = 0
             while not gone.done() and time.time() < until:
                 writer.write(b"".join(unit(n + i) for i in range(64)))
-                n += 64
+                n, sent = n + 64, sent + 64
                 await writer.drain()
                 await asyncio.sleep(0)
-            sent += n
-            cut += gone.done()
             gone.cancel()
-            writer.close()
         except OSError:
-            cut += 1
-    return cut, sent
+            # The gateway was first.
+            await asyncio.sleep(0)
+        finally:
+            if writer:
+                # No farewell: whoever floods has no ports to wait for.
+                writer.transport.abort()
+    return made, sent
 
 
 async def drain(reader):
@@ -81,13 +93,14 @@ async def drain(reader):
         pass
 
 
-def attacker(host, port, name, model, key, until, results):
+def attacker(host, port, source, nice, name, model, key, until, results):
     async def all_of_them():
-        begin, unit = floods(model, key)[name]
-        return await asyncio.gather(*(attack(host, port, begin, unit, until) for _ in range(4)))
+        flood = floods(model, key)[name]
+        return await asyncio.gather(*(attack(host, port, source, flood, until) for _ in range(4)))
 
+    os.nice(nice)
     done = asyncio.run(all_of_them())
-    results.put((sum(cut for cut, _ in done), sum(sent for _, sent in done)))
+    results.put((sum(made for made, _ in done), sum(sent for _, sent in done)))
 
 
 async def good(host, port, model, key, rate, seconds):
@@ -127,6 +140,25 @@ async def good(host, port, model, key, rate, seconds):
     return f"{len(times)} served, {failures} failed, p50 {at(0.5):.1f} ms, p99 {at(0.99):.1f} ms, most {times[-1] * 1000:.1f} ms"
 
 
+def counted(metrics):
+    """Connections that the gateway has cut off, and those that it has closed at once."""
+    if metrics is None:
+        return 0, 0
+    with urllib.request.urlopen(f"http://{metrics}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    count = lambda name: sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))  # noqa: E731
+    return count("sluicegate_connections_aborted_total{"), count("sluicegate_connections_refused_total{")
+
+
+def used(pid):
+    """Seconds of a core that the gateway has taken."""
+    if pid is None:
+        return 0
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory(pid):
     if pid is None:
         return ""
@@ -143,22 +175,34 @@ def main():
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--pid", type=int, help="the gateway's process, for its memory")
+    parser.add_argument("--metrics", help="the address of the gateway's metrics, for what it has counted")
+    parser.add_argument("--source", help="the first flood's address, as in 127.0.0.2; the others have those that follow")
+    parser.add_argument("--nice", type=int, default=0, help="how far the floods stand back for the CPU")
+    parser.add_argument("--only", help="this flood alone")
     parser.add_argument("--alone", action="store_true", help="no flood of ours: something else is beside it")
     options = parser.parse_args()
     host, port = options.address.rsplit(":", 1)
     key = options.key.encode()
     measure = lambda: asyncio.run(good(host, port, options.model, key, options.rate, options.seconds))  # noqa: E731
     print(f"alone: {measure()}{memory(options.pid)}", flush=True)
-    for name in [] if options.alone else floods(options.model, key):
+    for number, name in enumerate([] if options.alone else floods(options.model, key)):
+        if options.only not in (None, name):
+            continue
+        source = options.source and str(ipaddress.ip_address(options.source) + number)
+        (cut_before, closed_before), used_before = counted(options.metrics), used(options.pid)
         results = multiprocessing.Queue()
         until = time.time() + options.seconds + 1
-        other = multiprocessing.Process(target=attacker, args=(host, port, name, options.model, key, until, results))
+        other = multiprocessing.Process(target=attacker, args=(
+            host, port, source, options.nice, name, options.model, key, until, results))
         other.start()
         time.sleep(0.5)
         said = measure()
-        cut, sent = results.get()
+        made, sent = results.get()
         other.join()
-        print(f"{name}: {said}; {cut} connections cut off after {sent} units{memory(options.pid)}", flush=True)
+        cut, closed = counted(options.metrics)
+        print(f"{name}: {said}; {made} connections, {sent} units; {cut - cut_before:.0f} cut off, "
+              f"{closed - closed_before:.0f} closed at once; {used(options.pid) - used_before:.2f} s of CPU"
+              f"{memory(options.pid)}", flush=True)
     if not options.alone:
         print(f"alone again: {measure()}{memory(options.pid)}", flush=True)
 

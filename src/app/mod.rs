@@ -26,7 +26,7 @@ use crate::audit::{self, AuditLog};
 use crate::config;
 use crate::config::valid::Config;
 use crate::edge::tls::Acceptor;
-use crate::edge::{Abuses, ConnectionLimits};
+use crate::edge::{Abuses, ConnectionLimits, Rates};
 use crate::identity::jwks::{KeySets, Timing};
 use crate::identity::{Identity, now_ms};
 use crate::overload::Overload;
@@ -79,6 +79,8 @@ pub struct Gateway {
     pub busy: Arc<AtomicUsize>,
     /// Open HTTP/2 connections of clients.
     pub multiplexed: Arc<AtomicUsize>,
+    /// New connections, by address.
+    pub arrivals: Arc<Rates>,
     /// HTTP/2 connections that were ended for what they are made of.
     pub abuses: Arc<Abuses>,
     /// How much is taken on at once.
@@ -147,6 +149,7 @@ impl Gateway {
             connections: ConnectionLimits::new(),
             busy: Arc::default(),
             multiplexed: Arc::default(),
+            arrivals: Arc::default(),
             abuses: Arc::default(),
             overload,
             in_flight: Arc::default(),

@@ -131,6 +131,7 @@ fn listeners(listeners: &valid::Listeners) -> raw::Listeners {
                 client_ca: tls.client_ca.as_deref().map(path),
             }),
             h2c: Some(proxy.h2c),
+            trusted_proxies: Some(proxy.trusted_proxies.iter().map(ToString::to_string).collect()),
         }),
         admin: Some(raw::AdminListener {
             address: Some(admin.address.to_string()),
@@ -153,6 +154,11 @@ fn limits(limits: &valid::Limits) -> raw::Limits {
         write_timeout: Some(raw::Wait(limits.write_timeout)),
         connections_per_ip: Some(limits.connections_per_ip),
         connections: Some(limits.connections),
+        connection_rate_per_ip: limits.connection_rate_per_ip.map(|it| raw::ConnectionRate {
+            rate: it.rate,
+            burst: Some(it.burst),
+            penalty: Some(raw::Wait(it.penalty)),
+        }),
         requests_per_ip: limits
             .requests_per_ip
             .map(|it| raw::RequestsPerIp { rate: it.rate, burst: Some(it.burst) }),

@@ -110,6 +110,9 @@ pub struct ProxyListener {
     pub tls: Option<Tls>,
     /// Whether HTTP/2 without TLS is understood; only for trusted networks. Default: false.
     pub h2c: Option<bool>,
+    /// Networks of proxies that say in `x-forwarded-for` who their clients are, as in `10.0.0.0/8`. Default:
+    /// none, and a client's address is that of its connection.
+    pub trusted_proxies: Option<Vec<String>>,
 }
 
 /// PEM files of a TLS listener.
@@ -187,6 +190,9 @@ pub struct Limits {
     /// Open connections in all. Default: 20000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub connections: Option<usize>,
+    /// New connections from one address. Default: as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_rate_per_ip: Option<ConnectionRate>,
     /// Requests from one address, before anybody knows whose they are. Default: as many as come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_ip: Option<RequestsPerIp>,
@@ -208,6 +214,20 @@ pub struct Limits {
     pub header_size: Option<Size>,
     /// Endpoints with limits of their own, by path, as in `/v1/responses`. Default: none.
     pub routes: Option<BTreeMap<String, RouteLimits>>,
+}
+
+/// How often one address may connect: an IPv4 address, or a /64 of IPv6.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionRate {
+    /// Connections a second, in the long run.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub rate: u64,
+    /// Connections at once. Default: ten seconds' worth.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub burst: Option<u64>,
+    /// For how long of its rate a connection that is cut off for abuse counts, up to 60s. Default: 2s.
+    pub penalty: Option<Wait>,
 }
 
 /// How often one address may ask: an IPv4 address, or a /64 of IPv6.

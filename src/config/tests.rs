@@ -172,6 +172,7 @@ fn defaults() {
     assert_eq!(loopback, ["127.0.0.0/8", "::1/128"]);
     assert_eq!(config.listeners.metrics.allow, config.listeners.admin.allow);
     assert!(!config.listeners.proxy.h2c && config.listeners.proxy.tls.is_none());
+    assert!(config.listeners.proxy.trusted_proxies.is_empty());
     assert_eq!(config.shutdown.timeout, Duration::from_secs(30));
     assert!(config.workers.threads >= 1);
     let limits = &config.limits;
@@ -181,6 +182,7 @@ fn defaults() {
     assert_eq!(limits.body_timeout, Duration::from_secs(30));
     assert_eq!(limits.keepalive_timeout, Duration::from_secs(60));
     assert_eq!(limits.write_timeout, Duration::from_secs(30));
+    assert!(limits.connection_rate_per_ip.is_none());
     assert!(limits.requests_per_ip.is_none() && limits.requests_per_connection.is_none());
     assert!(limits.concurrent_requests.is_none() && limits.buffered_bytes.is_none());
     assert_eq!((limits.queue.size, limits.queue.timeout), (1_000, Duration::from_secs(5)));
@@ -337,6 +339,10 @@ fn wrong_types() {
             "1:27: limits.buffered_bytes: less than the largest request body; make it 8388608B or more, or bodies smaller",
         ),
         (
+            "limits: { connection_rate_per_ip: { rate: 1, penalty: 61s } }",
+            "1:55: limits.connection_rate_per_ip.penalty: `61s` is out of range; it can be 0s to 1m",
+        ),
+        (
             "limits: { requests_per_ip: { burst: 3 } }",
             "1:11: limits.requests_per_ip: `rate` is missing; write the requests a second, as in `{ rate: 100 }`",
         ),
@@ -397,6 +403,10 @@ fn listeners() {
     assert_eq!(
         warnings[1],
         "c.yaml:2:31: listeners.admin.allow[0]: network `10.1.2.3/8` has bits beyond its prefix; write 10.0.0.0/8"
+    );
+    refused(
+        "listeners: { proxy: { trusted_proxies: [10.0.0.0/8, \"::/0\"] } }",
+        "c.yaml:1:53: listeners.proxy.trusted_proxies[1]: every client would be a proxy, and say whose address it has; write the networks of your proxies only",
     );
     refused_in_production(
         "listeners: { proxy: { address: 0.0.0.0:8080, h2c: true } }",
@@ -1009,6 +1019,7 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Workers", limits::WORKERS),
         ("Limits", limits::LIMITS),
         ("RouteLimits", limits::ROUTE),
+        ("ConnectionRate", limits::CONNECTION_RATE),
         ("RequestsPerIp", limits::REQUESTS_PER_IP),
         ("Queue", limits::QUEUE),
         ("Cors", cors::KEYS),

@@ -180,6 +180,8 @@ pub struct ProxyListener {
     pub tls: Option<TlsFiles>,
     /// Whether HTTP/2 without TLS is understood. Never with `tls`.
     pub h2c: bool,
+    /// Networks of proxies that say who their clients are.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// PEM files of a certificate and its key. They existed when the configuration was loaded.
@@ -251,6 +253,8 @@ pub struct Limits {
     pub connections_per_ip: usize,
     /// Open connections in all.
     pub connections: usize,
+    /// New connections from one address.
+    pub connection_rate_per_ip: Option<ConnectionRate>,
     /// Requests from one address.
     pub requests_per_ip: Option<RequestsPerIp>,
     /// Requests that one connection may carry.
@@ -265,6 +269,17 @@ pub struct Limits {
     pub header_size: usize,
     /// Endpoints with limits of their own, by path.
     pub routes: BTreeMap<String, RouteLimits>,
+}
+
+/// How often one address may connect.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionRate {
+    /// Connections a second, in the long run.
+    pub rate: u64,
+    /// Connections at once.
+    pub burst: u64,
+    /// For how long of its rate one that is cut off for abuse counts.
+    pub penalty: Duration,
 }
 
 /// How often one address may ask.

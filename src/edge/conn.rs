@@ -74,7 +74,7 @@ impl Conn {
         digest.user_data.as_deref()?.downcast_ref::<Arc<Conn>>()
     }
 
-    /// The client's address; `None` on Unix sockets.
+    /// The address at the other end: the client's, or that of a proxy; `None` on Unix sockets.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }

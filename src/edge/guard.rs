@@ -17,8 +17,8 @@ use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::frames::{Abuse, Abuses, Frames};
-use super::{Conn, Phase};
+use super::frames::{Abuse, Frames};
+use super::{Blame, Conn, Phase};
 
 /// Wraps a downstream stream so that no client can hold it by being slow.
 ///
@@ -44,7 +44,7 @@ pub struct GuardedStream {
     /// Runs while a write makes no progress. Pingora has such a deadline for bodies, not for heads.
     stuck: Option<Pin<Box<Sleep>>>,
     frames: Frames,
-    abuses: Arc<Abuses>,
+    blame: Blame,
 }
 
 impl GuardedStream {
@@ -55,7 +55,7 @@ impl GuardedStream {
         header_timeout: Duration,
         idle_timeout: Duration,
         write_timeout: Duration,
-        abuses: Arc<Abuses>,
+        blame: Blame,
     ) -> Self {
         // Pingora hands this digest to every request of the connection, over HTTP/1 and HTTP/2
         // alike; it is the one place where a connection can carry something of ours.
@@ -76,13 +76,13 @@ impl GuardedStream {
             write_timeout,
             stuck: None,
             frames: Frames::new(),
-            abuses,
+            blame,
         }
     }
 
     fn note_written(&mut self, bytes: &[u8]) {
         if let Some(why) = self.frames.wrote(bytes) {
-            self.abuses.add(why);
+            self.blame.note(why);
         }
     }
 
@@ -159,7 +159,7 @@ impl AsyncRead for GuardedStream {
                 this.conn.bytes_read(n as u64);
             }
             if let Err(why) = this.frames.read(&buf.filled()[before..]) {
-                this.abuses.add(why);
+                this.blame.note(why);
                 return Poll::Ready(Err(abused(why)));
             }
             return Poll::Ready(Ok(()));
@@ -288,7 +288,8 @@ mod tests {
         let permit = ConnectionLimits::new().acquire(None, 1, 1).expect("the first place");
         let conn = Arc::new(Conn::new(None, permit, Arc::default(), Arc::default(), None));
         let [header, idle, write] = timeouts.map(Duration::from_millis);
-        let stream = GuardedStream::new(Box::new(ours), conn, header, idle, write, Arc::default());
+        let blame = Blame::on(Arc::default(), None);
+        let stream = GuardedStream::new(Box::new(ours), conn, header, idle, write, blame);
         (stream, theirs)
     }
 

@@ -1,11 +1,13 @@
 //! The way in: what happens to a connection before Pingora sees a request on it.
 //!
 //! Pingora caps neither connections nor the time a client may take to send a header, and peeks for
-//! HTTP/2 without a deadline. So the listener hands every accepted socket to [`Edge`], which counts
-//! it, finishes TLS, wraps it in a [`GuardedStream`] with deadlines and a look at HTTP/2 frames, and
+//! HTTP/2 without a deadline. So the listener hands every accepted socket that [`Gate`] lets in to
+//! [`Edge`], which counts it, finishes TLS, wraps it in a [`GuardedStream`] with deadlines and a look at HTTP/2 frames, and
 //! only then lets the proxy have it.
 
+mod arrivals;
 mod conn;
+mod forwarded;
 mod frames;
 mod guard;
 mod limits;
@@ -25,7 +27,9 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
+pub use self::arrivals::{Blame, Gate};
 pub use self::conn::{Conn, Phase};
+pub use self::forwarded::{client, is_trusted};
 pub use self::frames::{Abuse, Abuses};
 pub use self::guard::GuardedStream;
 pub use self::limits::{ConnectionLimits, ConnectionPermit, Refusal};
@@ -88,8 +92,11 @@ impl ServerApp for Edge {
         // Before TLS: a handshake is the most expensive thing a stranger can make us do.
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr().cloned());
         let peer = peer.as_ref().and_then(|address| address.as_inet()).map(|inet| inet.ip());
+        // A proxy carries everybody's connections: of its own there may be as many as in all.
+        let trusted = &runtime.config.listeners.proxy.trusted_proxies;
+        let single = peer.filter(|peer| !is_trusted(trusted, *peer));
         let permit = match self.gateway.connections.acquire(
-            peer,
+            single,
             limits.connections_per_ip,
             limits.connections,
         ) {
@@ -99,6 +106,10 @@ impl ServerApp for Edge {
                 return None;
             }
         };
+        let arrivals = &self.gateway.arrivals;
+        let limit = limits.connection_rate_per_ip;
+        let who = single.zip(limit).map(|(peer, limit)| (peer, arrivals.clone(), limit));
+        let blame = Blame::on(self.gateway.abuses.clone(), who);
         drop(runtime);
 
         let stream = self.secure(stream, header_timeout).await?;
@@ -119,7 +130,7 @@ impl ServerApp for Edge {
             header_timeout,
             idle_timeout,
             write_timeout,
-            self.gateway.abuses.clone(),
+            blame,
         );
         let guarded = Box::new(guarded);
         let Some(retired) = retired else {

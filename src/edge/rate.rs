@@ -92,6 +92,33 @@ impl Rates {
         Ok(())
     }
 
+    /// Takes what fills a bucket in `time`, whether it is there or not. `peer` is then without for as long as
+    /// it takes to be there again, but for no longer than `longest`.
+    pub fn charge(
+        &self,
+        peer: IpAddr,
+        rate: Rate,
+        time: Duration,
+        longest: Duration,
+        now: Instant,
+    ) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(TIME).min(TIME / 4);
+        let (now, time, longest) = (self.micros(now), micros(time), micros(longest));
+        let (set, tag) = self.set(peer);
+        for _ in 0..TRIES {
+            let (place, before) = Self::find(set, tag);
+            let full_at = if before & !TIME == tag { before & TIME } else { 0 };
+            let next = (full_at.max(now) + time).min(now + rate.depth() + longest).max(full_at);
+            let after = tag | next.min(TIME);
+            if place
+                .compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
     /// Whether [`take`](Self::take) would be granted.
     pub fn has_room(&self, peer: IpAddr, rate: Rate, now: Instant) -> bool {
         let now = self.micros(now);
@@ -156,6 +183,22 @@ mod tests {
     }
 
     #[test]
+    fn a_charge_may_be_more_than_there_is_and_ends() {
+        let (rates, rate) = (Rates::default(), Rate::per_second(10, 3));
+        let (one, other, start) = (address("192.0.2.1"), address("192.0.2.2"), rates.began);
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        rates.charge(one, rate, second, minute, start);
+        assert_eq!(rates.take(one, rate, start), Err(second - rate.full_in() + rate.each()));
+        assert_eq!(rates.take(other, rate, start), Ok(()));
+        for _ in 0..1000 {
+            rates.charge(one, rate, second, minute, start);
+        }
+        let wait = rates.take(one, rate, start).expect_err("nothing is left");
+        assert_eq!(wait, minute + rate.each());
+        assert_eq!(rates.take(one, rate, start + wait), Ok(()));
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_and_a_mapped_address_is_the_address() {
         assert_eq!(network(address("2001:db8::1:2")), network(address("2001:db8::ffff:1")));
         assert_ne!(network(address("2001:db8:0:1::1")), network(address("2001:db8::1")));
@@ -189,7 +232,44 @@ mod tests {
         assert!(rates.take(peer, rate, now).is_err());
     }
 
+    impl Rate {
+        fn full_in(self) -> Duration {
+            Duration::from_micros(self.depth())
+        }
+
+        fn each(self) -> Duration {
+            Duration::from_micros(self.interval)
+        }
+    }
+
     proptest! {
+        /// What is charged is paid for in connections, whatever comes between.
+        #[test]
+        fn charges_count(
+            per_second in 1u64..1000, burst in 1u64..100,
+            steps in prop::collection::vec((0u64..20_000, any::<bool>(), 0u64..100_000), 1..300),
+        ) {
+            let (rates, rate) = (Rates::default(), Rate::per_second(per_second, burst));
+            let (peer, mut at, mut granted, mut charged) = (address("192.0.2.1"), 0, 0, 0);
+            for (pause, charge, micros) in steps {
+                at += pause;
+                let now = rates.began + Duration::from_micros(at);
+                let room = rates.has_room(peer, rate, now);
+                if charge {
+                    let (time, longest) = (Duration::from_micros(micros), Duration::from_secs(3600));
+                    rates.charge(peer, rate, time, longest, now);
+                    charged += micros;
+                    prop_assert!(room || !rates.has_room(peer, rate, now));
+                } else {
+                    granted += u64::from(rates.take(peer, rate, now).is_ok());
+                }
+            }
+            // Nothing is granted beyond what there was, and what was charged was there or is owed.
+            let full_at = rates.began + Duration::from_micros(at + rate.depth() + charged);
+            prop_assert!(granted * rate.interval <= at + rate.depth());
+            prop_assert!(rates.has_room(peer, rate, full_at));
+        }
+
         /// Over any time, no more than the burst and what the rate gives.
         #[test]
         fn the_rate_holds(

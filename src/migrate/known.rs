@@ -668,9 +668,15 @@ static KNOWN: &[Known] = &[
     ),
     no_equal(
         GENERAL,
-        &["allowed_ips", "use_x_forwarded_for"],
+        &["allowed_ips"],
         "callers are not told by their address in the configuration",
         "forbid others by a policy on `context.ip` (docs/policies.md), or by a firewall",
+    ),
+    no_equal(
+        GENERAL,
+        &["use_x_forwarded_for"],
+        "the header is taken from proxies that are named, and from nobody else",
+        "write their networks into `listeners.proxy.trusted_proxies` (docs/protection.md)",
     ),
     no_equal(
         GENERAL,

@@ -142,6 +142,5 @@ fn caller(ctx: &Ctx) -> Result<&Arc<Caller>, Denial> {
 
 /// The client's address; where there is none, one that no rule on networks permits.
 fn client(ctx: &Ctx) -> IpAddr {
-    let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
-    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.to_canonical())
+    ctx.client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.to_canonical())
 }

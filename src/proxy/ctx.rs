@@ -1,5 +1,6 @@
 //! What is remembered of one request from its first phase to its last.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub struct Ctx {
     pub trace: Trace,
     /// The connection it came on.
     pub conn: Option<Arc<Conn>>,
+    /// The client's address: the connection's, or what a trusted proxy says.
+    pub client: Option<IpAddr>,
     /// The shape of errors: known from the path, before anything else is.
     pub dialect: Dialect,
     /// Whether answers tell browsers to come by TLS only.
@@ -226,6 +229,7 @@ impl Ctx {
             id_header: id_header.unwrap_or_else(|_| unreachable!("a UUID is ASCII")),
             trace: Trace::default(),
             conn: None,
+            client: None,
             dialect: Dialect::OpenAi,
             cors: None,
             caller: None,

@@ -54,7 +54,7 @@ use self::ctx::Ctx;
 use self::local::Next;
 use crate::app::Gateway;
 use crate::dialects::{Dialect, Endpoint};
-use crate::edge::Conn;
+use crate::edge::{self, Conn};
 
 /// The proxy: the phases, each in its own module.
 pub struct Proxy {
@@ -88,6 +88,9 @@ impl ProxyHttp for Proxy {
         // A provider's 1xx heads are between it and us.
         session.set_ignore_info_resp(true);
         ctx.conn = Conn::of(session).cloned();
+        let trusted = &ctx.runtime.config.listeners.proxy.trusted_proxies;
+        let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
+        ctx.client = peer.map(|peer| edge::client(trusted, peer, &session.req_header().headers));
         if let (Some(most), Some(conn)) = (limits.requests_per_connection, &ctx.conn)
             && conn.is_last(most)
         {

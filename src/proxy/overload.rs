@@ -13,17 +13,17 @@ use crate::app::Gateway;
 use crate::edge::Rate;
 use crate::overload::Shed;
 
-/// Counts a request of the client's address. All clients behind one proxy have the proxy's.
+/// Counts a request of the client's address.
 ///
 /// # Errors
 /// `too_many_requests`: the address has sent too many.
 pub fn address(gateway: &Gateway, ctx: &Ctx) -> Result<(), Denial> {
-    let peer = ctx.conn.as_ref().and_then(|conn| conn.peer());
-    let (Some(limit), Some(peer)) = (ctx.runtime.config.limits.requests_per_ip, peer) else {
+    let limit = ctx.runtime.config.limits.requests_per_ip;
+    let (Some(limit), Some(client)) = (limit, ctx.client) else {
         return Ok(());
     };
     let rate = Rate::per_second(limit.rate, limit.burst);
-    gateway.overload.addresses.take(peer, rate, Instant::now()).map_err(|wait| {
+    gateway.overload.addresses.take(client, rate, Instant::now()).map_err(|wait| {
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         Denial::new(DenialKind::TooManyRequests, "Too many requests came from this address.")
             .with_retry_after(seconds)

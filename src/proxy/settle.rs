@@ -36,7 +36,7 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         end: end.as_str(),
         code: ctx.denied.map(|kind| kind.code()),
         detail: ctx.detail.as_deref(),
-        client: ctx.conn.as_ref().and_then(|conn| conn.peer()),
+        client: ctx.client,
         generation: ctx.runtime.generation,
         duration,
         ..Line::default()

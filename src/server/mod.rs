@@ -196,6 +196,7 @@ fn proxy_service(
 
     let edge = Edge::new(proxy, gateway.clone(), gateway.tls.clone());
     let mut service = Service::new("proxy".to_owned(), edge);
+    service.set_connection_filter(Arc::new(edge::Gate(gateway.clone())));
     let mut socket = TcpSocketOptions::default();
     // Held while we find out which port it is; see `listen::reserve`.
     socket.so_reuseport = Some(true);

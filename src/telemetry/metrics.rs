@@ -310,7 +310,13 @@ impl Metrics {
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
         }
-        for reason in ["connections", "connections_per_ip", "tls_handshake", "tls_timeout"] {
+        for reason in [
+            "connections",
+            "connections_per_ip",
+            "connection_rate_per_ip",
+            "tls_handshake",
+            "tls_timeout",
+        ] {
             self.connections_refused.with_label_values(&[reason]);
         }
         for kind in sluicegate_filters::DenialKind::ALL {

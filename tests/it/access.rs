@@ -144,7 +144,8 @@ async fn a_token_s_bearer_may_what_the_policies_permit_and_the_refusals_say_why(
 }
 
 /// All records of an audit log, in the order of their files.
-fn records(directory: &Path) -> Vec<Value> {
+/// What an audit log has, the oldest first.
+pub fn records(directory: &Path) -> Vec<Value> {
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
 
@@ -67,8 +66,15 @@ fn nth(n: u32) -> u32 {
     2 * n + 1
 }
 
-async fn connect(gateway: &Gateway, settings: &[u8]) -> (OwnedReadHalf, OwnedWriteHalf) {
-    let (read, mut write) = TcpStream::connect(gateway.proxy).await.unwrap().into_split();
+/// Where attackers are, and nobody else.
+const ATTACKER: [u8; 4] = [127, 0, 0, 2];
+
+fn attacker(gateway: &Gateway) -> Client {
+    gateway.client().from(ATTACKER.into())
+}
+
+async fn connect(client: Client, settings: &[u8]) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let (read, mut write) = client.connect().await.into_inner().into_split();
     let hello =
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, settings)[..]].concat();
     write.write_all(&hello).await.unwrap();
@@ -83,7 +89,7 @@ async fn ended(mut read: OwnedReadHalf) {
 
 /// Sends `unit` after `unit` until the gateway has enough of it. Returns how many it took.
 async fn flood(gateway: &Gateway, begin: Vec<u8>, unit: impl Fn(u32) -> Vec<u8>) -> u32 {
-    let (read, mut write) = connect(gateway, &[]).await;
+    let (read, mut write) = connect(attacker(gateway), &[]).await;
     let end = tokio::spawn(ended(read));
     write.write_all(&begin).await.unwrap();
     let mut sent = 0;
@@ -159,7 +165,7 @@ async fn rapid_reset() {
 async fn resets_of_streams_that_are_under_way() {
     let provider = provider().await;
     let gateway = gateway(provider.address(), "");
-    let (read, mut write) = connect(&gateway, &[]).await;
+    let (read, mut write) = connect(gateway.client(), &[]).await;
     let end = tokio::spawn(ended(read));
     for n in 0..FRAMES {
         if write.write_all(&endless(nth(n))).await.is_err() {
@@ -225,7 +231,7 @@ async fn floods_of_frames_without_content() {
 async fn a_header_list_has_its_deadline_beside_other_streams() {
     let provider = provider().await;
     let gateway = gateway(provider.address(), "limits: { header_timeout: 400ms }");
-    let (read, mut write) = connect(&gateway, &[]).await;
+    let (read, mut write) = connect(gateway.client(), &[]).await;
     let end = tokio::spawn(ended(read));
     write.write_all(&endless(1)).await.unwrap();
     soon("the stream", provider.wait_until(|stats| stats.streams_open == 1)).await;
@@ -241,7 +247,7 @@ async fn a_client_without_a_window_holds_nothing_for_long() {
     let provider = provider().await;
     let gateway = gateway(provider.address(), "limits: { write_timeout: 300ms }");
     // SETTINGS_INITIAL_WINDOW_SIZE: 0, and then one byte now and then.
-    let (read, mut write) = connect(&gateway, &[0, 4, 0, 0, 0, 0]).await;
+    let (read, mut write) = connect(gateway.client(), &[0, 4, 0, 0, 0, 0]).await;
     let reading = tokio::spawn(ended(read));
     for n in 0..50 {
         let body = chat(n % 2 == 0, "tokens=200").to_string();
@@ -278,7 +284,7 @@ async fn a_connection_carries_so_many_requests_and_loses_none() {
     load.go_on_for(20).await;
     load.finish().await;
     // Over HTTP/2 the client is told, and what it has begun by then is answered.
-    let (mut read, mut write) = connect(&gateway, &[]).await;
+    let (mut read, mut write) = connect(gateway.client(), &[]).await;
     for n in 0..3 {
         let head = header_list(GET, "/v1/models");
         write.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, nth(n), &head)).await.unwrap();
@@ -303,7 +309,7 @@ async fn a_stream_that_is_reset_leaves_the_queue() {
     let provider = provider().await;
     let limits = "limits: { concurrent_requests: 1, queue: { size: 9, timeout: 1h } }";
     let gateway = gateway(provider.address(), limits);
-    let (read, mut write) = connect(&gateway, &[]).await;
+    let (read, mut write) = connect(gateway.client(), &[]).await;
     let reading = tokio::spawn(ended(read));
     write.write_all(&endless(1)).await.unwrap();
     soon("the stream", provider.wait_until(|stats| stats.streams_open == 1)).await;
@@ -325,6 +331,56 @@ async fn a_stream_that_is_reset_leaves_the_queue() {
     all_is_quiet(&gateway).await;
     assert_eq!(provider.ledger().total.requests, 1, "nobody was there any more");
     reading.abort();
+}
+
+/// Whether a connection of `client` is closed without an answer.
+async fn is_closed_at_once(client: Client) -> bool {
+    let mut stream = client.connect().await;
+    stream.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await.ok();
+    soon("an answer or the end", stream.read_u8()).await.is_err()
+}
+
+const CLOSED: &str = "sluicegate_connections_refused_total";
+
+#[tokio::test]
+async fn whoever_is_cut_off_is_out_for_a_while() {
+    let provider = provider().await;
+    // One cut-off is more than there is: it takes 50 seconds to be let in again.
+    let limits = "limits: { connection_rate_per_ip: { rate: 1, burst: 10, penalty: 60s } }";
+    let gateway = gateway(provider.address(), limits);
+    let mut open = attacker(&gateway).connect().await;
+    let load = Load::start(gateway.client(), 2);
+    load.go_on_for(20).await;
+    flood(&gateway, Vec::new(), |n| frame(PING, 0, 0, &u64::from(n).to_be_bytes())).await;
+    for _ in 0..5 {
+        assert!(is_closed_at_once(attacker(&gateway)).await);
+    }
+    let closed = gateway.metric(CLOSED, "reason=\"connection_rate_per_ip\"").await;
+    assert_eq!(closed, 5.0);
+    // What is open stays so, and the others notice nothing.
+    open.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(crate::support::read_response(&mut open).await.status, 200);
+    load.go_on_for(20).await;
+    load.finish().await;
+    assert_eq!(gateway.metric(CLOSED, "").await, 5.0);
+}
+
+#[tokio::test]
+async fn new_connections_of_one_address_have_a_rate() {
+    let provider = provider().await;
+    let limits = "limits: { connection_rate_per_ip: { rate: 1, burst: 20 } }";
+    let gateway = gateway(provider.address(), limits);
+    let mut served = 0;
+    soon("the end of one", async {
+        while !is_closed_at_once(attacker(&gateway)).await {
+            served += 1;
+        }
+    })
+    .await;
+    assert!(served >= 20, "{served}");
+    assert!(!is_closed_at_once(gateway.client()).await, "another address");
+    // It is back before long.
+    soon("another one", async { while is_closed_at_once(attacker(&gateway)).await {} }).await;
 }
 
 /// What a slow client does for ever, each in its own way.
@@ -352,7 +408,9 @@ async fn crawl(client: Client, number: usize) {
 #[tokio::test]
 async fn slow_clients_keep_nobody_waiting() {
     let provider = provider().await;
-    let gateway = gateway(provider.address(), "limits: { header_timeout: 2s, body_timeout: 2s }");
+    // Some of them send what is no HTTP/2. They may come again at once, as from many addresses.
+    let limits = "limits: { header_timeout: 2s, body_timeout: 2s }";
+    let gateway = gateway(provider.address(), limits);
     let mut slow = JoinSet::new();
     for number in 0..400 {
         // Whoever is cut off comes again.

@@ -24,6 +24,7 @@ mod limits;
 mod metrics_named;
 mod overload;
 mod policies;
+mod proxies;
 mod quota_stores;
 mod quotas;
 mod races;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::{required, section, value};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::report;
-use crate::config::valid::{Limits, Queue, RequestsPerIp, RouteLimits, Shutdown, Workers};
+use crate::config::valid::{
+    ConnectionRate, Limits, Queue, RequestsPerIp, RouteLimits, Shutdown, Workers,
+};
 use crate::dialects::Endpoint;
 
 pub(in crate::config) const LIMITS: Keys = Keys {
@@ -19,6 +21,7 @@ pub(in crate::config) const LIMITS: Keys = Keys {
         "write_timeout",
         "connections_per_ip",
         "connections",
+        "connection_rate_per_ip",
         "requests_per_ip",
         "requests_per_connection",
         "concurrent_requests",
@@ -40,6 +43,8 @@ pub(in crate::config) const LIMITS: Keys = Keys {
         ("send_timeout", "write_timeout"),
         ("max_connections", "connections"),
         ("max_connections_per_ip", "connections_per_ip"),
+        ("connection_rate", "connection_rate_per_ip"),
+        ("connections_rate_per_ip", "connection_rate_per_ip"),
         ("max_header_size", "header_size"),
         ("rate_limit", "requests_per_ip"),
         ("rate_per_ip", "requests_per_ip"),
@@ -66,6 +71,17 @@ pub(in crate::config) const ROUTE: Keys = Keys {
 pub(in crate::config) const REQUESTS_PER_IP: Keys = Keys {
     known: &["rate", "burst"],
     renamed: &[("per_second", "rate"), ("requests", "rate"), ("size", "burst")],
+    later: &[],
+};
+
+pub(in crate::config) const CONNECTION_RATE: Keys = Keys {
+    known: &["rate", "burst", "penalty"],
+    renamed: &[
+        ("per_second", "rate"),
+        ("connections", "rate"),
+        ("size", "burst"),
+        ("ban", "penalty"),
+    ],
     later: &[],
 };
 
@@ -134,6 +150,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Limits 
         write_timeout,
         connections_per_ip,
         connections,
+        connection_rate_per_ip: value(reader, fields, "connection_rate_per_ip", connection_rate),
         requests_per_ip: value(reader, fields, "requests_per_ip", requests_per_ip),
         requests_per_connection: per_connection.and_then(|count| count.try_into().ok()),
         concurrent_requests: concurrent_requests.and_then(|count| count.try_into().ok()),
@@ -158,6 +175,26 @@ fn requests_per_ip(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<RequestsP
         value(reader, Some(&fields), "burst", |reader, at| reader.integer(at, 1..=10_000_000));
     let rate = rate?;
     Some(RequestsPerIp { rate, burst: burst.unwrap_or(rate * BURST_SECONDS) })
+}
+
+/// So much that an address that goes on is out, and so little that others behind it are soon back.
+const PENALTY: Duration = Duration::from_secs(2);
+
+fn connection_rate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<ConnectionRate> {
+    let fields = reader.fields(at, &CONNECTION_RATE);
+    let hint = "write the new connections a second, as in `{ rate: 500 }`";
+    let rate = required(reader, at, &fields, "rate", hint);
+    let rate = rate.and_then(|at| reader.integer(&at, 1..=1_000_000));
+    let fields = Some(&fields);
+    let burst = value(reader, fields, "burst", |reader, at| reader.integer(at, 1..=10_000_000));
+    let longest = Duration::ZERO..=Duration::from_secs(60);
+    let penalty = value(reader, fields, "penalty", |reader, at| reader.duration(at, longest));
+    let rate = rate?;
+    Some(ConnectionRate {
+        rate,
+        burst: burst.unwrap_or(rate * BURST_SECONDS),
+        penalty: penalty.unwrap_or(PENALTY),
+    })
 }
 
 fn queue(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Queue {

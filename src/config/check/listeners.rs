@@ -22,7 +22,7 @@ pub(in crate::config) const KEYS: Keys = Keys {
 };
 
 pub(in crate::config) const PROXY: Keys =
-    Keys { known: &["address", "tls", "h2c"], renamed: ADDRESS_NAMES, later: &[] };
+    Keys { known: &["address", "tls", "h2c", "trusted_proxies"], renamed: PROXY_NAMES, later: &[] };
 
 pub(in crate::config) const ADMIN: Keys =
     Keys { known: &["address", "allow"], renamed: ADDRESS_NAMES, later: &[] };
@@ -54,6 +54,18 @@ const ADDRESS_NAMES: &[(&str, &str)] = &[
     ("allowed_ips", "allow"),
     ("allow_list", "allow"),
     ("token", "bearer_token"),
+];
+
+const PROXY_NAMES: &[(&str, &str)] = &[
+    ("listen", "address"),
+    ("bind", "address"),
+    ("host", "address"),
+    ("port", "address"),
+    ("cert", "tls.certificate"),
+    ("http2", "h2c"),
+    ("use_x_forwarded_for", "trusted_proxies"),
+    ("forwarded_allow_ips", "trusted_proxies"),
+    ("trusted_ips", "trusted_proxies"),
 ];
 
 const PROXY_PORT: u16 = 8080;
@@ -114,7 +126,13 @@ fn proxy_listener(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> ProxyList
         }
         Some(true)
     });
-    ProxyListener { address, tls, h2c: h2c.unwrap_or(false) }
+    let trusted = value(reader, fields.as_ref(), "trusted_proxies", trusted_proxies);
+    ProxyListener {
+        address,
+        tls,
+        h2c: h2c.unwrap_or(false),
+        trusted_proxies: trusted.unwrap_or_default(),
+    }
 }
 
 fn admin_listener(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> AdminListener {
@@ -147,6 +165,17 @@ fn allow(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Vec<IpNet>> {
         reader.wrong(at, "an empty list lets nobody in", hint);
     }
     Some(networks)
+}
+
+fn trusted_proxies(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Vec<IpNet>> {
+    reader.list(at, |reader, at| {
+        let network = reader.network(at)?;
+        if network.prefix_len() == 0 {
+            let message = "every client would be a proxy, and say whose address it has";
+            reader.wrong(at, message, "write the networks of your proxies only");
+        }
+        Some(network)
+    })
 }
 
 fn loopback() -> Vec<IpNet> {

@@ -1,16 +1,17 @@
 //! A client of bytes: what is sent is what the test wrote, and nothing of the answer is hidden.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::soon;
 
 #[derive(Clone, Copy)]
 pub struct Client {
     address: SocketAddr,
+    source: Option<IpAddr>,
 }
 
 /// An answer, whole. `cut` says that the connection ended before the body's framing did.
@@ -51,11 +52,22 @@ impl Response {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address }
+        Self { address, source: None }
+    }
+
+    /// Whose connections come from `source`.
+    pub fn from(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     pub async fn connect(&self) -> BufReader<TcpStream> {
-        let stream = soon("connect", TcpStream::connect(self.address)).await.unwrap();
+        let connecting = async {
+            let Some(source) = self.source else { return TcpStream::connect(self.address).await };
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((source, 0).into())?;
+            socket.connect(self.address).await
+        };
+        let stream = soon("connect", connecting).await.unwrap();
         stream.set_nodelay(true).unwrap();
         BufReader::new(stream)
     }
