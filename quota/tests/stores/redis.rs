@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,6 +246,74 @@ async fn after_a_failover_the_new_primary_counts_on() {
     .await;
     let next = at_last(&*store, &charging("failover", 6, 2)).await;
     assert_eq!((next.previous_seq, next.used), (5, 12));
+}
+
+/// A certificate for this machine in the files `tls.crt` and `tls.key`, and its authority's.
+fn put_certificate(directory: &Path) -> String {
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer_key = rcgen::KeyPair::generate().unwrap();
+    let issuer = authority.self_signed(&issuer_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &rcgen::Issuer::new(authority, issuer_key)).unwrap();
+    std::fs::write(directory.join("tls.crt"), leaf.pem()).unwrap();
+    std::fs::write(directory.join("tls.key"), key.serialize_pem()).unwrap();
+    issuer.pem()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_authority_is_trusted_by_new_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let [ca, certificate, key] =
+        ["ca.pem", "tls.crt", "tls.key"].map(|it| directory.path().join(it));
+    std::fs::write(&ca, put_certificate(directory.path())).unwrap();
+    let port = crate::support::free_address().port();
+    let redis = Redis::start_with(&[
+        &format!("tls-port {port}"),
+        &format!("tls-cert-file {}", certificate.display()),
+        &format!("tls-key-file {}", key.display()),
+        "tls-auth-clients no",
+        "tls-ca-cert-dir /etc/ssl/certs",
+    ]);
+    let url = secret(&format!("rediss://localhost:{port}"));
+    let store =
+        open(&RedisOptions { ca: Some(ca.clone()), ..options(RedisServers::One(url.clone())) });
+    contract::done(&*store, &charging("tls", 1, 1)).await;
+
+    let other = put_certificate(directory.path());
+    let set = [
+        "CONFIG",
+        "SET",
+        "tls-cert-file",
+        certificate.to_str().unwrap(),
+        "tls-key-file",
+        key.to_str().unwrap(),
+    ];
+    assert_eq!(redis.command(&set), ["OK"]);
+    // Who is connected stays so.
+    contract::done(&*store, &charging("tls", 2, 1)).await;
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let distrusted = soon("a refusal", async {
+        loop {
+            match store.exchange(&[charging("tls", 3, 1)]).await {
+                Err(error) if error.to_string().contains("certificate") => break error,
+                Err(_) => {}
+                Ok(replies) => panic!("{replies:?}"),
+            }
+        }
+    })
+    .await;
+    assert!(distrusted.to_string().contains("certificate"), "{distrusted}");
+    // A file that is not whole yet is not taken up.
+    std::fs::write(&ca, "").unwrap();
+    assert!(store.exchange(&[charging("tls", 3, 1)]).await.is_err());
+    std::fs::write(&ca, other).unwrap();
+    assert_eq!(at_last(&*store, &charging("tls", 3, 1)).await.used, 3);
+    std::fs::write(&ca, "").unwrap();
+    let broken = RedisOptions { ca: Some(ca), ..options(RedisServers::One(url)) };
+    let error = RedisQuotas::new(&broken, &Handle::current()).err().unwrap().to_string();
+    assert!(error.contains("no PEM certificate"), "{error}");
 }
 
 /// Sentinels that vote, one of which then hears nothing of a failover.
