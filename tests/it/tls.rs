@@ -637,7 +637,7 @@ async fn what_is_wrong_with_certificates_is_said_before_they_are_served() {
     }
     // All at once.
     let (_, said) = check("good.crt", "soon.key", "no-ca.crt");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
 
     // A start says the same, and serves what has expired.
     let leaf = |authority: &Authority| authority.leaf_good((2020, 2021));

@@ -337,7 +337,7 @@ async fn picky() -> std::net::SocketAddr {
 }
 
 /// What a collector rejects is lost, and does not count as sent.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_that_the_collector_rejects_are_counted_as_lost() {
     let (provider, collector) = (provider().await, picky().await);
     for protocol in ["http", "grpc"] {

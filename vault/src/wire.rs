@@ -12,6 +12,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -188,7 +189,10 @@ fn client(options: &Options, authorities: Option<&[u8]>) -> Result<HttpsClient, 
         _ if !https => builder.with_root_certificates(RootCertStore::empty()),
         _ => builder.with_native_roots().map_err(|error| failed(&error))?,
     };
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
+    let mut tls = tls.with_no_client_auth();
+    // A session that is resumed shows no certificate. Whoever gets a credential shows one each time.
+    tls.resumption = Resumption::disabled();
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
     let connector = if https { connector.https_only() } else { connector.https_or_http() };
     let connector = connector.enable_http1().build();
     Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))

@@ -264,6 +264,7 @@ fn put_certificate(directory: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_authority_is_trusted_by_new_connections() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let directory = tempfile::tempdir().unwrap();
     let [ca, certificate, key] =
         ["ca.pem", "tls.crt", "tls.key"].map(|it| directory.path().join(it));
