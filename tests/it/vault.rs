@@ -165,7 +165,7 @@ async fn short_tokens_are_renewed_and_replaced_and_no_read_fails() {
     let reads = count("read").await;
     let failed =
         gateway.metric(REQUESTS, "").await - gateway.metric(REQUESTS, "result=\"ok\"").await;
-    println!(
+    eprintln!(
         "{} s: {reads} reads, {renewals} renewals, {logins} logins, {failed} of them failed; {} requests, none failed",
         begun.elapsed().as_secs(),
         provider.ledger().total.requests,
