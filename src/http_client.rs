@@ -2,6 +2,7 @@
 //! API on the command line.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -14,6 +15,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::tls::File;
 
 /// A client for requests with bodies of `B`.
 pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
@@ -58,12 +61,23 @@ where
     B: Body + Send,
     B::Data: Send,
 {
+    match ca {
+        Some(path) => trusting(https, Some((path, &read(path)?))),
+        None => trusting(https, None),
+    }
+}
+
+fn trusting<B>(https: bool, ca: Option<(&Path, &[u8])>) -> Result<HttpClient<B>, ClientError>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
     let none = |message: &dyn ToString| ClientError::NoAuthorities { message: message.to_string() };
     let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| none(&error))?;
     let tls = match ca {
-        Some(path) => builder.with_root_certificates(authorities(path)?),
+        Some((path, pem)) => builder.with_root_certificates(roots(path, pem)?),
         // Without TLS no authority is asked, so none needs to be there.
         None if !https => builder.with_root_certificates(RootCertStore::empty()),
         None => builder.with_native_roots().map_err(|error| none(&error))?,
@@ -74,13 +88,96 @@ where
     Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, ClientError> {
+/// A [`client`] that trusts whom a file names at the time.
+pub struct FollowingClient<B> {
+    https: bool,
+    ca: Option<PathBuf>,
+    present: Mutex<Present<B>>,
+}
+
+struct Present<B> {
+    client: HttpClient<B>,
+    /// The file's content, where there is one.
+    authorities: Option<Vec<u8>>,
+    /// Why what is in the file now is not in use, as it was told.
+    refused: Option<String>,
+}
+
+impl<B> FollowingClient<B>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
+    /// As [`client`].
+    ///
+    /// # Errors
+    /// There are no authorities.
+    pub fn new(https: bool, ca: Option<&Path>) -> Result<Self, ClientError> {
+        let authorities = ca.map(|path| Ok::<_, ClientError>((path, read(path)?))).transpose()?;
+        let client = trusting(https, authorities.as_ref().map(|(path, pem)| (*path, &pem[..])))?;
+        let authorities = authorities.map(|(_, pem)| pem);
+        let present = Mutex::new(Present { client, authorities, refused: None });
+        Ok(Self { https, ca: ca.map(Path::to_owned), present })
+    }
+
+    /// The client of now. Reads the file, on a thread for that. A file that can't be used is told, and
+    /// whom it named before is trusted.
+    pub async fn get(&self) -> HttpClient<B> {
+        let read = match self.ca.clone() {
+            Some(path) => tokio::task::spawn_blocking(move || read(&path).map(|pem| (path, pem))),
+            None => return self.present().client.clone(),
+        };
+        let read = read.await;
+        let mut present = self.present();
+        let made = match read {
+            Ok(Ok((_, pem))) if present.authorities.as_ref() == Some(&pem) => {
+                present.refused = None;
+                return present.client.clone();
+            }
+            Ok(Ok((path, pem))) => {
+                trusting(self.https, Some((&path, &pem))).map(|client| (path, client, pem))
+            }
+            Ok(Err(error)) => Err(error),
+            // The runtime is on its way out.
+            Err(_) => return present.client.clone(),
+        };
+        match made {
+            Ok((path, client, pem)) => {
+                tracing::info!(path = %path.display(), "other authorities in use");
+                *present = Present { client, authorities: Some(pem), refused: None };
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if present.refused.as_ref() != Some(&error) {
+                    tracing::error!(error, "authorities refused, those before stay in use");
+                    present.refused = Some(error);
+                }
+            }
+        }
+        present.client.clone()
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present<B>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file of authorities as it is now.
+fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
+    let file = File::new("ca", path);
+    file.read().map_err(|error| ClientError::Ca {
+        path: path.to_owned(),
+        message: error.message().to_owned(),
+    })
+}
+
+fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, ClientError> {
     let refused = |message: &dyn ToString| ClientError::Ca {
         path: path.to_owned(),
         message: message.to_string(),
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| refused(&error))?;
         roots.add(certificate).map_err(|error| refused(&error))?;
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | where Redis is: one server, a cluster, or behind sentinels |
 //! | `link` | the connection that all calls share, and how it comes back |
+//! | `nearby` | keeps connections without TLS on this machine, in production |
 //! | `sentinel` | who the primary is |
 //! | `line` | scripts run over a connection |
 //! | `wire` | what the scripts are sent and what they answer |
@@ -39,6 +40,7 @@
 mod fault;
 mod line;
 mod link;
+mod nearby;
 mod options;
 mod sentinel;
 mod wire;
@@ -62,12 +64,12 @@ impl RedisQuotas {
     /// Connects when it is needed first. Its connections live on `io`.
     ///
     /// # Errors
-    /// `Broken`, where a URL, the authorities or the prefix can't be used.
+    /// `Broken`, where a URL, the authorities or the prefix can't be used. Blocks on the disk for a moment.
     pub fn new(options: &RedisOptions, io: &Handle) -> Result<Self, QuotaStoreError> {
         if options.prefix.contains(['{', '}']) {
             return Err(fault::broken("the prefix of keys has a brace in it"));
         }
-        let link = Link::new(options.place()?, options.wait_replicas, io.clone());
+        let link = Link::new(options, io.clone())?;
         Ok(Self { link, prefix: options.prefix.clone() })
     }
 }

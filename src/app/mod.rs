@@ -255,6 +255,11 @@ impl Gateway {
         let files = loaded.config.listeners.proxy.tls.clone();
         let (config, vault) = (loaded.config.clone(), loaded.vault.clone());
         let generation = before.generation + 1;
+        if !unchanged {
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
         let next = (!unchanged)
             .then(|| {
                 let before = Some(&*before);

@@ -58,9 +58,6 @@ pub enum OpenError {
     /// Where limits are counted.
     #[error("quota_store: {0}")]
     Quotas(#[from] QuotaStoreError),
-    /// The file of its certificate authorities.
-    #[error("quota_store.redis.ca: {0}")]
-    Authorities(std::io::Error),
     /// The audit log.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
@@ -95,7 +92,7 @@ impl Services {
         let identity = Identity::new(store.clone(), options, io.clone());
         let audit = audit.unwrap_or_else(AuditLog::disabled);
         let counters = match &config.quota_store.redis {
-            Some(redis) => Arc::new(open_redis(redis, io)?),
+            Some(redis) => Arc::new(open_redis(redis, config.environment, io)?),
             None => counters,
         };
         let quotas = open_quotas(counters, config.quota_store.lease_ttl, io);
@@ -160,7 +157,11 @@ fn open_quotas(store: Arc<dyn QuotaStore>, lease_ttl: Duration, io: &Handle) -> 
 }
 
 /// Nothing is connected to: a Redis that is away does not keep the process from starting.
-fn open_redis(redis: &valid::Redis, io: &Handle) -> Result<RedisQuotas, OpenError> {
+fn open_redis(
+    redis: &valid::Redis,
+    environment: Environment,
+    io: &Handle,
+) -> Result<RedisQuotas, OpenError> {
     let url = |url: &valid::RedisUrl| SecretString::from(url.expose());
     let value = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.value.clone());
     let servers = match &redis.servers {
@@ -177,11 +178,11 @@ fn open_redis(redis: &valid::Redis, io: &Handle) -> Result<RedisQuotas, OpenErro
             }
         }
     };
-    let authorities = redis.ca.as_ref().map(std::fs::read).transpose();
     let options = RedisOptions {
         servers,
         prefix: redis.prefix.clone(),
-        authorities: authorities.map_err(OpenError::Authorities)?,
+        ca: redis.ca.clone(),
+        plain_elsewhere: environment != Environment::Production,
         wait_replicas: redis.wait_replicas,
     };
     Ok(RedisQuotas::new(&options, io)?)

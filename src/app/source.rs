@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sluicegate_vault::Vault;
 
 use crate::config::{self, Env, Loaded, Problems};
-use crate::policies;
+use crate::{policies, tls};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -39,7 +39,15 @@ impl Source {
     /// # Errors
     /// All that is wrong with it.
     pub fn load(&self) -> Result<Sources, Problems> {
-        self.load_again(None)
+        let sources = self.load_again(None)?;
+        // While serving, each of them is refused by itself and what was in use stays; now there is
+        // nothing before.
+        let errors = tls::findings(&sources.loaded.certificates, tls::now()).errors;
+        if errors.is_empty() {
+            return Ok(sources);
+        }
+        sources.loaded.close();
+        Err(Problems(errors))
     }
 
     /// The same for a process that has a client of Vault.
@@ -65,6 +73,7 @@ impl Sources {
         if let Some(policies) = &policies {
             loaded.warnings.extend(policies.warnings.iter().cloned());
         }
+        loaded.warnings.extend(tls::findings(&loaded.certificates, tls::now()).warnings);
         Ok(Self { loaded, policies })
     }
 }

@@ -11,6 +11,7 @@
 //! | [`raw`] | the file's shape, for the schema, the dump and the comparison |
 //! | [`secrets`] | references to secrets, and their values |
 //! | [`vault`] | those that are kept in Vault |
+//! | [`named`] | files of certificates, and the places of the keys that name them |
 //! | [`units`] | sizes and durations |
 //! | [`watch`] | notices when the file changes |
 //!
@@ -31,6 +32,7 @@ mod effective;
 mod env;
 mod interpolate;
 mod master_key;
+pub mod named;
 mod node;
 mod overrides;
 mod postgres;
@@ -59,6 +61,7 @@ pub use valid::{Config, Secret};
 pub(crate) use check::access::is_own as is_own_header;
 pub(crate) use url::{names_version, parse_base as parse_base_url};
 
+use named::PemFiles;
 use report::{Place, Report};
 use secrets::{LocalResolver, Resolver};
 use vault::VaultResolver;
@@ -74,6 +77,8 @@ pub struct Loaded {
     pub hash: String,
     /// What should be better, though it works.
     pub warnings: Vec<Problem>,
+    /// The files of certificates that it names.
+    pub certificates: Vec<PemFiles>,
     /// The client that knows the values behind `vault:` references, where there is a Vault.
     pub vault: Option<Arc<Vault>>,
 }
@@ -158,10 +163,11 @@ fn load(name: &str, text: &str, env: &Env, resolver: &dyn Resolver) -> Result<Lo
         overrides::apply(&mut root, env, &mut report);
         check::check(&root, resolver, &mut report)
     });
+    let certificates = std::mem::take(&mut report.certificates);
     match (config, report.finish()) {
         (Some(config), (errors, warnings)) if errors.is_empty() => {
             let hash = hash(&config);
-            Ok(Loaded { config, hash, warnings, vault: None })
+            Ok(Loaded { config, hash, warnings, certificates, vault: None })
         }
         (_, (errors, _)) => Err(Problems(errors)),
     }

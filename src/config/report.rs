@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::named::{Named, PemFiles};
 use super::problem::Problem;
 
 /// Problems kept of one load; a file with more is not a configuration with mistakes.
@@ -61,12 +62,19 @@ pub(super) struct Report {
     file: String,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// Files whose content is looked at later.
+    pub(super) certificates: Vec<PemFiles>,
 }
 
 impl Report {
     /// Nothing wrong yet with `file`.
     pub(super) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            file: file.to_owned(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            certificates: Vec::new(),
+        }
     }
 
     /// Something that must be put right.
@@ -93,6 +101,12 @@ impl Report {
         if self.warnings.len() < MAX_PROBLEMS {
             self.warnings.push(self.problem(place, path, message.into(), hint.into()));
         }
+    }
+
+    /// A file that `path` names at `place`.
+    pub(super) fn named(&self, place: Place, path: &str, file: &Path) -> Named {
+        let at = self.problem(place, path, String::new(), Hint(None));
+        Named::new(file.to_owned(), at)
     }
 
     /// Errors and warnings, each in the order of the file.

@@ -34,7 +34,7 @@ impl Source for TlsFiles {
         let files = self.files();
         let pair = pem::pair(Kind::Listener, (&files[0], &contents[0]), (&files[1], &contents[1]))?;
         let mut certificates = vec![pair.leaf];
-        let provider = pem::provider(&files[0])?;
+        let provider = pem::provider();
         // Its suites are AEADs with forward secrecy, and nothing else; see the test below.
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13, &TLS12])

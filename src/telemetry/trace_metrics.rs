@@ -8,8 +8,11 @@ use super::trace::Status;
 /// The exporter counts by itself; these follow it whenever they are shown.
 pub struct TraceMetrics {
     sent: IntCounter,
+    partial: IntCounter,
     failed: IntCounter,
     dropped: IntCounter,
+    rejected: IntCounter,
+    spans_failed: IntCounter,
     over: IntCounter,
 }
 
@@ -22,6 +25,10 @@ impl TraceMetrics {
         );
         let exported = IntCounterVec::new(exported, &["result"])?;
         registry.register(Box::new(exported.clone()))?;
+        let lost =
+            Opts::new("trace_spans_lost_total", "Spans that the collector does not have, by why.");
+        let lost = IntCounterVec::new(lost, &["reason"])?;
+        registry.register(Box::new(lost.clone()))?;
         let counter = |name: &str, help: &str| {
             let made = IntCounter::new(name, help)?;
             registry.register(Box::new(made.clone()))?;
@@ -29,6 +36,9 @@ impl TraceMetrics {
         };
         Ok(Self {
             sent: exported.with_label_values(&["sent"]),
+            partial: exported.with_label_values(&["partial"]),
+            rejected: lost.with_label_values(&["rejected"]),
+            spans_failed: lost.with_label_values(&["failed"]),
             failed: exported.with_label_values(&["failed"]),
             dropped: counter(
                 "traces_dropped_total",
@@ -44,7 +54,10 @@ impl TraceMetrics {
     /// Takes over what became of traces.
     pub fn observe(&self, status: Status) {
         follow(&self.sent, status.sent);
+        follow(&self.partial, status.partial);
         follow(&self.failed, status.failed);
+        follow(&self.rejected, status.spans_rejected);
+        follow(&self.spans_failed, status.spans_failed);
         follow(&self.dropped, status.dropped);
         follow(&self.over, status.over);
     }

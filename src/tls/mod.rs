@@ -4,13 +4,16 @@
 //! |---|---|
 //! | [`pem`] | one file: read, checked, with errors that name its config key and never its content |
 //! | [`slot`] | something made of such files that is made anew when they change |
+//! | [`findings()`] | what there is to say of those that a configuration names |
 //!
 //! Who uses them: [`edge::tls`](crate::edge::tls) for the listener, [`providers::tls`](crate::providers::tls)
 //! for calls to providers.
 
+mod findings;
 pub mod pem;
 pub mod slot;
 
+pub use self::findings::{Findings, findings};
 pub use self::pem::{File, TlsError};
 pub use self::slot::{Refresh, Slot, Source};
 

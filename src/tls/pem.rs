@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -55,6 +55,18 @@ pub struct Authorities {
     pub next: Certificate,
 }
 
+impl TlsError {
+    /// The config key of the file.
+    pub fn key(&self) -> &str {
+        &self.file.key
+    }
+
+    /// What is wrong with it.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
 impl File {
     /// The file at `path`, which `key` names.
     pub fn new(key: impl Into<String>, path: &Path) -> Self {
@@ -93,22 +105,14 @@ pub fn pair(
 ) -> Result<Pair, TlsError> {
     let chain = certificates(certificate.0, certificate.1)?;
     // A chain is never empty.
-    let leaf = describe(kind, certificate.0, &chain[0])?;
-    for other in &chain[1..] {
-        describe(kind, certificate.0, other)?;
-    }
+    let leaf = describe_all(kind, certificate.0, &chain)?.swap_remove(0);
     // The parser's errors show lines of the file.
     let private = PrivateKeyDer::from_pem_slice(key.1)
         .map_err(|_| key.0.wrong(&"the file holds no PEM private key"))?;
-    let provider = provider(key.0)?;
-    let certified =
-        CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider).map_err(|error| {
-            match error {
-                Error::InconsistentKeys(_) => {
-                    key.0.wrong(&"the key is not that of the certificate")
-                }
-                error => key.0.wrong(&error),
-            }
+    let certified = CertifiedKey::from_der(chain.clone(), private.clone_key(), &provider())
+        .map_err(|error| match error {
+            Error::InconsistentKeys(_) => key.0.wrong(&"the key is not that of the certificate"),
+            error => key.0.wrong(&error),
         })?;
     Ok(Pair { chain, key: private, certified: Arc::new(certified), leaf })
 }
@@ -119,10 +123,9 @@ pub fn pair(
 /// There is none, or one can't be read.
 pub fn authorities(kind: Kind, file: &File, pem: &[u8], now: i64) -> Result<Authorities, TlsError> {
     let certificates = certificates(file, pem)?;
+    let described = describe_all(kind, file, &certificates)?;
     let mut roots = RootCertStore::empty();
-    let mut described = Vec::with_capacity(certificates.len());
     for certificate in &certificates {
-        described.push(describe(kind, file, certificate)?);
         roots.add(certificate.clone()).map_err(|error| file.wrong(&error))?;
     }
     // One that has expired already harms nobody, as long as there are others: files of many keep some.
@@ -156,14 +159,22 @@ pub fn describe(
     })
 }
 
-/// The cryptography of this process.
+/// The same of several.
 ///
 /// # Errors
-/// None is installed, which `serve` and `check` do first.
-pub fn provider(file: &File) -> Result<Arc<CryptoProvider>, TlsError> {
-    CryptoProvider::get_default()
-        .cloned()
-        .ok_or_else(|| file.wrong(&"no TLS crypto provider is installed"))
+/// One of them is none.
+pub fn describe_all(
+    kind: Kind,
+    file: &File,
+    certificates: &[CertificateDer<'_>],
+) -> Result<Vec<Certificate>, TlsError> {
+    certificates.iter().map(|certificate| describe(kind, file, certificate)).collect()
+}
+
+/// The cryptography of this process.
+pub fn provider() -> Arc<CryptoProvider> {
+    let installed = CryptoProvider::get_default().cloned();
+    installed.unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
 }
 
 const NO_CERTIFICATE: &str = "the file holds no PEM certificate";

@@ -86,23 +86,13 @@ impl<S: Source> Loaded<S> {
 }
 
 impl<S: Source> Slot<S> {
-    /// Reads the files for the first time. One that has expired is better than none: it is said and
-    /// taken.
+    /// Reads the files for the first time. One that has expired is better than none, and taken:
+    /// [`findings()`](super::findings()) says it.
     ///
     /// # Errors
     /// They can't be used.
     pub fn load(source: S) -> Result<Self, TlsError> {
-        let now = now();
-        let loaded = read(source, None, now)?;
-        for certificate in loaded.certificates().iter().filter(|one| !one.is_good_at(now)) {
-            tracing::warn!(
-                kind = certificate.kind.as_str(),
-                path = %certificate.file.path.display(),
-                not_before = %shown(certificate.not_before),
-                not_after = %shown(certificate.not_after),
-                "a certificate that is not good now"
-            );
-        }
+        let loaded = read(source, None, now())?;
         Ok(Self { current: ArcSwap::from_pointee(loaded), refused: Mutex::default() })
     }
 
@@ -171,6 +161,14 @@ impl<S: Source + Clone> Slot<S> {
             }
         }
     }
+}
+
+/// What `source` makes of its files now, to be looked at.
+///
+/// # Errors
+/// They can't be used.
+pub(super) fn read_once<S: Source>(source: S, now: i64) -> Result<Arc<Made<S::Made>>, TlsError> {
+    read(source, None, now).map(|loaded| loaded.made)
 }
 
 /// How often files that can't be used are read again because they changed meanwhile.

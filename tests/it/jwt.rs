@@ -110,6 +110,29 @@ async fn a_certificate_that_is_not_vouched_for_is_not_believed() {
 }
 
 #[tokio::test]
+async fn another_authority_is_trusted_once_the_file_names_it() {
+    let (server, other) = (Issuer::start().await, Issuer::start().await);
+    let key = SigningKey::new("one");
+    server.publish(&[&key]);
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::copy(other.ca(), &ca).unwrap();
+    let issuer = JwtIssuer { ca: Some(ca.clone()), ..at(&server, "/jwks") };
+    let sets = sets(patient());
+    let keys = sets.select(std::slice::from_ref(&issuer)).unwrap();
+    keys.first_fetch().await;
+    assert!(sets.status()[0].last_error.as_ref().unwrap().contains("certificate"));
+    // What is no authority changes nothing.
+    std::fs::write(&ca, "").unwrap();
+    keys.refetch(0).await;
+    assert!(keys.current(0).is_none());
+    std::fs::copy(server.ca(), &ca).unwrap();
+    keys.refetch(0).await;
+    let token = key.token(&claims(&server.url(), "u"));
+    verify(&issuer, &keys, &token).unwrap();
+}
+
+#[tokio::test]
 async fn an_issuer_says_where_its_keys_are() {
     let server = Issuer::start().await;
     let key = SigningKey::new("one");

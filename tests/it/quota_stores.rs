@@ -133,3 +133,34 @@ async fn a_gateway_starts_without_its_redis_and_finds_it_later() {
     .await;
     gateway.stop().await;
 }
+
+/// The database's certificate is from another authority, and every connection has to be made anew: for keys,
+/// for counters, for what is heard of other instances.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_authority_of_postgres_is_trusted_without_a_restart() {
+    let (provider, postgres) = (provider().await, Postgres::start_with_tls());
+    let store = format!("{{ postgres: {{ url: \"{}\" }} }}", postgres.url());
+    let config = config(provider.address(), &store, "{}");
+    let gateway = Gateway::start(&config);
+    let key = gateway.key(&json!({"rpm_limit": 100})).await;
+    assert_eq!(gateway.chat(&key, &chat(false, "tokens=1")).await.status, 200);
+
+    postgres.rotate_certificate().await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluicegate'";
+    postgres.execute("postgres", end).await;
+    // A key that nobody has asked for yet is looked up in the database.
+    let key = soon("a new key", async {
+        loop {
+            let created = gateway.admin("POST", "/key/generate", &json!({"rpm_limit": 100})).await;
+            if created.status == 200 {
+                break created.json()["key"].as_str().unwrap().to_owned();
+            }
+        }
+    })
+    .await;
+    soon("an answer", async {
+        while gateway.chat(&key, &chat(false, "tokens=1")).await.status != 200 {}
+    })
+    .await;
+    gateway.stop().await;
+}

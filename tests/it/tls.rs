@@ -519,3 +519,130 @@ async fn without_tls_there_are_no_series_of_it() {
     let page = Client::new(gateway.metrics).get("/metrics").await.text();
     assert!(!page.contains("sluicegate_tls_"), "{page}");
 }
+
+/// What `check` and a start say of certificates, each at the place of the key that names it.
+#[tokio::test]
+async fn what_is_wrong_with_certificates_is_said_before_they_are_served() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let authority = Authority::new("servers");
+    let put = |name: &str, leaf: &Leaf| {
+        std::fs::write(at(&format!("{name}.crt")), &leaf.pem).unwrap();
+        std::fs::write(at(&format!("{name}.key")), &leaf.key).unwrap();
+    };
+    put("good", &authority.leaf());
+    put("soon", &authority.leaf_for(4));
+    put("over", &authority.leaf_good((2020, 2021)));
+    put("early", &authority.leaf_good((2079, 2080)));
+    std::fs::write(at("ca.crt"), authority.pem()).unwrap();
+    std::fs::write(at("old-ca.crt"), Authority::good("old", (2020, 2021)).pem()).unwrap();
+    std::fs::write(at("no-ca.crt"), &authority.leaf().key).unwrap();
+    let file = at("sluicegate.yaml");
+    // The listener's files are on lines 4 to 6 of the configuration.
+    let check = |certificate: &str, key: &str, ca: &str| {
+        let path = |name: &str| at(name).display().to_string();
+        let yaml = Config::for_provider(provider.address())
+            .with(&format!(
+                "listeners:\n  proxy:\n    tls:\n      certificate: {}\n      key: {}\n      client_ca: {}",
+                path(certificate),
+                path(key),
+                path(ca)
+            ))
+            .yaml()
+            .replacen("auth: { anonymous: true }\n", "", 1);
+        std::fs::write(&file, format!("{yaml}\nauth: {{ anonymous: true }}\n")).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        let output = command
+            .args(["check", "--config"])
+            .arg(&file)
+            .env_clear()
+            .env("SIM_KEY", "sk-provider-secret")
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check("good.crt", "good.key", "ca.crt"), (Some(0), String::new()));
+    let warned = [
+        (
+            "soon.crt",
+            "soon.key",
+            "ca.crt",
+            ":4:20: listeners.proxy.tls.certificate: ",
+            "expires in 3 days, at ",
+        ),
+        (
+            "over.crt",
+            "over.key",
+            "ca.crt",
+            ":4:20: listeners.proxy.tls.certificate: ",
+            "expired at 2021-01-01",
+        ),
+        (
+            "early.crt",
+            "early.key",
+            "ca.crt",
+            ":4:20: listeners.proxy.tls.certificate: ",
+            "not good before 2079-",
+        ),
+        (
+            "good.crt",
+            "good.key",
+            "old-ca.crt",
+            ":6:18: listeners.proxy.tls.client_ca: ",
+            "expired at 2021-01-01",
+        ),
+    ];
+    for (certificate, key, ca, place, message) in warned {
+        let (code, said) = check(certificate, key, ca);
+        assert_eq!(code, Some(0), "a warning: {said}");
+        assert!(said.starts_with("warning: ") && said.lines().count() == 1, "{said}");
+        assert!(said.contains(place) && said.contains(message), "{said}");
+    }
+    let refused = [
+        (
+            "good.crt",
+            "soon.key",
+            "ca.crt",
+            ":5:12: listeners.proxy.tls.key: ",
+            "not that of the certificate",
+        ),
+        (
+            "good.crt",
+            "good.crt",
+            "ca.crt",
+            ":5:12: listeners.proxy.tls.key: ",
+            "no PEM private key",
+        ),
+        (
+            "good.key",
+            "good.key",
+            "ca.crt",
+            ":4:20: listeners.proxy.tls.certificate: ",
+            "no PEM certificate",
+        ),
+        (
+            "good.crt",
+            "good.key",
+            "no-ca.crt",
+            ":6:18: listeners.proxy.tls.client_ca: ",
+            "no PEM certificate",
+        ),
+    ];
+    for (certificate, key, ca, place, message) in refused {
+        let (code, said) = check(certificate, key, ca);
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains(place) && said.contains(message), "{said}");
+        assert!(!said.contains("PRIVATE KEY"), "{said}");
+    }
+    // All at once.
+    let (_, said) = check("good.crt", "soon.key", "no-ca.crt");
+    assert_eq!(said.lines().count(), 2, "{said}");
+
+    // A start says the same, and serves what has expired.
+    let leaf = |authority: &Authority| authority.leaf_good((2020, 2021));
+    let served = Secured::start(&provider, leaf, None).await;
+    let status =
+        served.gateway.metric("sluicegate_tls_certificate_not_after_timestamp_seconds", "").await;
+    assert_eq!(status, new_year(2021));
+}

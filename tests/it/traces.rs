@@ -1,7 +1,20 @@
 //! Traces: what a collector gets of a request, and that no collector is in a request's way.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prost::Message as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -278,4 +291,68 @@ async fn the_last_traces_leave_with_the_process() {
     gateway.stop().await;
     let spans = collector.spans(9).await;
     assert_eq!(of_kind(&spans, SpanKind::Server).len(), 3, "{spans:#?}");
+}
+
+/// Takes everything by either protocol, and says that it has rejected two spans of each export.
+async fn picky() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async {
+                let grpc = request.headers().get("content-type").unwrap() == "application/grpc";
+                let path = request.uri().path().to_owned();
+                let mut taken = request.into_body().collect().await.unwrap().to_bytes();
+                if grpc {
+                    assert_eq!(path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+                    taken = taken.slice(5..);
+                }
+                ExportTraceServiceRequest::decode(taken).unwrap();
+                let partial = ExportTracePartialSuccess {
+                    rejected_spans: 2,
+                    error_message: "attribute too long".to_owned(),
+                };
+                let answer = ExportTraceServiceResponse { partial_success: Some(partial) };
+                let mut answer = answer.encode_to_vec();
+                if grpc {
+                    let length = u32::try_from(answer.len()).unwrap().to_be_bytes();
+                    answer.splice(0..0, [0].into_iter().chain(length));
+                }
+                let trailers = grpc.then(|| {
+                    Ok(HeaderMap::from_iter([(
+                        HeaderName::from_static("grpc-status"),
+                        HeaderValue::from_static("0"),
+                    )]))
+                });
+                let body = Full::new(Bytes::from(answer)).with_trailers(async { trailers });
+                Ok::<_, Infallible>(Response::new(body))
+            });
+            tokio::spawn(async move {
+                let builder = auto::Builder::new(TokioExecutor::new());
+                builder.serve_connection(TokioIo::new(connection), service).await.ok();
+            });
+        }
+    });
+    address
+}
+
+/// What a collector rejects is lost, and does not count as sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_that_the_collector_rejects_are_counted_as_lost() {
+    let (provider, collector) = (provider().await, picky().await);
+    for protocol in ["http", "grpc"] {
+        let more = format!("protocol: {protocol}, sampling: 1");
+        let endpoint = format!("http://{collector}");
+        let config = Config::for_provider(provider.address()).with(&traces(&endpoint, &more));
+        let gateway = Gateway::start(&config);
+        let answer = gateway.client().post("/v1/chat/completions", &chat(false, "")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let line = gateway.await_log("the collector rejects some of the spans");
+        assert_eq!(line["spans"], 2);
+        gateway.until_metric("sluicegate_trace_spans_lost_total", "rejected", 2.0).await;
+        gateway.until_metric("sluicegate_traces_exported_total", "partial", 1.0).await;
+        assert_eq!(gateway.metric("sluicegate_traces_exported_total", "sent").await, 0.0);
+        assert_eq!(gateway.metric("sluicegate_traces_exported_total", "failed").await, 0.0);
+        gateway.stop().await;
+    }
 }

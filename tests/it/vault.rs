@@ -2,13 +2,18 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sluicegate_simulator::Simulator;
 
 use crate::reload::Load;
-use crate::support::bao::Bao;
+use crate::support::bao::{Bao, free_address};
+use crate::support::certificates::{Authority, client_config, handshake, replace};
 use crate::support::{Client, Config, Gateway, chat, provider, soon};
+
+/// The role that the gateway logs in by.
+const ROLE: &str = "auth/approle/role/gateway";
 
 /// A Vault with the provider's key and a role that may read it, and a configuration that uses both. The
 /// credentials are below `directory`.
@@ -18,7 +23,7 @@ fn prepare(bao: &Bao, provider: &Simulator, directory: &Path) -> Config {
     bao.put("sys/policies/acl/gateway", &json!({ "policy": policy }));
     bao.put("sys/auth/approle", &json!({ "type": "approle" }));
     let role = json!({ "token_policies": ["gateway"], "role_id": "gateway" });
-    bao.put("auth/approle/role/gateway", &role);
+    bao.put(ROLE, &role);
     let made = bao.put("auth/approle/role/gateway/secret-id", &json!({}));
     let secret_id = made["data"]["secret_id"].as_str().unwrap();
     std::fs::write(directory.join("secret-id"), secret_id).unwrap();
@@ -115,4 +120,116 @@ async fn a_start_that_lacks_a_secret_names_its_key_its_reference_and_why() {
         assert!(said.contains(&format!("{key}: vault:secret/data/")), "{said}");
     }
     assert!(said.contains("Vault can't be reached"), "{said}");
+}
+
+/// Tokens of six seconds that can be renewed once or twice, so that there are renewals and logins all the
+/// time, under traffic, with a rotation in between. `SLUICEGATE_VAULT_SECONDS=300` has it go on for so long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_tokens_are_renewed_and_replaced_and_no_read_fails() {
+    const REQUESTS: &str = "sluicegate_vault_requests_total";
+    #[expect(clippy::disallowed_methods, reason = "for whoever runs the test, not for a gateway")]
+    let seconds = std::env::var("SLUICEGATE_VAULT_SECONDS");
+    let wanted = Duration::from_secs(seconds.map_or(0, |n| n.parse().unwrap()));
+    let bao = tokio::task::spawn_blocking(Bao::start).await.unwrap();
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = prepare(&bao, &provider, directory.path());
+    let role = json!({
+        "token_policies": ["gateway"], "role_id": "gateway", "token_ttl": "6s", "token_max_ttl": "14s",
+    });
+    bao.put(ROLE, &role);
+    let gateway = Gateway::start(&config);
+    let count = async |operation: &str| {
+        let labels = format!("operation=\"{operation}\",result=\"ok\"");
+        gateway.metric(REQUESTS, &labels).await
+    };
+    let begun = Instant::now();
+    let load = Load::start(gateway.client(), 1);
+    let mut rotated = false;
+    loop {
+        load.go_on_for(20).await;
+        let (logins, renewals) = (count("login").await, count("renew").await);
+        if !rotated && renewals >= 1.0 && begun.elapsed() >= wanted / 2 {
+            bao.write_secret("sim", &json!({ "api_key": "sk-of-the-vault-2" }));
+            gateway.await_log("configuration in force");
+            rotated = true;
+        }
+        if rotated && logins >= 2.0 && renewals >= 2.0 && begun.elapsed() >= wanted {
+            break;
+        }
+    }
+    load.finish().await;
+    assert_eq!(gateway.client().post("/v1/chat/completions", &chat(false, "")).await.status, 200);
+    assert_eq!(key_of_the_last(&provider), "Bearer sk-of-the-vault-2");
+    let (logins, renewals) = (count("login").await, count("renew").await);
+    let reads = count("read").await;
+    let failed =
+        gateway.metric(REQUESTS, "").await - gateway.metric(REQUESTS, "result=\"ok\"").await;
+    eprintln!(
+        "{} s: {reads} reads, {renewals} renewals, {logins} logins, {failed} of them failed; {} requests, none failed",
+        begun.elapsed().as_secs(),
+        provider.ledger().total.requests,
+    );
+    assert_eq!(failed, 0.0);
+    assert_eq!(gateway.metric("sluicegate_vault_up", "").await, 1.0);
+    gateway.stop().await;
+}
+
+/// The server's certificate and the authority behind it are others: new exchanges follow the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_authority_of_vault_is_trusted_without_a_restart() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (one, other) = (Authority::new("one"), Authority::new("other"));
+    let put = |authority: &Authority| {
+        for (name, content) in authority.leaf().files() {
+            replace(&at(name), &content);
+        }
+    };
+    put(&one);
+    replace(&at("ca.crt"), &one.pem());
+    let secured = free_address();
+    let settings = format!(
+        "listener \"tcp\" {{\n address = \"{secured}\"\n tls_cert_file = \"{}\"\n tls_key_file = \"{}\"\n}}\n",
+        at("tls.crt").display(),
+        at("tls.key").display()
+    );
+    let bao = tokio::task::spawn_blocking(move || Bao::start_with(&settings)).await.unwrap();
+    let mut config = prepare(&bao, &provider, directory.path());
+    config.head = config.head.replace(
+        &format!("address: \"{}\"", bao.url()),
+        &format!("address: \"https://{secured}\", ca: \"{}\"", at("ca.crt").display()),
+    );
+    let gateway = Gateway::start(&config);
+    let load = Load::start(gateway.client(), 1);
+    load.go_on_for(8).await;
+
+    put(&other);
+    bao.reload();
+    let trusting = client_config(other.roots(), None);
+    soon("the server's other certificate", async {
+        while handshake(secured, &trusting).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // The authority of before can't vouch for it, and what was read is held on to.
+    soon("a Vault that is not believed", async {
+        while gateway.metric("sluicegate_vault_up", "").await > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    replace(&at("ca.crt"), "no certificate\n");
+    gateway.await_log("authorities for Vault refused");
+    bao.write_secret("sim", &json!({ "api_key": "sk-of-the-vault-2" }));
+    replace(&at("ca.crt"), &other.pem());
+    gateway.await_log("other authorities for Vault in use");
+    gateway.await_log("configuration in force");
+    load.go_on_for(8).await;
+    load.finish().await;
+    assert_eq!(gateway.client().post("/v1/chat/completions", &chat(false, "")).await.status, 200);
+    assert_eq!(key_of_the_last(&provider), "Bearer sk-of-the-vault-2");
+    gateway.stop().await;
 }

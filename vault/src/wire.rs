@@ -1,6 +1,8 @@
 //! One bounded exchange with the server.
 
+use std::io::Read as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -10,6 +12,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -29,13 +32,59 @@ const REQUEST: &str = "x-vault-request";
 
 /// Knows the way to the server.
 pub(crate) struct Wire {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    way: Mutex<Way>,
     options: Options,
 }
 
+/// A client, and the authorities that it trusts.
+struct Way {
+    client: HttpsClient,
+    /// The file's content, where there is one.
+    authorities: Option<Vec<u8>>,
+    /// Why what is in the file now is not in use, as it was told.
+    refused: Option<String>,
+}
+
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 impl Wire {
     pub(crate) fn new(options: &Options) -> Result<Self, VaultError> {
-        Ok(Self { client: client(options)?, options: options.clone() })
+        let authorities = options.ca.as_deref().map(read).transpose()?;
+        let client = client(options, authorities.as_deref())?;
+        let way = Mutex::new(Way { client, authorities, refused: None });
+        Ok(Self { way, options: options.clone() })
+    }
+
+    /// A client that trusts whom the file names now. There are a few exchanges in minutes, each by a
+    /// connection of its own, so that the file is looked at before each. One that can't be used is told
+    /// and what was in use stays.
+    fn client(&self) -> HttpsClient {
+        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &self.options.ca else { return way.client.clone() };
+        let made = read(path).and_then(|now| {
+            if way.authorities.as_ref() == Some(&now) {
+                return Ok(None);
+            }
+            Ok(Some((client(&self.options, Some(&now))?, now)))
+        });
+        match made {
+            Ok(None) => way.refused = None,
+            Ok(Some((client, now))) => {
+                tracing::info!(path = %path.display(), "other authorities for Vault in use");
+                *way = Way { client, authorities: Some(now), refused: None };
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if way.refused.as_ref() != Some(&error) {
+                    tracing::error!(
+                        error,
+                        "authorities for Vault refused, those before stay in use"
+                    );
+                    way.refused = Some(error);
+                }
+            }
+        }
+        way.client.clone()
     }
 
     /// Asks for `path`, and gives the body of a success.
@@ -62,7 +111,7 @@ impl Wire {
     ) -> Result<Bytes, VaultError> {
         let request = self.request(method, path, token, body);
         let request = request.map_err(|error| VaultError::Unreachable(error.to_string()))?;
-        let response = self.client.request(request).await;
+        let response = self.client().request(request).await;
         let response = response.map_err(|error| VaultError::Unreachable(whole(&error)))?;
         if !response.status().is_success() {
             // What is said beside the status is not read: it may quote what was sent.
@@ -128,33 +177,45 @@ fn failure(status: StatusCode, path: &str) -> VaultError {
 
 /// A client that keeps no connection: it is used a few times in minutes, and a server that was
 /// restarted meanwhile would have closed it.
-fn client(
-    options: &Options,
-) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, VaultError> {
+fn client(options: &Options, authorities: Option<&[u8]>) -> Result<HttpsClient, VaultError> {
     let failed = |error: &dyn ToString| VaultError::NoAuthorities(error.to_string());
     let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?;
     let https = options.address.is_tls();
-    let tls = match &options.ca {
-        Some(path) => builder.with_root_certificates(authorities(path)?),
+    let tls = match (&options.ca, authorities) {
+        (Some(path), Some(pem)) => builder.with_root_certificates(roots(path, pem)?),
         // Without TLS no authority is asked, so none needs to be there.
-        None if !https => builder.with_root_certificates(RootCertStore::empty()),
-        None => builder.with_native_roots().map_err(|error| failed(&error))?,
+        _ if !https => builder.with_root_certificates(RootCertStore::empty()),
+        _ => builder.with_native_roots().map_err(|error| failed(&error))?,
     };
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
+    let mut tls = tls.with_no_client_auth();
+    // A session that is resumed shows no certificate. Whoever gets a credential shows one each time.
+    tls.resumption = Resumption::disabled();
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
     let connector = if https { connector.https_only() } else { connector.https_or_http() };
     let connector = connector.enable_http1().build();
     Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, VaultError> {
+/// A file of authorities as it is now. Several times what all public ones take is a wrong file.
+fn read(path: &Path) -> Result<Vec<u8>, VaultError> {
+    const MAX_FILE: u64 = 2 * 1024 * 1024;
+    let mut pem = Vec::new();
+    let file = std::fs::File::open(path);
+    file.and_then(|file| file.take(MAX_FILE).read_to_end(&mut pem)).map_err(|error| {
+        VaultError::Authorities { path: path.to_owned(), message: error.to_string() }
+    })?;
+    Ok(pem)
+}
+
+fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, VaultError> {
     let refused = |message: &dyn ToString| VaultError::Authorities {
         path: path.to_owned(),
         message: message.to_string(),
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| refused(&error))?;
         roots.add(certificate).map_err(|error| refused(&error))?;
     }

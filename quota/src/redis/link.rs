@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use super::fault::{fault, unavailable};
 use super::line::Line;
+use super::nearby::Nearby;
+use super::options::{RedisOptions, RedisServers};
 use super::sentinel::Sentinels;
 use super::wire::Call;
 use crate::store::QuotaStoreError;
@@ -54,6 +56,9 @@ impl Place {
             }
             Self::Sentinels(sentinels) => sentinels.connect(present, config).await,
             Self::Cluster(client) => {
+                if let Some(present) = present {
+                    return Ok(present);
+                }
                 let connected = client.get_async_connection().await;
                 Ok(Line::Cluster(connected.map_err(|error| fault(&error))?))
             }
@@ -63,7 +68,8 @@ impl Place {
 
 /// The way to Redis.
 pub struct Link {
-    place: Arc<Place>,
+    options: RedisOptions,
+    way: Mutex<Way>,
     /// Where connections live, whoever needs them first.
     io: Handle,
     /// How many replicas must have what was done.
@@ -72,6 +78,15 @@ pub struct Link {
     present: Mutex<Present>,
     /// Held by who connects. When that has failed last, and why.
     connecting: tokio::sync::Mutex<Option<(Instant, QuotaStoreError)>>,
+}
+
+/// How connections are made.
+struct Way {
+    place: Arc<Place>,
+    /// What the file of authorities held then.
+    authorities: Option<Vec<u8>>,
+    /// Why what it holds now is not in use, as it was told.
+    refused: Option<String>,
 }
 
 /// The connection that there is.
@@ -86,14 +101,27 @@ struct Present {
 }
 
 impl Link {
-    pub fn new(place: Place, replicas: u32, io: Handle) -> Self {
-        let place = Arc::new(place);
+    /// Nothing is connected to.
+    ///
+    /// # Errors
+    /// `Broken`, where a URL or the authorities can't be used.
+    pub fn new(options: &RedisOptions, io: Handle) -> Result<Self, QuotaStoreError> {
+        let authorities = options.authorities()?;
+        let place = Arc::new(options.place(authorities.as_deref())?);
+        let way = Mutex::new(Way { place, authorities, refused: None });
+        let (options, replicas) = (options.clone(), options.wait_replicas);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
+        let config = if options.stays_nearby() {
+            config.set_dns_resolver(Nearby::default())
+        } else {
+            config
+        };
         let present =
             Mutex::new(Present { line: None, number: 0, failures: 0, asked_at: Instant::now() });
-        Self { place, io, replicas, config, present, connecting: tokio::sync::Mutex::default() }
+        let connecting = tokio::sync::Mutex::default();
+        Ok(Self { options, way, io, replicas, config, present, connecting })
     }
 
     /// Runs scripts that change something.
@@ -165,17 +193,67 @@ impl Link {
     fn usable(&self) -> Option<(Line, u64)> {
         let present = self.present.lock();
         let old = present.asked_at.elapsed() >= ASK_AGAIN;
-        if old && matches!(*self.place, Place::Sentinels(_)) {
+        if old && self.looks_again() {
             return None;
         }
         present.line.clone().map(|line| (line, present.number))
     }
 
+    /// Whether there is something to find out while a connection is good: whether the primary still is
+    /// one, or whether a cluster's connections, which are made anew out of sight, must trust others.
+    fn looks_again(&self) -> bool {
+        match self.options.servers {
+            RedisServers::One(_) => false,
+            RedisServers::Sentinel { .. } => true,
+            RedisServers::Cluster(_) => self.options.ca.is_some(),
+        }
+    }
+
     async fn connect(&self) -> Result<Line, QuotaStoreError> {
-        let (place, config) = (self.place.clone(), self.config.clone());
-        let present = self.present.lock().line.clone();
+        let config = self.config.clone();
+        let (place, changed) = self.place().await;
+        let present = self.present.lock().line.clone().filter(|_| !changed);
         let connecting = self.io.spawn(async move { place.connect(present, &config).await });
         connecting.await.map_err(|_| unavailable("the attempt to connect was broken off"))?
+    }
+
+    /// The way with the authorities of now, and whether they are others than before. A file that can't be
+    /// used is told, and whom it named before is trusted.
+    async fn place(&self) -> (Arc<Place>, bool) {
+        if self.options.ca.is_none() {
+            return (self.way.lock().place.clone(), false);
+        }
+        let options = self.options.clone();
+        let read = self.io.spawn_blocking(move || options.authorities()).await;
+        let mut way = self.way.lock();
+        let made = match read {
+            Ok(Ok(now)) if now == way.authorities => {
+                way.refused = None;
+                return (way.place.clone(), false);
+            }
+            Ok(Ok(now)) => self.options.place(now.as_deref()).map(|place| (place, now)),
+            Ok(Err(error)) => Err(error),
+            // The runtime is on its way out.
+            Err(_) => return (way.place.clone(), false),
+        };
+        match made {
+            Ok((place, authorities)) => {
+                tracing::info!("other authorities for Redis in use");
+                *way = Way { place: Arc::new(place), authorities, refused: None };
+                (way.place.clone(), true)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if way.refused.as_ref() != Some(&error) {
+                    tracing::error!(
+                        error,
+                        "authorities for Redis refused, those before stay in use"
+                    );
+                    way.refused = Some(error);
+                }
+                (way.place.clone(), false)
+            }
+        }
     }
 
     /// What a call says of the connection that it used.
@@ -185,7 +263,8 @@ impl Link {
             return;
         }
         present.failures = if good { 0 } else { present.failures + 1 };
-        let patience = if matches!(*self.place, Place::Cluster(_)) { FAILURES } else { 1 };
+        let patience =
+            if matches!(self.options.servers, RedisServers::Cluster(_)) { FAILURES } else { 1 };
         if present.failures >= patience {
             present.failures = 0;
             present.line = None;

@@ -1,6 +1,8 @@
 //! Where Redis is, and how it is reached.
 
-use std::sync::atomic::AtomicUsize;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 
 use redis::cluster::ClusterClient;
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -9,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::broken;
 use super::link::{ANSWER, CONNECT, Place};
+use super::nearby::Nearby;
 use crate::store::QuotaStoreError;
 
 /// The longest that a cluster's client waits before it tries a command again, in milliseconds, and how
@@ -16,19 +19,30 @@ use crate::store::QuotaStoreError;
 const RETRY_MS: u64 = 200;
 const RETRIES: u32 = 4;
 
+/// What a certificate begins with (RFC 7468 section 5.1).
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// More than all public authorities take; a longer file is a wrong one.
+const MAX_FILE: u64 = 2 * 1024 * 1024;
+
 /// Where Redis is, and what is to be minded.
+#[derive(Clone)]
 pub struct RedisOptions {
     /// Where it is.
     pub servers: RedisServers,
     /// What the names of all keys begin with. Without braces.
     pub prefix: String,
-    /// Authorities that may have issued the servers' certificates, in PEM. `None`: the system's.
-    pub authorities: Option<Vec<u8>>,
+    /// A PEM file of the authorities that may have issued the servers' certificates; `None`: the
+    /// system's. New connections are made with what it holds then.
+    pub ca: Option<PathBuf>,
+    /// Whether another machine may be reached without TLS, whoever names it.
+    pub plain_elsewhere: bool,
     /// How many replicas must have what was done before it counts as done.
     pub wait_replicas: u32,
 }
 
 /// Where it is. URLs are `redis://user:password@host:port`, or `rediss://` with TLS.
+#[derive(Clone)]
 pub enum RedisServers {
     /// One server.
     One(SecretString),
@@ -47,11 +61,43 @@ pub enum RedisServers {
 }
 
 impl RedisOptions {
-    /// Nothing is connected to.
-    pub(super) fn place(&self) -> Result<Place, QuotaStoreError> {
+    /// What the file of authorities holds now. Blocks on the disk.
+    pub(super) fn authorities(&self) -> Result<Option<Vec<u8>>, QuotaStoreError> {
+        let Some(path) = &self.ca else { return Ok(None) };
+        let refused = |why: &dyn std::fmt::Display| {
+            broken(&format!("the authorities in {}: {why}", path.display()))
+        };
+        let pem = read(path).map_err(|error| refused(&error))?;
+        // The driver takes a file of none for one of some.
+        if !pem.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE) {
+            return Err(refused(&"the file holds no PEM certificate"));
+        }
+        Ok(Some(pem))
+    }
+
+    /// Whether connections must not leave this machine.
+    pub(super) fn stays_nearby(&self) -> bool {
+        let urls = match &self.servers {
+            RedisServers::One(url) => std::slice::from_ref(url),
+            RedisServers::Cluster(urls) | RedisServers::Sentinel { nodes: urls, .. } => urls,
+        };
+        let tls = |url: &SecretString| info(url).is_ok_and(|info| is_tls(&info));
+        !self.plain_elsewhere && !urls.iter().any(tls)
+    }
+
+    /// The way there, with these authorities. Nothing is connected to.
+    pub(super) fn place(&self, authorities: Option<&[u8]>) -> Result<Place, QuotaStoreError> {
+        let nearby = self.stays_nearby();
+        let make = Make {
+            nearby,
+            certificates: TlsCertificates {
+                client_tls: None,
+                root_cert: authorities.map(<[u8]>::to_vec),
+            },
+        };
         match &self.servers {
-            RedisServers::One(url) => Ok(Place::Server(self.client(url)?)),
-            RedisServers::Cluster(urls) => Ok(Place::Cluster(Box::new(self.cluster(urls)?))),
+            RedisServers::One(url) => Ok(Place::Server(make.client(url)?)),
+            RedisServers::Cluster(urls) => Ok(Place::Cluster(Box::new(make.cluster(urls)?))),
             RedisServers::Sentinel { nodes, master, username, password } => {
                 let mut login = RedisConnectionInfo::default();
                 if let Some(username) = username {
@@ -64,26 +110,30 @@ impl RedisOptions {
                 for url in nodes {
                     tls |= is_tls(&info(url)?);
                 }
-                let nodes = nodes.iter().map(|url| self.client(url)).collect::<Result<_, _>>()?;
+                let nodes = nodes.iter().map(|url| make.client(url)).collect::<Result<_, _>>()?;
                 Ok(Place::Sentinels(super::sentinel::Sentinels {
                     nodes,
-                    first: AtomicUsize::new(0),
+                    epoch: AtomicI64::new(0),
                     master: master.clone(),
                     login,
-                    tls: tls.then(|| self.certificates()),
+                    tls: tls.then(|| make.certificates.clone()),
                 }))
             }
         }
     }
+}
 
-    fn certificates(&self) -> TlsCertificates {
-        TlsCertificates { client_tls: None, root_cert: self.authorities.clone() }
-    }
+/// Makes clients.
+struct Make {
+    nearby: bool,
+    certificates: TlsCertificates,
+}
 
+impl Make {
     fn client(&self, url: &SecretString) -> Result<Client, QuotaStoreError> {
         let info = info(url)?;
         let client = if is_tls(&info) {
-            Client::build_with_tls(info, self.certificates())
+            Client::build_with_tls(info, self.certificates.clone())
         } else {
             Client::open(info)
         };
@@ -99,12 +149,21 @@ impl RedisOptions {
             .retries(RETRIES)
             .max_retry_wait(RETRY_MS);
         if tls {
-            builder = builder.certs(self.certificates());
+            builder = builder.certs(self.certificates.clone());
+        }
+        if self.nearby {
+            builder = builder.async_dns_resolver(Nearby::default());
         }
         builder.build().map_err(|_| {
             broken("the URLs of a cluster must all have the same scheme, user and password")
         })
     }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut pem = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut pem)?;
+    Ok(pem)
 }
 
 /// What a URL says. No error shows any of it.

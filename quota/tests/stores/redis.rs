@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,13 @@ use crate::support::redis::{MASTER, Redis};
 use crate::support::soon;
 
 fn options(servers: RedisServers) -> RedisOptions {
-    RedisOptions { servers, prefix: "test:".to_owned(), authorities: None, wait_replicas: 0 }
+    RedisOptions {
+        servers,
+        prefix: "test:".to_owned(),
+        ca: None,
+        plain_elsewhere: true,
+        wait_replicas: 0,
+    }
 }
 
 fn open(options: &RedisOptions) -> Arc<dyn QuotaStore> {
@@ -239,6 +246,153 @@ async fn after_a_failover_the_new_primary_counts_on() {
     .await;
     let next = at_last(&*store, &charging("failover", 6, 2)).await;
     assert_eq!((next.previous_seq, next.used), (5, 12));
+}
+
+/// A certificate for this machine in the files `tls.crt` and `tls.key`, and its authority's.
+fn put_certificate(directory: &Path) -> String {
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer_key = rcgen::KeyPair::generate().unwrap();
+    let issuer = authority.self_signed(&issuer_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &rcgen::Issuer::new(authority, issuer_key)).unwrap();
+    std::fs::write(directory.join("tls.crt"), leaf.pem()).unwrap();
+    std::fs::write(directory.join("tls.key"), key.serialize_pem()).unwrap();
+    issuer.pem()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_authority_is_trusted_by_new_connections() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let directory = tempfile::tempdir().unwrap();
+    let [ca, certificate, key] =
+        ["ca.pem", "tls.crt", "tls.key"].map(|it| directory.path().join(it));
+    std::fs::write(&ca, put_certificate(directory.path())).unwrap();
+    let port = crate::support::free_address().port();
+    let redis = Redis::start_with(&[
+        &format!("tls-port {port}"),
+        &format!("tls-cert-file {}", certificate.display()),
+        &format!("tls-key-file {}", key.display()),
+        "tls-auth-clients no",
+        "tls-ca-cert-dir /etc/ssl/certs",
+    ]);
+    let url = secret(&format!("rediss://localhost:{port}"));
+    let store =
+        open(&RedisOptions { ca: Some(ca.clone()), ..options(RedisServers::One(url.clone())) });
+    contract::done(&*store, &charging("tls", 1, 1)).await;
+
+    let other = put_certificate(directory.path());
+    let set = [
+        "CONFIG",
+        "SET",
+        "tls-cert-file",
+        certificate.to_str().unwrap(),
+        "tls-key-file",
+        key.to_str().unwrap(),
+    ];
+    assert_eq!(redis.command(&set), ["OK"]);
+    // Who is connected stays so.
+    contract::done(&*store, &charging("tls", 2, 1)).await;
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let distrusted = soon("a refusal", async {
+        loop {
+            match store.exchange(&[charging("tls", 3, 1)]).await {
+                Err(error) if error.to_string().contains("certificate") => break error,
+                Err(_) => {}
+                Ok(replies) => panic!("{replies:?}"),
+            }
+        }
+    })
+    .await;
+    assert!(distrusted.to_string().contains("certificate"), "{distrusted}");
+    // A file that is not whole yet is not taken up.
+    std::fs::write(&ca, "").unwrap();
+    assert!(store.exchange(&[charging("tls", 3, 1)]).await.is_err());
+    std::fs::write(&ca, other).unwrap();
+    assert_eq!(at_last(&*store, &charging("tls", 3, 1)).await.used, 3);
+    std::fs::write(&ca, "").unwrap();
+    let broken = RedisOptions { ca: Some(ca), ..options(RedisServers::One(url)) };
+    let error = RedisQuotas::new(&broken, &Handle::current()).err().unwrap().to_string();
+    assert!(error.contains("no PEM certificate"), "{error}");
+}
+
+/// Sentinels that vote, one of which then hears nothing of a failover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_missed_a_failover_is_not_believed() {
+    let mut primary = Redis::start();
+    let replica = Redis::start_replica(&primary);
+    let mut sentinels = [(); 3].map(|()| Redis::start_sentinel_of(&primary, 2));
+    soon("sentinels that know each other", async {
+        for sentinel in &sentinels {
+            while !sentinel.command(&["SENTINEL", "CKQUORUM", MASTER])[0].contains("3 usable") {
+                tokio::task::yield_now().await;
+            }
+        }
+    })
+    .await;
+    let [cut_off, others @ ..] = &mut sentinels;
+    let nodes = |some: &[&Redis]| RedisServers::Sentinel {
+        nodes: some.iter().map(|sentinel| secret(&sentinel.url())).collect(),
+        master: MASTER.to_owned(),
+        username: None,
+        password: None,
+    };
+    let store = open(&options(nodes(&[cut_off, &others[0], &others[1]])));
+    contract::done(&*store, &charging("cut-off", 1, 1)).await;
+
+    // Away, it keeps what it knew, and nobody tells it when it is back.
+    cut_off.kill();
+    primary.kill();
+    let after = at_last(&*store, &charging("cut-off", 2, 2)).await;
+    assert_eq!(after.used, 3);
+    assert_eq!(replica.command(&["ROLE"])[0], "master");
+
+    // The old primary is there again as if the network had parted it, and answers as one. The sentinel
+    // that knows nothing else would send us there.
+    for other in &*others {
+        other.pause();
+    }
+    primary.restart();
+    assert_eq!(primary.command(&["ROLE"])[0], "master");
+    cut_off.restart();
+    let port = primary.address().port().to_string();
+    assert_eq!(cut_off.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER])[1], port);
+    let before = open(&options(nodes(&[cut_off])));
+    assert_eq!(contract::done(&*before, &charging("cut-off", 3, 1)).await.used, 1, "the trap");
+    // A new connection has to be made, for which only that one can be asked.
+    replica.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let refused = soon("a refusal", async {
+        loop {
+            match store.exchange(&[charging("cut-off", 3, 4)]).await {
+                Err(QuotaStoreError::Unavailable(why)) if why.contains("failover") => break why,
+                Err(QuotaStoreError::Unavailable(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert!(refused.contains("missed a failover"), "{refused}");
+    for other in &*others {
+        other.go_on();
+    }
+    assert_eq!(at_last(&*store, &charging("cut-off", 3, 4)).await.used, 7);
+}
+
+#[tokio::test]
+async fn in_production_no_server_elsewhere_is_reached_without_tls() {
+    let elsewhere = "192.0.2.1";
+    let primary = Redis::start();
+    let sentinel = Redis::start_sentinel_alone(elsewhere);
+    let production = |servers| RedisOptions { plain_elsewhere: false, ..options(servers) };
+    contract::done(
+        &*open(&production(RedisServers::One(secret(&primary.url())))),
+        &exchange("c", "a", 1),
+    )
+    .await;
+    let refused = open(&production(behind(&sentinel))).exchange(&[exchange("c", "a", 2)]).await;
+    let Err(QuotaStoreError::Broken(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("another machine") && why.contains("rediss://"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use sluicegate_filters::identify::jwt::{
     Algorithm, ClaimMap, ClaimPath, DEFAULT_LEEWAY, Issuer, MAX_LEEWAY,
 };
 
-use super::{section, value};
+use super::{authorities, section, value};
 use crate::config::node::Scalar;
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::url::{self, UrlError};
@@ -266,7 +266,7 @@ fn ca(reader: &mut Reader<'_>, fields: &Fields<'_>, source: Option<&KeySource>) 
         let hint = "fetch the keys from an https:// URL, or take it out";
         reader.wrong(&at, "`ca` without TLS", hint);
     }
-    reader.file(&at)
+    authorities(reader, &at)
 }
 
 fn claims(reader: &mut Reader<'_>, at: &Cursor<'_>) -> ClaimMap {

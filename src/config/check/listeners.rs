@@ -4,11 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{pem_file, section, value};
+use super::{authorities, pair, section, value};
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
-use crate::config::valid::{
-    AdminListener, Listeners, MetricsListener, PairFiles, ProxyListener, TlsFiles,
-};
+use crate::config::valid::{AdminListener, Listeners, MetricsListener, ProxyListener, TlsFiles};
 
 pub(in crate::config) const KEYS: Keys = Keys {
     known: &["proxy", "admin", "metrics"],
@@ -187,8 +185,7 @@ fn loopback() -> Vec<IpNet> {
 
 fn tls(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<TlsFiles> {
     let fields = reader.fields(at, &TLS);
-    let (certificate, key) =
-        (pem_file(reader, &fields, at, "certificate"), pem_file(reader, &fields, at, "key"));
-    let client_ca = fields.get("client_ca").and_then(|at| reader.file(&at));
-    Some(TlsFiles { pair: PairFiles { certificate: certificate?, key: key? }, client_ca })
+    let pair = pair(reader, &fields, at);
+    let client_ca = fields.get("client_ca").and_then(|at| authorities(reader, &at));
+    Some(TlsFiles { pair: pair?, client_ca })
 }

@@ -3,11 +3,14 @@
 //! Sections are read in the order of the documentation. Rules between sections come after both have
 //! been read, and are reported at the place of the one that should change.
 
+use std::path::PathBuf;
+
+use super::named::PemFiles;
 use super::node::Node;
 use super::reader::{Cursor, Fields, Keys, Reader};
 use super::report::Report;
 use super::secrets::Resolver;
-use super::valid::{Config, Environment};
+use super::valid::{Config, Environment, PairFiles};
 
 pub(super) mod access;
 pub(super) mod clouds;
@@ -196,19 +199,30 @@ fn value<'n, T>(
     read(reader, &at)
 }
 
-/// The PEM file that `key` names, which the section at `at` can't do without.
-fn pem_file(
-    reader: &mut Reader<'_>,
-    fields: &Fields<'_>,
-    at: &Cursor<'_>,
-    key: &str,
-) -> Option<std::path::PathBuf> {
-    let Some(at) = fields.get(key) else {
-        let message = format!("`{key}` is missing");
-        reader.report.error(at.key, &at.path, message, "give the path of a PEM file");
-        return None;
+/// A certificate and its key, which the section at `at` names and can't do without.
+fn pair(reader: &mut Reader<'_>, fields: &Fields<'_>, at: &Cursor<'_>) -> Option<PairFiles> {
+    let mut file = |key| {
+        let Some(at) = fields.get(key) else {
+            let message = format!("`{key}` is missing");
+            reader.report.error(at.key, &at.path, message, "give the path of a PEM file");
+            return None;
+        };
+        let path = reader.file(&at)?;
+        Some(reader.report.named(at.place(), &at.path, &path))
     };
-    reader.file(&at)
+    let (certificate, key) = (file("certificate"), file("key"));
+    let (certificate, key) = (certificate?, key?);
+    let files = PairFiles { certificate: certificate.path.clone(), key: key.path.clone() };
+    reader.report.certificates.push(PemFiles::Pair { certificate, key });
+    Some(files)
+}
+
+/// The file of authorities that `at` names.
+fn authorities(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PathBuf> {
+    let path = reader.file(at)?;
+    let named = reader.report.named(at.place(), &at.path, &path);
+    reader.report.certificates.push(PemFiles::Authorities(named));
+    Some(path)
 }
 
 /// The value of `key`, which the section at `at` can't do without.

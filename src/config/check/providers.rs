@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
 
-use super::{access, clouds, health_check, pem_file, value};
+use super::{access, authorities, clouds, health_check, pair, value};
 use crate::config::node::Scalar;
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
@@ -160,7 +160,7 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
         if base_url.as_ref().is_some_and(|base| !base.tls) {
             reader.wrong(at, "`ca` without TLS", "use an https:// `base_url`, or take it out");
         }
-        reader.file(at)
+        authorities(reader, at)
     });
     let client_certificate = value(reader, Some(&fields), "client_certificate", |reader, at| {
         if base_url.as_ref().is_some_and(|base| !base.tls) {
@@ -238,9 +238,7 @@ fn credential(
 
 fn client_certificate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PairFiles> {
     let fields = reader.fields(at, &CLIENT_CERTIFICATE);
-    let (certificate, key) =
-        (pem_file(reader, &fields, at, "certificate"), pem_file(reader, &fields, at, "key"));
-    Some(PairFiles { certificate: certificate?, key: key? })
+    pair(reader, &fields, at)
 }
 
 fn dialect(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{required, section, value};
+use super::{authorities, required, section, value};
 use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::redis;
 use crate::config::valid::{QuotaStore, Redis, RedisServers, RedisUrl, Secret};
@@ -78,7 +78,7 @@ fn redis(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Redis> {
         if servers.as_ref().is_some_and(|(_, tls)| !tls) {
             reader.wrong(at, "`ca` without TLS", "use rediss:// URLs, or take it out");
         }
-        reader.file(at)
+        authorities(reader, at)
     });
     let replicas = value(reader, Some(&fields), "wait_replicas", |r, at| r.integer(at, REPLICAS));
     Some(Redis {

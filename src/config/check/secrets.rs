@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluicegate_vault::reference::is_segment;
 use sluicegate_vault::{Address, AddressError, Auth, KvVersion, Options, Retry};
 
-use super::{required, section, value};
+use super::{authorities, required, section, value};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::valid::{Secret, Secrets, Vault};
 
@@ -108,7 +108,7 @@ fn vault(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Vault> {
         if address.as_ref().is_some_and(|address| !address.is_tls()) {
             reader.wrong(at, "`ca` without TLS", "use an https:// `address`, or take it out");
         }
-        reader.file(at)
+        authorities(reader, at)
     });
     let hint = "write `auth: { approle: { role_id: \"env:VAULT_ROLE_ID\", secret_id_file: \
                 /run/secrets/vault-secret-id } }`";

@@ -16,7 +16,7 @@ use sluicegate_filters::identify::jwt::{Algorithm, KeySet, KeySetError, MAX_BYTE
 use super::entry::FILE_LIFETIME;
 use super::lifetime;
 use crate::config::valid::{JwtIssuer, KeySource};
-use crate::http_client::{self, BodyError, ClientError, HttpClient, whole_body, with_causes};
+use crate::http_client::{BodyError, ClientError, FollowingClient, whole_body, with_causes};
 
 /// Redirects that are followed, all within one origin.
 const MAX_REDIRECTS: usize = 2;
@@ -88,7 +88,7 @@ enum Source {
     File(PathBuf),
 }
 
-type IssuerClient = HttpClient<Empty<Bytes>>;
+type IssuerClient = FollowingClient<Empty<Bytes>>;
 
 impl Fetcher {
     pub(super) fn new(issuer: &JwtIssuer) -> Result<Self, SetupError> {
@@ -173,12 +173,13 @@ fn client(issuer: &JwtIssuer) -> Result<IssuerClient, SetupError> {
     let (KeySource::Discovery(url) | KeySource::Url(url)) = &issuer.keys else {
         return Err(SetupError::Name { issuer: issuer.rules.issuer.clone() });
     };
-    http_client::client(url.scheme_str() == Some("https"), issuer.ca.as_deref())
+    FollowingClient::new(url.scheme_str() == Some("https"), issuer.ca.as_deref())
         .map_err(|error| SetupError::Client { issuer: issuer.rules.issuer.clone(), error })
 }
 
 /// The document at `url`, or where that origin redirects to within itself.
 async fn get(client: &IssuerClient, mut url: Uri) -> Result<(HeaderMap, Bytes), FetchError> {
+    let client = client.get().await;
     for _ in 0..=MAX_REDIRECTS {
         let request = Request::get(url.clone())
             .header(ACCEPT, "application/json")

@@ -8,16 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
-use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{
-    Protocol, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+    Protocol, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::trace::SpanExporter;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -34,6 +31,10 @@ const BATCH: usize = 256;
 const GATHER: Duration = Duration::from_secs(1);
 /// Where OTLP over HTTP takes spans, below the collector's URL.
 const TRACES_PATH: &str = "/v1/traces";
+/// How long a client with TLS is used: whom the machine trusts can change.
+const TRUSTED_FOR: Duration = Duration::from_secs(60);
+/// The least time between two clients of which the first has failed.
+const REMAKE_AFTER: Duration = Duration::from_secs(5);
 /// Bytes of an error's text that are logged: it may be the collector's.
 const MAX_ERROR: usize = 200;
 
@@ -42,10 +43,38 @@ const MAX_ERROR: usize = 200;
 pub struct Counts {
     /// The collector has taken them.
     pub sent: AtomicU64,
+    /// They were sent together, and the collector has not taken all spans of them.
+    pub partial: AtomicU64,
     /// The collector has not, not in time, or not all.
     pub failed: AtomicU64,
     /// There was no room for them in the queue.
     pub dropped: AtomicU64,
+    /// Spans that the collector has rejected.
+    pub spans_rejected: AtomicU64,
+    /// Spans of traces that failed.
+    pub spans_failed: AtomicU64,
+}
+
+/// Takes spans somewhere.
+trait Collector {
+    /// How many of the spans were not taken, of an export that otherwise was.
+    async fn export(&self, spans: Vec<SpanData>) -> Result<u64, OTelSdkError>;
+}
+
+/// A collector that OTLP leads to.
+struct Otlp {
+    exporter: OtlpExporter,
+    /// What its client has heard of since the last export.
+    rejected: Arc<AtomicU64>,
+}
+
+impl Collector for Otlp {
+    async fn export(&self, spans: Vec<SpanData>) -> Result<u64, OTelSdkError> {
+        self.rejected.store(0, Ordering::Relaxed);
+        let count = spans.len() as u64;
+        self.exporter.export(spans).await?;
+        Ok(self.rejected.load(Ordering::Relaxed).min(count))
+    }
 }
 
 /// The end of the queue.
@@ -70,37 +99,59 @@ impl Exporter {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        // A channel of gRPC belongs to the runtime that it is made on.
-        let guard = runtime.enter();
         let otlp = exporter(settings)?;
-        drop(guard);
-        let timeout = settings.timeout;
+        let (settings, timeout) = (settings.clone(), settings.timeout);
+        let remake = move || {
+            // Without TLS, another client would be the same.
+            if settings.endpoint.tls { exporter(&settings).map(Some) } else { Ok(None) }
+        };
         std::thread::Builder::new()
             .name("traces".into())
-            .spawn(move || runtime.block_on(self.run(&otlp, timeout)))
+            .spawn(move || runtime.block_on(self.run(otlp, remake, timeout)))
             .map_err(|error| error.to_string())?;
         Ok(())
     }
 
-    async fn run(mut self, otlp: &impl SpanExporter, within: Duration) {
+    async fn run<C: Collector>(
+        mut self,
+        mut otlp: C,
+        remake: impl Fn() -> Result<Option<C>, String>,
+        within: Duration,
+    ) {
         let scope = InstrumentationScope::builder("sluicegate")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         let mut health = Health::default();
         let mut batch = Vec::with_capacity(BATCH);
+        let mut made = Instant::now();
         while self.gather(&mut batch).await {
+            let used_for = if health.fails { REMAKE_AFTER } else { TRUSTED_FOR };
+            if made.elapsed() >= used_for {
+                made = Instant::now();
+                // Where nobody can be trusted now, there is still whom was trusted before.
+                if let Ok(Some(other)) = remake() {
+                    otlp = other;
+                }
+            }
             let mut all = Vec::with_capacity(batch.len() * 7);
             let count = batch.len() as u64;
             for finished in batch.drain(..) {
                 spans::of(&finished, &scope, &mut all);
             }
+            let spans = all.len() as u64;
             let sent = match timeout(within, otlp.export(all)).await {
                 Ok(sent) => sent,
                 Err(_) => Err(OTelSdkError::Timeout(within)),
             };
             health.note(&sent);
-            let counted = if sent.is_ok() { &self.counts.sent } else { &self.counts.failed };
+            let counts = &*self.counts;
+            let (counted, lost, which) = match sent {
+                Ok(0) => (&counts.sent, 0, &counts.spans_rejected),
+                Ok(rejected) => (&counts.partial, rejected, &counts.spans_rejected),
+                Err(_) => (&counts.failed, spans, &counts.spans_failed),
+            };
             counted.fetch_add(count, Ordering::Relaxed);
+            which.fetch_add(lost, Ordering::Relaxed);
         }
         self.closed.cancel();
     }
@@ -139,68 +190,52 @@ impl Exporter {
 #[derive(Default)]
 struct Health {
     fails: bool,
+    rejects: bool,
 }
 
 impl Health {
-    fn note(&mut self, sent: &Result<(), OTelSdkError>) {
+    fn note(&mut self, sent: &Result<u64, OTelSdkError>) {
         match (sent, self.fails) {
             (Err(error), false) => {
                 let error = error.to_string();
                 let error = &error[..error.floor_char_boundary(MAX_ERROR)];
                 tracing::warn!(error, "traces can't be exported and are lost until they can");
             }
-            (Ok(()), true) => tracing::info!("traces are exported again"),
-            (Err(_), true) | (Ok(()), false) => {}
+            (Ok(_), true) => tracing::info!("traces are exported again"),
+            (Err(_), true) | (Ok(_), false) => {}
         }
         self.fails = sent.is_err();
+        if let Ok(rejected) = sent {
+            if *rejected > 0 && !self.rejects {
+                tracing::warn!(spans = rejected, "the collector rejects some of the spans");
+            }
+            self.rejects = *rejected > 0;
+        }
     }
 }
 
-fn exporter(settings: &Traces) -> Result<OtlpExporter, String> {
-    let endpoint = &settings.endpoint;
-    let headers =
-        || settings.headers.iter().map(|(name, secret)| (name, secret.value.expose_secret()));
-    let built = match settings.protocol {
-        TraceProtocol::Http => {
-            let mut url = endpoint.to_string();
-            if !url.ends_with(TRACES_PATH) {
-                url.push_str(TRACES_PATH);
-            }
-            let headers: HashMap<_, _> =
-                headers().map(|(name, value)| (name.to_string(), value.to_owned())).collect();
-            OtlpExporter::builder()
-                .with_http()
-                .with_http_client(Sender::new(endpoint.tls)?)
-                .with_protocol(Protocol::HttpBinary)
-                .with_endpoint(url)
-                .with_headers(headers)
-                .with_timeout(settings.timeout)
-                .build()
-        }
-        TraceProtocol::Grpc => {
-            let mut metadata = HeaderMap::new();
-            for (name, value) in headers() {
-                let mut value =
-                    http::HeaderValue::from_str(value).map_err(|error| error.to_string())?;
-                value.set_sensitive(true);
-                metadata.append(name, value);
-            }
-            let builder = OtlpExporter::builder()
-                .with_tonic()
-                .with_protocol(Protocol::Grpc)
-                .with_endpoint(endpoint.to_string())
-                .with_metadata(MetadataMap::from_headers(metadata))
-                .with_timeout(settings.timeout);
-            if endpoint.tls {
-                builder.with_tls_config(ClientTlsConfig::new().with_native_roots()).build()
-            } else {
-                builder.build()
-            }
-        }
-    };
-    let mut exporter = built.map_err(|error| error.to_string())?;
+fn exporter(settings: &Traces) -> Result<Otlp, String> {
+    let Traces { endpoint, protocol, .. } = settings;
+    let mut url = endpoint.to_string();
+    if *protocol == TraceProtocol::Http && !url.ends_with(TRACES_PATH) {
+        url.push_str(TRACES_PATH);
+    }
+    let headers = settings.headers.iter();
+    let headers: HashMap<_, _> = headers
+        .map(|(name, secret)| (name.to_string(), secret.value.expose_secret().to_owned()))
+        .collect();
+    let rejected = Arc::new(AtomicU64::new(0));
+    let mut exporter = OtlpExporter::builder()
+        .with_http()
+        .with_http_client(Sender::new(*protocol, endpoint.tls, rejected.clone())?)
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(url)
+        .with_headers(headers)
+        .with_timeout(settings.timeout)
+        .build()
+        .map_err(|error| error.to_string())?;
     exporter.set_resource(&resource(settings));
-    Ok(exporter)
+    Ok(Otlp { exporter, rejected })
 }
 
 /// What every span is of. The variables that OpenTelemetry has for it, which know of pods and nodes, are
@@ -224,24 +259,26 @@ mod tests {
     use super::super::tests::finished;
     use super::*;
 
-    /// Takes what it is sent, or never answers.
+    /// Takes what it is sent, or not all of it, or never answers.
     #[derive(Clone, Debug, Default)]
     struct Memory {
         spans: Arc<Mutex<Vec<usize>>>,
         silent: bool,
+        rejects: u64,
     }
 
-    impl SpanExporter for Memory {
-        async fn export(
-            &self,
-            batch: Vec<opentelemetry_sdk::trace::SpanData>,
-        ) -> opentelemetry_sdk::error::OTelSdkResult {
+    impl Collector for Memory {
+        async fn export(&self, batch: Vec<SpanData>) -> Result<u64, OTelSdkError> {
             if self.silent {
                 std::future::pending::<()>().await;
             }
             self.spans.lock().unwrap().push(batch.len());
-            Ok(())
+            Ok(self.rejects)
         }
+    }
+
+    fn same() -> Result<Option<Memory>, String> {
+        Ok(None)
     }
 
     fn queue(
@@ -267,7 +304,8 @@ mod tests {
             sender.try_send(Box::new(finished())).unwrap();
         }
         let sent = memory.clone();
-        let run = tokio::spawn(async move { exporter.run(&sent, Duration::from_secs(5)).await });
+        let run =
+            tokio::spawn(async move { exporter.run(sent, same, Duration::from_secs(5)).await });
         while counts.sent.load(Ordering::Relaxed) < 600 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -288,9 +326,43 @@ mod tests {
         let (sender, exporter, counts, [closing, closed]) = queue(16);
         let silent = Memory { silent: true, ..Memory::default() };
         sender.try_send(Box::new(finished())).unwrap();
-        tokio::spawn(async move { exporter.run(&silent, Duration::from_secs(5)).await });
+        tokio::spawn(async move { exporter.run(silent, same, Duration::from_secs(5)).await });
         closing.cancel();
         closed.cancelled().await;
         assert_eq!(counts.failed.load(Ordering::Relaxed), 1);
+        assert!(counts.spans_failed.load(Ordering::Relaxed) > 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_collector_rejects_does_not_count_as_sent() {
+        let (sender, exporter, counts, [closing, closed]) = queue(16);
+        let picky = Memory { rejects: 3, ..Memory::default() };
+        for _ in 0..2 {
+            sender.try_send(Box::new(finished())).unwrap();
+        }
+        tokio::spawn(async move { exporter.run(picky, same, Duration::from_secs(5)).await });
+        closing.cancel();
+        closed.cancelled().await;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!((count(&counts.sent), count(&counts.partial), count(&counts.failed)), (0, 2, 0));
+        assert_eq!((count(&counts.spans_rejected), count(&counts.spans_failed)), (3, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_made_anew_after_a_failure_and_after_a_while() {
+        let (sender, exporter, counts, [closing, closed]) = queue(16);
+        let (silent, good) = (Memory { silent: true, ..Memory::default() }, Memory::default());
+        let next = good.clone();
+        let remake = move || Ok(Some(next.clone()));
+        sender.try_send(Box::new(finished())).unwrap();
+        tokio::spawn(async move { exporter.run(silent, remake, Duration::from_secs(5)).await });
+        while counts.failed.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        sender.try_send(Box::new(finished())).unwrap();
+        closing.cancel();
+        closed.cancelled().await;
+        assert_eq!(counts.sent.load(Ordering::Relaxed), 1);
+        assert_eq!(good.spans.lock().unwrap().len(), 1);
     }
 }

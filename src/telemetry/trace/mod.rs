@@ -12,12 +12,13 @@
 mod client;
 mod context;
 mod export;
+mod grpc;
 mod record;
 mod sample;
 mod spans;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use opentelemetry::{SpanId, TraceId};
@@ -50,10 +51,16 @@ struct Shared {
 pub struct Status {
     /// The collector has taken them.
     pub sent: u64,
+    /// The collector has not taken all spans that were sent together with theirs.
+    pub partial: u64,
     /// The collector has not.
     pub failed: u64,
     /// There was no room for them.
     pub dropped: u64,
+    /// Spans that the collector has rejected.
+    pub spans_rejected: u64,
+    /// Spans of traces that failed.
+    pub spans_failed: u64,
     /// Requests whose callers asked for a trace beyond the limit.
     pub over: u64,
 }
@@ -123,9 +130,17 @@ impl Tracer {
     /// What became of traces so far; nothing, where none are made.
     pub fn status(&self) -> Status {
         let Some(shared) = &self.0 else { return Status::default() };
-        let Counts { sent, failed, dropped } = &*shared.counts;
-        let [sent, failed, dropped] = [sent, failed, dropped].map(|it| it.load(Ordering::Relaxed));
-        Status { sent, failed, dropped, over: shared.sampler.over() }
+        let counts = &*shared.counts;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Status {
+            sent: count(&counts.sent),
+            partial: count(&counts.partial),
+            failed: count(&counts.failed),
+            dropped: count(&counts.dropped),
+            spans_rejected: count(&counts.spans_rejected),
+            spans_failed: count(&counts.spans_failed),
+            over: shared.sampler.over(),
+        }
     }
 
     /// Takes no more, and sends what there is. Whether all was sent or given up `within`.

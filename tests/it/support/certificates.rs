@@ -58,9 +58,12 @@ impl Authority {
     }
 
     pub fn leaf_good(&self, years: Years) -> Leaf {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.sign(&leaf_params(years))
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Leaf {
         let key = KeyPair::generate().unwrap();
-        let certificate = params(names, years).signed_by(&key, &self.0).unwrap();
+        let certificate = params.clone().signed_by(&key, &self.0).unwrap();
         Leaf {
             pem: certificate.pem(),
             key: key.serialize_pem(),
@@ -69,11 +72,26 @@ impl Authority {
         }
     }
 
+    /// For this machine, good until the beginning of the day that is so many days from today.
+    pub fn leaf_for(&self, days: i64) -> Leaf {
+        let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(days * 24);
+        let day = day.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let number = |part: i8| u8::try_from(part).unwrap();
+        let mut params = leaf_params(GOOD);
+        params.not_after =
+            rcgen::date_time_ymd(day.year().into(), number(day.month()), number(day.day()));
+        self.sign(&params)
+    }
+
     pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         roots
     }
+}
+
+fn leaf_params(years: Years) -> CertificateParams {
+    params(vec!["localhost".to_owned(), "127.0.0.1".to_owned()], years)
 }
 
 fn params(names: Vec<String>, (from, to): Years) -> CertificateParams {

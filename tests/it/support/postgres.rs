@@ -181,6 +181,21 @@ impl Postgres {
         None
     }
 
+    /// Has another authority sign another certificate, and the server show it from now on. Connections
+    /// that are open stay.
+    pub async fn rotate_certificate(&self) {
+        self.install_certificate();
+        signal(self.server.as_ref().unwrap(), "HUP");
+        let options: PgConnectOptions = self.url().parse().unwrap();
+        super::soon("the other certificate", async {
+            // The file has the new authority alone.
+            while options.connect().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     fn install_certificate(&self) {
         let authority_key = rcgen::KeyPair::generate().unwrap();
         let mut authority = rcgen::CertificateParams::default();

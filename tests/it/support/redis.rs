@@ -40,10 +40,21 @@ impl Redis {
 
     /// Starts a sentinel of `primary` that decides alone, and soon.
     pub fn start_sentinel(primary: &Self) -> Self {
+        Self::start_sentinel_of(primary, 1)
+    }
+
+    /// Starts a sentinel of a primary that is not there.
+    pub fn start_sentinel_alone(host: &str) -> Self {
+        let monitor = format!("sentinel monitor {MASTER} {host} 6379 1");
+        Self::launch(&["sentinel".to_owned(), monitor])
+    }
+
+    /// Starts a sentinel of `primary` that decides with others, `quorum` in all.
+    pub fn start_sentinel_of(primary: &Self, quorum: usize) -> Self {
         let port = primary.address.port();
         let sentinel = Self::launch(&[
             "sentinel".to_owned(),
-            format!("sentinel monitor {MASTER} 127.0.0.1 {port} 1"),
+            format!("sentinel monitor {MASTER} 127.0.0.1 {port} {quorum}"),
             format!("sentinel down-after-milliseconds {MASTER} 3000"),
             format!("sentinel failover-timeout {MASTER} 2000"),
         ]);

@@ -133,6 +133,12 @@ impl Bao {
         until("OpenBao", || self.is_active());
     }
 
+    /// Has the server read its certificate anew.
+    pub fn reload(&self) {
+        let id = self.server.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", "HUP", &id]).status().unwrap().success());
+    }
+
     pub fn seal(&self) {
         self.put("sys/seal", &json!({}));
     }
