@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Entities, Entity, EntityUid, Request};
-use cedar_policy_core::ast::{Literal, SlotEnv, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
 use super::arguments;
 use super::ask::{Action, Ask};
+use super::condition::Evaluation;
 use super::context::context;
 use super::decision::{Decision, Effect, EvaluationError, Mode, PolicyInfo, Question};
 use super::entities::{self, NoPrincipal, Place};
@@ -236,9 +236,10 @@ impl Judge {
         let request = request.as_ref().clone();
         let entities = Entities::as_ref(&entities);
         let evaluator = Evaluator::new(request, entities, Extensions::all_available());
-        let slots = SlotEnv::new();
+        let mut evaluation = Evaluation::new(evaluator, &self.policies.terms);
         for rule in part.rules.iter().map(|number| &self.policies.rules[*number]) {
-            match rule.holds(&evaluator, &slots) {
+            match rule.condition.as_ref().map_or(Ok(true), |condition| evaluation.holds(condition))
+            {
                 Ok(false) => {}
                 Ok(true) if rule.info.effect == Effect::Permit => {
                     verdict.permits.push(rule.info.clone());
@@ -330,17 +331,5 @@ impl Verdict {
         self.forbids.append(&mut other.forbids);
         self.errors.append(&mut other.errors);
         self
-    }
-}
-
-impl Rule {
-    /// Whether the conditions hold.
-    fn holds(&self, evaluator: &Evaluator<'_>, slots: &SlotEnv) -> Result<bool, String> {
-        let Some(condition) = &self.condition else { return Ok(true) };
-        let value = evaluator.interpret(condition.as_ref(), slots);
-        match value.map_err(|error| error.to_string())?.value_kind() {
-            ValueKind::Lit(Literal::Bool(holds)) => Ok(*holds),
-            _ => Err("the condition is neither true nor false".to_owned()),
-        }
     }
 }

@@ -14,6 +14,7 @@
 mod arguments;
 pub mod ask;
 mod cache;
+mod condition;
 mod context;
 pub mod decision;
 mod entities;

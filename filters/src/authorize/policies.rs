@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    Expression, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+    Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
 };
 use sha2::{Digest, Sha256};
 
+use super::condition::{self, Condition, Terms};
 use super::decision::{Effect, PolicyInfo};
 use super::problem::{MAX_PROBLEMS, Problem, problem, tidy, told};
 use super::schema;
@@ -45,6 +46,8 @@ pub struct Source<'a> {
 #[derive(Clone)]
 pub struct Policies {
     pub(super) rules: Arc<[Rule]>,
+    /// What the conditions of the rules consist of.
+    pub(super) terms: Arc<Terms>,
     pub(super) schema: Arc<Schema>,
     version: Arc<str>,
     warnings: Arc<[Problem]>,
@@ -54,7 +57,7 @@ pub struct Policies {
 pub(super) struct Rule {
     pub(super) scope: Scope,
     /// What must hold for whoever its scope lets in; nothing, if that is all it asks.
-    pub(super) condition: Option<Expression>,
+    pub(super) condition: Option<Condition>,
     pub(super) info: Arc<PolicyInfo>,
     /// What of a request it looks at.
     pub(super) uses: Uses,
@@ -101,8 +104,11 @@ impl Policies {
         if !reading.problems.is_empty() {
             return Err(tidy(reading.problems));
         }
+        let mut conditions = condition::Builder::default();
+        let rules = reading.found.into_iter().map(|found| found.into_rule(&mut conditions));
         Ok(Self {
-            rules: reading.found.into_iter().map(Found::into_rule).collect(),
+            rules: rules.collect(),
+            terms: Arc::new(conditions.finish()),
             schema,
             version: version(files, text),
             warnings: tidy(reading.warnings).into(),
@@ -295,11 +301,11 @@ impl Found<'_> {
         self.problem(at, message, help)
     }
 
-    fn into_rule(self) -> Rule {
+    fn into_rule(self, conditions: &mut condition::Builder) -> Rule {
         let Self { policy, info, .. } = self;
         Rule {
             scope: Scope::of(&policy),
-            condition: condition(&policy),
+            condition: condition(&policy, conditions),
             uses: uses::of(&policy),
             info: Arc::new(info),
         }
@@ -309,12 +315,12 @@ impl Found<'_> {
 /// All `when` and `unless` of a policy as one expression: the very one that Cedar evaluates itself,
 /// after the scope. There is no other way to it than the conversions which Cedar's documentation
 /// leaves out.
-fn condition(policy: &Policy) -> Option<Expression> {
+fn condition(policy: &Policy, conditions: &mut condition::Builder) -> Option<Condition> {
     // What has come through this form no longer refers to its source at every step, which costs more
     // than the steps themselves.
     let bare = policy.to_pst().ok().and_then(|policy| Policy::from_pst(policy).ok());
     let policy = bare.as_ref().unwrap_or(policy);
-    policy.as_ref().non_scope_constraints().cloned().map(Expression::from)
+    policy.as_ref().non_scope_constraints().map(|expr| conditions.condition(expr))
 }
 
 fn is_id(id: &str) -> bool {
