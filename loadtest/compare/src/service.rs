@@ -184,6 +184,7 @@ impl Service {
     }
 
     /// Asks it to end, and waits until it has. Returns whether it did so in time.
+    #[expect(clippy::disallowed_methods, reason = "nothing else is under way when a process ends")]
     fn leaves(&mut self) -> bool {
         let Some(signal) = self.farewell() else { return false };
         let pid = self.child.id().to_string();
