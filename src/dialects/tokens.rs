@@ -65,11 +65,7 @@ pub(super) fn openai(endpoint: Endpoint, raw: &[u8]) -> Option<Usage> {
     // more, each by itself.
     match json::whole(raw, plain_counts) {
         Some(counts) => openai_counts(endpoint, counts),
-        None => {
-            let counts: OpenAiCounts<OddCount, Odd<Details<OddCount>>> =
-                serde_json::from_slice(raw).ok()?;
-            openai_counts(endpoint, counts)
-        }
+        None => openai_counts(endpoint, serde_json::from_slice(raw).ok()?),
     }
 }
 
@@ -87,7 +83,7 @@ pub(super) fn pass(endpoint: Endpoint, at: &mut Cursor<'_>) -> Option<Option<Usa
 }
 
 /// Passes a usage whose counts are plain numbers, and reads it.
-fn plain_counts(at: &mut Cursor<'_>) -> Option<OpenAiCounts<Count, Details<Count>>> {
+fn plain_counts(at: &mut Cursor<'_>) -> Option<OpenAiCounts> {
     let mut counts = OpenAiCounts::default();
     at.object(|name, at| {
         let count = match name {
@@ -115,7 +111,7 @@ fn plain_counts(at: &mut Cursor<'_>) -> Option<OpenAiCounts<Count, Details<Count
 }
 
 /// `Some(None)` of a `null`.
-fn plain_details(at: &mut Cursor<'_>) -> Option<Option<Details<Count>>> {
+fn plain_details(at: &mut Cursor<'_>) -> Option<Option<Odd<Details>>> {
     if !at.is_at(b'{') {
         return (at.value()? == b"null").then_some(None);
     }
@@ -129,11 +125,11 @@ fn plain_details(at: &mut Cursor<'_>) -> Option<Option<Details<Count>>> {
         };
         once(count, plain_count(at.value()?)?)
     })?;
-    Some(Some(details))
+    Some(Some(Odd(details)))
 }
 
 /// `Some(None)` of a `null`.
-fn plain_count(raw: &[u8]) -> Option<Option<Count>> {
+fn plain_count(raw: &[u8]) -> Option<Option<OddCount>> {
     if raw == b"null" {
         return Some(None);
     }
@@ -141,7 +137,8 @@ fn plain_count(raw: &[u8]) -> Option<Option<Count>> {
     if raw.len() > 19 || !raw.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(Some(Count(raw.iter().fold(0, |count, digit| count * 10 + u64::from(digit - b'0')))))
+    let count = raw.iter().fold(0, |count, digit| count * 10 + u64::from(digit - b'0'));
+    Some(Some(OddCount(Some(count))))
 }
 
 /// Puts in what a member tells; `None` where one of its name has told something before.
@@ -153,11 +150,8 @@ fn once<T>(place: &mut Option<T>, told: Option<T>) -> Option<()> {
     Some(())
 }
 
-fn openai_counts<C: ToldCount, D: Into<Details<C>>>(
-    endpoint: Endpoint,
-    counts: OpenAiCounts<C, D>,
-) -> Option<Usage> {
-    let told = |count: C| count.told();
+fn openai_counts(endpoint: Endpoint, counts: OpenAiCounts) -> Option<Usage> {
+    let told = OddCount::told;
     let prompt = counts.prompt_tokens.or(counts.input_tokens).and_then(told);
     let completion = counts.completion_tokens.or(counts.output_tokens).and_then(told);
     let total = counts.total_tokens.and_then(told);
@@ -168,11 +162,9 @@ fn openai_counts<C: ToldCount, D: Into<Details<C>>>(
         return None;
     }
     let prompt = prompt.unwrap_or(0);
-    let details = |details: Option<D>| details.map(Into::into).unwrap_or_default();
-    let prompt_details: Details<C> =
-        details(counts.prompt_tokens_details.or(counts.input_tokens_details));
-    let output_details: Details<C> =
-        details(counts.completion_tokens_details.or(counts.output_tokens_details));
+    let details = |details: Option<Odd<Details>>| details.map(Details::from).unwrap_or_default();
+    let prompt_details = details(counts.prompt_tokens_details.or(counts.input_tokens_details));
+    let output_details = details(counts.completion_tokens_details.or(counts.output_tokens_details));
     let cached = prompt_details
         .cached_tokens
         .or(counts.prompt_cache_hit_tokens)
@@ -181,7 +173,7 @@ fn openai_counts<C: ToldCount, D: Into<Details<C>>>(
         .unwrap_or(0)
         .min(prompt);
     let output = completion.unwrap_or(0).max(total.unwrap_or(0).saturating_sub(prompt));
-    let part = |count: Option<C>, whole: u64| count.and_then(told).unwrap_or(0).min(whole);
+    let part = |count: Option<OddCount>, whole: u64| count.and_then(told).unwrap_or(0).min(whole);
     Some(Usage {
         input: prompt - cached,
         cache_read: cached,
@@ -252,52 +244,28 @@ impl AnthropicCounts {
     }
 }
 
-#[derive(Deserialize)]
-struct OpenAiCounts<C, D> {
-    prompt_tokens: Option<C>,
-    input_tokens: Option<C>,
-    completion_tokens: Option<C>,
-    output_tokens: Option<C>,
-    total_tokens: Option<C>,
-    prompt_tokens_details: Option<D>,
-    input_tokens_details: Option<D>,
-    completion_tokens_details: Option<D>,
-    output_tokens_details: Option<D>,
+#[derive(Default, Deserialize)]
+struct OpenAiCounts {
+    prompt_tokens: Option<OddCount>,
+    input_tokens: Option<OddCount>,
+    completion_tokens: Option<OddCount>,
+    output_tokens: Option<OddCount>,
+    total_tokens: Option<OddCount>,
+    prompt_tokens_details: Option<Odd<Details>>,
+    input_tokens_details: Option<Odd<Details>>,
+    completion_tokens_details: Option<Odd<Details>>,
+    output_tokens_details: Option<Odd<Details>>,
     /// DeepSeek's name for cached tokens.
-    prompt_cache_hit_tokens: Option<C>,
+    prompt_cache_hit_tokens: Option<OddCount>,
     /// Moonshot's place for cached tokens.
-    cached_tokens: Option<C>,
+    cached_tokens: Option<OddCount>,
 }
 
-impl<C, D> Default for OpenAiCounts<C, D> {
-    fn default() -> Self {
-        Self {
-            prompt_tokens: None,
-            input_tokens: None,
-            completion_tokens: None,
-            output_tokens: None,
-            total_tokens: None,
-            prompt_tokens_details: None,
-            input_tokens_details: None,
-            completion_tokens_details: None,
-            output_tokens_details: None,
-            prompt_cache_hit_tokens: None,
-            cached_tokens: None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Details<C> {
-    cached_tokens: Option<C>,
-    reasoning_tokens: Option<C>,
-    audio_tokens: Option<C>,
-}
-
-impl<C> Default for Details<C> {
-    fn default() -> Self {
-        Self { cached_tokens: None, reasoning_tokens: None, audio_tokens: None }
-    }
+#[derive(Default, Deserialize)]
+struct Details {
+    cached_tokens: Option<OddCount>,
+    reasoning_tokens: Option<OddCount>,
+    audio_tokens: Option<OddCount>,
 }
 
 /// A part that may be of an odd shape, which must not hide the counts beside it.
@@ -310,7 +278,7 @@ impl<'de, T: Default + serde::de::DeserializeOwned> Deserialize<'de> for Odd<T> 
     }
 }
 
-impl<C> From<Odd<Self>> for Details<C> {
+impl From<Odd<Self>> for Details {
     fn from(odd: Odd<Self>) -> Self {
         odd.0
     }

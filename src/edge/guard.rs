@@ -105,11 +105,14 @@ impl GuardedStream {
 
     /// Ready when the client was too slow.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let phase = self.conn.phase();
-        if phase == Phase::Serving && self.conn.has_deadlines() {
-            // Over HTTP/1 nothing is waited for here. When the request has ended, this is asked anew.
-            return Poll::Pending;
-        }
+        let timeout = match self.conn.phase() {
+            // Streams of HTTP/2 have no phase in common; only a header list is waited for.
+            _ if !self.conn.has_deadlines() => Duration::MAX,
+            // Nothing is waited for here. When the request has ended, this is asked anew.
+            Phase::Serving => return Poll::Pending,
+            Phase::Header => self.header_timeout,
+            Phase::Idle => self.idle_timeout,
+        };
         let epoch = self.conn.epoch();
         if self.waiting.0 != epoch {
             self.waiting = (epoch, Instant::now());
@@ -120,12 +123,6 @@ impl GuardedStream {
             if header.is_some_and(|since| since >= self.header_timeout) {
                 return Poll::Ready(());
             }
-            let timeout = match phase {
-                Phase::Serving => Duration::MAX,
-                _ if !self.conn.has_deadlines() => Duration::MAX,
-                Phase::Header => self.header_timeout,
-                Phase::Idle => self.idle_timeout,
-            };
             let Some(left) = timeout.checked_sub(now - self.waiting.1).filter(|d| !d.is_zero())
             else {
                 return Poll::Ready(());

@@ -55,11 +55,8 @@ pub struct Upstream {
     /// Whether its certificate is looked at now and then.
     pub checked: bool,
     resolver: Arc<Resolver>,
-    tls: bool,
-    sni: String,
-    /// What is the same in every peer; its address is none.
+    /// What is the same in every peer; its address is none, and its group is the provider's alone.
     peer: HttpPeer,
-    group_key: u64,
     host: HeaderValue,
     /// The credential and the configured headers, as sent.
     headers: HeaderMap,
@@ -126,8 +123,9 @@ impl Upstream {
         // Without a name, verification would be off: a literal address is its own name.
         let sni = base.host.trim_matches(['[', ']']).to_owned();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut peer = HttpPeer::new(nowhere, base.tls, sni.clone());
+        let mut peer = HttpPeer::new(nowhere, base.tls, sni);
         peer.options = options(provider);
+        peer.group_key = group_key(provider);
         Ok(Self {
             name: provider.name.clone(),
             stream_usage: provider.stream_usage,
@@ -135,10 +133,7 @@ impl Upstream {
                 .map_err(|error| UpstreamError::Tls { provider: provider.name.clone(), error })?,
             checked: base.tls && provider.check_certificate,
             resolver: reach.resolvers.get(&base.host, base.port),
-            tls: base.tls,
-            sni,
             peer,
-            group_key: group_key(provider),
             every_head: every_head(&headers, &host),
             host,
             headers,
@@ -215,7 +210,7 @@ impl Upstream {
         peer.options.ca.clone_from(&security.it().ca);
         peer.client_cert_key.clone_from(&security.it().client);
         // A connection that was made under other files is not for this request.
-        peer.group_key = self.group_key ^ security.mark();
+        peer.group_key ^= security.mark();
     }
 
     /// Where a connection of our own goes; `None` while the name has no known address.
@@ -225,7 +220,7 @@ impl Upstream {
 
     /// The name that its certificate must be for.
     pub fn server_name(&self) -> &str {
-        &self.sni
+        &self.peer.sni
     }
 
     /// Host and port.
@@ -240,7 +235,7 @@ impl Upstream {
 
     /// Whether both are at one address.
     pub fn is_where(&self, other: &Self) -> bool {
-        (self.tls, &self.host) == (other.tls, &other.host)
+        (self.peer.is_tls(), &self.host) == (other.peer.is_tls(), &other.host)
     }
 
     /// A request for `path` that only asks whether the provider is there, and a peer for it whose address
@@ -254,7 +249,7 @@ impl Upstream {
         }
         head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).ok()?;
         if peer.options.alpn == ALPN::H2 {
-            let scheme = if self.tls { "https" } else { "http" };
+            let scheme = if self.peer.is_tls() { "https" } else { "http" };
             let authority = self.host.to_str().ok()?;
             head.set_uri(format!("{scheme}://{authority}{path}").parse().ok()?);
             head.set_version(Version::HTTP_2);
