@@ -20,20 +20,21 @@ out=target/optimized
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
-compare=target/release/sluicegate-compare
 
 # Relocations tell BOLT where code is referred to, so that it can be moved.
-relocations="-Clink-arg=-Wl,--emit-relocs"
-cargo build --release --locked --package sluicegate-compare --bin sluicegate-compare
-cargo rustc --release --locked --package sluicegate-compare --bin bare-pingora -- "$relocations"
-cargo rustc --release --locked --package sluicegate --bin sluicegate -- "$relocations"
+# A build of its own, since flags for one program alone would build all that both share twice.
+built=target/relocatable
+RUSTFLAGS="-Clink-arg=-Wl,--emit-relocs" cargo build --release --locked --target-dir "$built" \
+    --package sluicegate --package sluicegate-compare \
+    --bin sluicegate --bin sluicegate-compare --bin bare-pingora
 
 for program in sluicegate bare-pingora; do
-    cp "target/release/$program" "$work/$program.plain"
+    cp "$built/release/$program" "$work/$program.plain"
     "$bolt" "$work/$program.plain" -o "$work/$program" -instrument --instrumentation-file-append-pid \
         --instrumentation-file="$work/$program.profile" >"$work/log" 2>&1 || { tail "$work/log" >&2; exit 1; }
 done
-cp "$compare" "$work/sluicegate-compare"
+cp "$built/release/sluicegate-compare" "$work/sluicegate-compare"
+export SLUICEGATE_PROGRAM="$PWD/$built/release/sluicegate"
 
 # Ended by a signal that they obey, both write their profiles.
 train() {
@@ -53,6 +54,6 @@ for program in sluicegate bare-pingora; do
         -reorder-functions=cdsort -split-functions -split-all-cold -split-eh -icf=1 -use-gnu-stack \
         >"$work/log" 2>&1 || { tail "$work/log" >&2; exit 1; }
 done
-cp "$compare" "$out/sluicegate-compare"
+cp "$built/release/sluicegate-compare" "$out/sluicegate-compare"
 "$out/sluicegate" --version
 echo "Built: $out/sluicegate. How fast it is here: $out/sluicegate-compare --sluicegate $out/sluicegate"

@@ -4,13 +4,23 @@ prints the options that name them.
 
     loadtest/compare/variants/prepare.py DIRECTORY
 
-The directory then has a store with virtual keys, an issuer's key set, and six configurations: master key,
-virtual key, token, virtual key with the policies of `policies/`, all of it with five limits on the
-key and its team, and the master key with a provider of Anthropic's dialect, so that each call is translated. Needs openssl, and the gateway in target/release.
+The directory then has a store with virtual keys, an issuer's key set, and these configurations:
+
+    anonymous      nobody shows a credential, so there is nothing to look up: what the others are compared with
+    master         the master key
+    key            a virtual key, a store and so a ledger
+    token          a token of an issuer
+    authorized     the same token, judged by the policies of `policies/`
+    policies       the virtual key, judged by them
+    limits         the same with five limits on the key and its team
+    translated     the master key and a provider of Anthropic's dialect, so that each call is translated
+
+Needs openssl, and the gateway in target/release, or where SLUICEGATE_PROGRAM says.
 """
 
 import base64
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,6 +28,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+PROGRAM = os.environ.get("SLUICEGATE_PROGRAM", ROOT / "target/release/sluicegate")
 MASTER = "sk-compare-master-0123456789abcdef"
 ISSUER = "https://login.example.com/"
 
@@ -39,7 +50,7 @@ def token(directory: pathlib.Path) -> str:
     jwk["n"] = b64(bytes.fromhex(modulus))
     (directory / "jwks.json").write_text(json.dumps({"keys": [jwk]}))
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": "sluicegate", "sub": "ann", "iat": now, "exp": now + 86400}
+    claims = {"iss": ISSUER, "aud": "sluicegate", "sub": "ann", "iat": now, "exp": now + 86400, "roles": ["member"]}
     parts = [{"alg": "RS256", "typ": "JWT", "kid": "one"}, claims]
     signed = ".".join(b64(json.dumps(part).encode()) for part in parts)
     signature = openssl("dgst", "-sha256", "-sign", key, stdin=signed.encode())
@@ -68,7 +79,7 @@ def ask(admin: str, path: str, fields: dict) -> dict:
 def virtual_keys(config: pathlib.Path) -> tuple[str, str]:
     """Runs the gateway for as long as it takes to make two keys: one without limits, one with five."""
     gateway = subprocess.Popen(
-        [ROOT / "target/release/sluicegate", "serve", "--config", config],
+        [PROGRAM, "serve", "--config", config],
         env={
             "COMPARE_LISTEN": "127.0.0.1:0",
             "COMPARE_UPSTREAM": "127.0.0.1:9",
@@ -100,13 +111,16 @@ def main() -> None:
     issuer = (
         f"auth:\n  jwt:\n    - issuer: {ISSUER}\n      audience: [sluicegate]\n"
         "      jwks_file: ${COMPARE_DIRECTORY}/jwks.json\n      algorithms: [RS256]\n"
+        "      claims: { roles: roles }\n"
     )
     policies = f"policies: {{ directory: {ROOT}/policies }}\n"
     priced = base.rstrip() + '\n    price: { input: "0.15", output: "0.60" }\n'
     files = {
+        "anonymous": base + "auth: { anonymous: true }\n",
         "master": base,
         "key": base + store,
         "token": base + issuer,
+        "authorized": base + issuer + policies,
         "policies": base + store + policies,
         "limits": priced + store + policies,
         "translated": base.replace("dialect: openai", "dialect: anthropic").replace(
@@ -116,17 +130,20 @@ def main() -> None:
     for name, text in files.items():
         (directory / f"{name}.yaml").write_text(text)
     key, limited = virtual_keys(directory / "key.yaml")
+    signed = token(directory)
     credentials = {
+        "anonymous": None,
         "master": MASTER,
         "key": key,
-        "token": token(directory),
+        "token": signed,
+        "authorized": signed,
         "policies": key,
         "limits": limited,
         "translated": MASTER,
     }
     print(
         " ".join(
-            f"--variant {name}={directory}/{name}.yaml,{credential}"
+            f"--variant {name}={directory}/{name}.yaml" + (f",{credential}" if credential else "")
             for name, credential in credentials.items()
         )
     )
