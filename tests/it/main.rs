@@ -31,6 +31,7 @@ mod races;
 mod reload;
 mod retries;
 mod routing;
+mod scrapes;
 mod secrecy;
 mod smoke;
 mod sticky;
