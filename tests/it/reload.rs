@@ -190,7 +190,7 @@ async fn a_hundred_reloads_under_load_fail_nobody() {
 }
 
 /// Takes a provider's part: the next request, read whole.
-async fn asked(listener: &TcpListener) -> TcpStream {
+pub async fn asked(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = soon("a request", listener.accept()).await.unwrap();
     soon("a whole request", async {
         let mut read = Vec::new();
@@ -218,6 +218,19 @@ fn event(delta: &Value, finish_reason: &Value) -> String {
         "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice],
     });
     format!("data: {chunk}\n\n")
+}
+
+/// The beginning of a stream.
+pub fn first_part() -> String {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    head.to_owned() + &event(&json!({"role": "assistant", "content": "one"}), &Value::Null)
+}
+
+/// Its rest.
+pub fn second_part() -> String {
+    event(&json!({"content": "two"}), &Value::Null)
+        + &event(&json!({}), &json!("stop"))
+        + "data: [DONE]\n\n"
 }
 
 /// With all that belongs to it: a model, a provider and a second target that are gone meanwhile.
@@ -251,9 +264,7 @@ async fn a_request_keeps_the_generation_that_it_began_with() {
     // One has its first event, one waits for its first attempt's answer.
     let mut streamed = ask("streamed", true).await;
     let mut to_streamed = asked(&held).await;
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    let first = event(&json!({"role": "assistant", "content": "one"}), &Value::Null);
-    to_streamed.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
+    to_streamed.write_all(first_part().as_bytes()).await.unwrap();
     until_content(&mut streamed, "one").await;
     let mut twice = ask("twice", false).await;
     let mut to_twice = asked(&held).await;
@@ -264,10 +275,7 @@ async fn a_request_keeps_the_generation_that_it_began_with() {
     assert_eq!((gone.status, gone.code().as_str()), (404, "model_not_found"));
     assert_eq!(read_response(&mut ask("sim-1", false).await).await.status, 200);
 
-    let rest = event(&json!({"content": "two"}), &Value::Null)
-        + &event(&json!({}), &json!("stop"))
-        + "data: [DONE]\n\n";
-    to_streamed.write_all(rest.as_bytes()).await.unwrap();
+    to_streamed.write_all(second_part().as_bytes()).await.unwrap();
     drop(to_streamed);
     let rest = until_content(&mut streamed, "data: [DONE]").await;
     assert!(rest.contains("two"), "{rest}");
