@@ -74,7 +74,8 @@ pub async fn serve_metrics(gateway: Arc<Gateway>, listener: TcpListener) {
         .route_layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::scraper))
         .route_layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::metrics_network))
         // Outside the list: a kubelet's address is nobody's to know beforehand.
-        .merge(health());
+        .merge(health())
+        .layer(axum::middleware::from_fn(guard::dress));
     serve("metrics", router.with_state(gateway), listener).await;
 }
 

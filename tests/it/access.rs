@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sluicegate::identity::now_ms;
 use sluicegate_simulator::Simulator;
 
 use crate::support::issuer::{Issuer, SigningKey, claims};
@@ -237,4 +238,95 @@ async fn a_token_is_as_good_as_its_issuer_s_keys() {
         assert_eq!(fixture.chat(&token, false).await.status, 200);
     })
     .await;
+}
+
+/// Clocks may differ by this, unless it is configured.
+const LEEWAY: i64 = 30;
+
+/// How many credentials were looked up, and not found in memory.
+async fn looked_up(gateway: &Gateway) -> f64 {
+    gateway.metric("sluicegate_credential_lookups_total", "found").await
+}
+
+#[tokio::test]
+async fn a_token_that_is_known_is_good_until_it_expires_and_no_longer() {
+    let fixture = Fixture::new("enforce").await;
+    // On a machine that stands still, a token of two seconds may be over before it is known: then another.
+    for _ in 0..10 {
+        let until = now_ms() / 1000 + 2;
+        let mut said = claims(&fixture.issuer.url(), "ann");
+        said["roles"] = json!(["developer"]);
+        said["iat"] = json!(until - LEEWAY - 60);
+        said["exp"] = json!(until - LEEWAY);
+        let token = fixture.key.token(&said);
+        let (before, mut good) = (looked_up(&fixture.gateway).await, 0);
+        let refused = soon("the token's end", async {
+            loop {
+                let asked = now_ms();
+                let answer = fixture.chat(&token, false).await;
+                if answer.status != 200 {
+                    return answer;
+                }
+                assert!(asked < until * 1000, "good {} ms after its end", asked - until * 1000);
+                good += 1;
+            }
+        })
+        .await;
+        assert_eq!((refused.status, refused.code().as_str()), (401, "token_expired"));
+        assert!(now_ms() >= until * 1000, "refused before its end");
+        if good >= 2 {
+            // Once for all that were good, once for the refusal.
+            assert_eq!(looked_up(&fixture.gateway).await - before, 2.0, "after {good} requests");
+            return;
+        }
+    }
+    panic!("no token was good for two requests");
+}
+
+#[tokio::test]
+async fn a_token_that_is_known_is_refused_once_its_key_is_withdrawn() {
+    let fixture = Fixture::new("enforce").await;
+    let token = fixture.token("senior", &["developer"]);
+    assert_eq!(fixture.chat(&token, false).await.status, 200);
+    let before = looked_up(&fixture.gateway).await;
+    assert_eq!(fixture.chat(&token, false).await.status, 200);
+    assert_eq!(looked_up(&fixture.gateway).await, before, "it is known");
+
+    let next = SigningKey::new("two");
+    fixture.issuer.publish(&[&next]);
+    // Tokens that name a key which is not known have the issuer asked, ten seconds after the last time. Each
+    // is another one, as a refusal is remembered for as long.
+    let mut number = 0;
+    soon("the issuer's next key", async {
+        loop {
+            number += 1;
+            let mut said = claims(&fixture.issuer.url(), "ann");
+            said["roles"] = json!(["developer"]);
+            said["jti"] = json!(number.to_string());
+            let answer = fixture.chat(&next.token(&said), false).await;
+            if answer.status == 200 {
+                return;
+            }
+            assert_eq!((answer.status, answer.code().as_str()), (401, "invalid_token"));
+            if fixture.issuer.asked("/jwks") == 1 {
+                // Meanwhile the gateway has no reason to doubt what it knows. A slow stream, so that the
+                // question is not asked all the time.
+                let slow = chat(true, "first_token_ms=200");
+                let answer = fixture.post(&token, "/v1/chat/completions", &slow).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+        }
+    })
+    .await;
+    assert_eq!(fixture.issuer.asked("/jwks"), 2);
+    let refused = soon("the end of what the old key signed", async {
+        loop {
+            let answer = fixture.chat(&token, false).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!((refused.status, refused.code().as_str()), (401, "invalid_token"));
 }

@@ -14,4 +14,5 @@ mod owners;
 mod quotas;
 mod rights;
 mod strangers;
+mod tokens;
 mod usage;

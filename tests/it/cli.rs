@@ -71,6 +71,44 @@ fn a_generated_master_key_is_new_each_time_and_accepted_in_production() {
     let key = make();
     assert!(key.len() == 3 + 64 + 1 && key.starts_with("sk-"), "{key}");
     assert_ne!(key, make());
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("production.yaml");
+    std::fs::write(
+        &file,
+        "environment: production\nadmin: { master_key: \"env:SLUICEGATE_MASTER_KEY\" }\n\
+         store: { sqlite: { path: data/sluicegate.db } }\naudit: { directory: data/audit }\n\
+         auth: { keys: { pepper: \"env:SLUICEGATE_KEY_PEPPER\" } }\n\
+         providers: { openai: { api_key: \"env:OPENAI_API_KEY\" } }\n\
+         models: { m: { targets: [{ provider: openai, model: m }] } }\n",
+    )
+    .unwrap();
+    let check = |master: &str, pepper: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .args(["check", "--config", file.to_str().unwrap()])
+            .env_clear()
+            .env("OPENAI_API_KEY", "sk-one")
+            .env("SLUICEGATE_MASTER_KEY", master)
+            .env("SLUICEGATE_KEY_PEPPER", pepper)
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    // As a person has them, from a shell's `$(...)`.
+    let fresh = || make().trim_end().to_owned();
+    assert_eq!(check(&fresh(), &fresh()), (Some(0), String::new()));
+    let one = fresh();
+    for (master, pepper, at) in [
+        ("sk-1234", fresh(), ":2:22: admin.master_key"),
+        ("sk-1111111111111111111111111111111111111111111111", fresh(), ":2:22: admin.master_key"),
+        (&one[..40], fresh(), ":2:22: admin.master_key"),
+        (&one, one.clone(), ":5:"),
+        ("", fresh(), ":2:"),
+    ] {
+        let (code, errors) = check(master, &pepper);
+        assert!(code == Some(64) && errors.contains(at), "{code:?} {errors}");
+        assert!(master.is_empty() || !errors.contains(master), "{errors}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! HTTP/2: over TLS by ALPN, and with prior knowledge where it is allowed.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -10,7 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Config, Gateway, chat, provider, read_response, soon};
+use crate::support::{Config, Gateway, chat, in_time, provider, read_response, soon};
 
 /// A gateway with a certificate of its own, and a client that trusts it.
 async fn tls_gateway(
@@ -57,9 +58,18 @@ async fn h2_requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
     tokio::spawn(connection);
     // Bodies without a length, small and large, plain and streamed, at once.
     let mut answers = Vec::new();
-    for (streamed, pad) in
-        [(true, 0), (false, 0), (true, 200_000), (false, 900_000), (false, 1_100_000)]
-    {
+    let mut body = chat(false, "tokens=12,strict=false");
+    body["pad"] = json!("");
+    let fits = 1_048_576 - body.to_string().len();
+    for (streamed, pad) in [
+        (true, 0),
+        (false, 0),
+        (true, 200_000),
+        (false, 900_000),
+        (false, fits),
+        (false, fits + 1),
+        (false, 1_100_000),
+    ] {
         let mut body = chat(streamed, "tokens=12,strict=false");
         body["pad"] = json!("z".repeat(pad));
         let request = http::Request::post("https://localhost/v1/chat/completions")
@@ -76,7 +86,7 @@ async fn h2_requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
         assert!(!answer.headers().contains_key("transfer-encoding"));
         let body = soon("a body", answer.into_body().collect()).await.unwrap().to_bytes();
         let text = std::str::from_utf8(&body).unwrap();
-        assert_eq!(status, if pad > 1_048_576 { 413 } else { 200 }, "{pad}: {text}");
+        assert_eq!(status, if pad > fits { 413 } else { 200 }, "{pad}: {text}");
         assert!(!streamed || text.ends_with("data: [DONE]\n\n"), "{text}");
     }
 }
@@ -92,7 +102,7 @@ async fn tls_speaks_h2_and_http1_by_alpn() {
     stream.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(read_response(&mut stream).await.status, 200);
     let log = gateway.stop().await;
-    assert_eq!(log.iter().filter(|line| line["end"] == "complete").count(), 5, "{log:#?}");
+    assert_eq!(log.iter().filter(|line| line["end"] == "complete").count(), 6, "{log:#?}");
 }
 
 #[tokio::test]
@@ -126,13 +136,44 @@ async fn a_client_that_resets_its_stream_takes_the_upstream_request_with_it() {
     .await
     .unwrap();
     tokio::spawn(connection);
+    for directives in ["fault=stall,after=2", "tokens=100000,token_ms=5"] {
+        in_time("the abort", Duration::from_secs(1), async || {
+            let request = http::Request::post("https://localhost/v1/chat/completions")
+                .header("content-type", "application/json")
+                .body(Full::new(Bytes::from(chat(true, directives).to_string())))
+                .unwrap();
+            let mut answer = soon("an answer", sender.send_request(request)).await.unwrap();
+            soon("an event", answer.body_mut().frame()).await.unwrap().unwrap();
+            assert_eq!(provider.streams_open(), 1);
+            let left = Instant::now();
+            drop(answer);
+            soon("the abort", provider.wait_until(|stats| stats.streams_open == 0)).await;
+            left.elapsed()
+        })
+        .await;
+    }
+    // While nothing has come yet, too.
+    in_time("the abort without an answer", Duration::from_secs(1), async || {
+        let before = provider.ledger().total;
+        let body = chat(false, "fault=delay-head,ms=600000");
+        let request = http::Request::post("https://localhost/v1/chat/completions")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .unwrap();
+        let waiting = tokio::spawn(sender.send_request(request));
+        soon("the request", provider.wait_until(|stats| stats.total.requests > before.requests))
+            .await;
+        let left = Instant::now();
+        waiting.abort();
+        soon("the abort", provider.wait_until(|stats| stats.total.aborted > before.aborted)).await;
+        left.elapsed()
+    })
+    .await;
+    // It was the streams that were given up, and not their connection.
     let request = http::Request::post("https://localhost/v1/chat/completions")
         .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(chat(true, "fault=stall,after=2").to_string())))
+        .body(Full::new(Bytes::from(chat(false, "").to_string())))
         .unwrap();
-    let mut answer = soon("an answer", sender.send_request(request)).await.unwrap();
-    soon("an event", answer.body_mut().frame()).await.unwrap().unwrap();
-    assert_eq!(provider.streams_open(), 1);
-    drop(answer);
-    soon("the abort", provider.wait_until(|stats| stats.streams_open == 0)).await;
+    let answer = soon("an answer", sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }

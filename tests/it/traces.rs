@@ -1,6 +1,7 @@
 //! Traces: what a collector gets of a request, and that no collector is in a request's way.
 
 use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -276,6 +277,74 @@ async fn no_collector_is_in_a_requests_way() {
         assert_eq!(log.len(), 701);
         assert!(log.iter().all(|line| line["trace_id"].as_str().is_some_and(|id| id.len() == 32)));
     }
+}
+
+/// Takes every export, and answers it late.
+async fn slow(by: Duration) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let service = service_fn(move |request: Request<Incoming>| async move {
+                request.into_body().collect().await.unwrap();
+                tokio::time::sleep(by).await;
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+            });
+            tokio::spawn(async move {
+                let builder = auto::Builder::new(TokioExecutor::new());
+                builder.serve_connection(TokioIo::new(connection), service).await.ok();
+            });
+        }
+    });
+    address
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Beside a gateway whose collector is quick, with the same traces: they are asked in turn, so that whatever else
+/// the machine does slows all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_or_dead_collector_costs_a_request_nothing() {
+    const REQUESTS: usize = 150;
+    let (collector, provider) = (Collector::start().await, provider().await);
+    let endpoints = [
+        collector.http(),
+        format!("http://{}", slow(Duration::from_secs(1)).await),
+        format!("http://{}", free_address()),
+    ];
+    let gateways = endpoints.map(|endpoint| {
+        // Each second brings more than the queue takes: a slow collector's is full nearly all the time.
+        let traces = traces(&endpoint, "sampling: 1, queue: 16");
+        Gateway::start(&Config::for_provider(provider.address()).with(&traces))
+    });
+    // By how much the others may be slower: far less than a collector takes. The best of three tries counts, as the
+    // machine's pauses may hit one more than another.
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..REQUESTS {
+            for (gateway, times) in gateways.iter().zip(&mut times) {
+                let asked = Instant::now();
+                let answer = gateway.client().post("/v1/chat/completions", &chat(false, "")).await;
+                times.push(asked.elapsed());
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+        }
+        let [quick, slow, dead] = times.each_mut().map(|times| median(times));
+        seen.push((quick, slow, dead));
+        if slow.max(dead) <= quick * 3 / 2 + Duration::from_millis(1) {
+            break;
+        }
+    }
+    let (quick, slow, dead) = seen[seen.len() - 1];
+    assert!(slow.max(dead) <= quick * 3 / 2 + Duration::from_millis(1), "{seen:?}");
+    let [_, slow, _] = &gateways;
+    assert!(slow.metric("sluicegate_traces_dropped_total", "").await > 0.0, "its queue was full");
+    let [quick, ..] = &gateways;
+    assert_eq!(quick.metric("sluicegate_traces_exported_total", "failed").await, 0.0);
 }
 
 /// What is in the queue when the process leaves is sent.

@@ -75,6 +75,26 @@ async fn a_server_that_another_authority_vouches_for_is_refused() {
     open(&postgres.url()).await;
 }
 
+/// Without an authority, `require` encrypts and does not ask who the server is.
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_reached_by_tls_where_that_is_all_that_is_required() {
+    // As `main` does.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let postgres = Postgres::start_with_tls();
+    let unknown = postgres.url();
+    let unknown = unknown.split_once("?").unwrap().0;
+    // The server takes nothing but TLS, and the name in its certificate is another one.
+    let url = format!("{}?sslmode=require", unknown.replace("localhost", "127.0.0.1"));
+    let store = open(&url).await;
+    store.create_team(&team("red")).await.unwrap();
+    assert!(store.team("red").await.unwrap().is_some());
+    for mode in ["verify-ca", "verify-full"] {
+        let url = url.replace("require", mode);
+        let refused = connect(&url).await.err().unwrap().to_string();
+        assert!(refused.contains("certificate"), "{mode}: {refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let postgres = Postgres::start();

@@ -217,13 +217,31 @@ pub async fn ask(
 /// Ends TLS before a provider. It ends when dropped.
 pub struct TlsFront {
     pub address: SocketAddr,
-    shown: Arc<Mutex<Vec<Option<String>>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     server: AbortHandle,
 }
 
+/// What was agreed on one connection that had a request.
+struct Seen {
+    /// The serial number of the certificate that the client has shown.
+    certificate: Option<String>,
+    /// The protocol, by ALPN.
+    protocol: Option<String>,
+}
+
 impl TlsFront {
-    /// Shows `leaf`; with `clients`, asks for a certificate of theirs.
+    /// Shows `leaf`; with `clients`, asks for a certificate of theirs. Speaks of no protocol.
     pub async fn start(provider: SocketAddr, leaf: &Leaf, clients: Option<&Authority>) -> Self {
+        Self::offering(provider, leaf, clients, &[]).await
+    }
+
+    /// Offers `protocols` by ALPN.
+    pub async fn offering(
+        provider: SocketAddr,
+        leaf: &Leaf,
+        clients: Option<&Authority>,
+        protocols: &[&str],
+    ) -> Self {
         let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(crypto.clone())
             .with_safe_default_protocol_versions()
@@ -236,19 +254,25 @@ impl TlsFront {
             ),
             None => builder.with_no_client_auth(),
         };
-        let config =
+        let mut config =
             builder.with_single_cert(vec![leaf.der.clone()], leaf.private.clone_key()).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let server = tokio::spawn(serve(listener, acceptor, provider, shown.clone()));
-        Self { address, shown, server: server.abort_handle() }
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let server = tokio::spawn(serve(listener, acceptor, provider, seen.clone()));
+        Self { address, seen, server: server.abort_handle() }
     }
 
     /// The serial numbers that clients have shown, of connections that had a request.
     pub fn shown(&self) -> Vec<Option<String>> {
-        self.shown.lock().unwrap().clone()
+        self.seen.lock().unwrap().iter().map(|seen| seen.certificate.clone()).collect()
+    }
+
+    /// The protocols that were agreed by ALPN, of connections that had a request.
+    pub fn agreed(&self) -> Vec<Option<String>> {
+        self.seen.lock().unwrap().iter().map(|seen| seen.protocol.clone()).collect()
     }
 }
 
@@ -262,18 +286,22 @@ async fn serve(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     provider: SocketAddr,
-    shown: Arc<Mutex<Vec<Option<String>>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, shown) = (acceptor.clone(), shown.clone());
+        let (acceptor, seen) = (acceptor.clone(), seen.clone());
         connections.spawn(async move {
             // A client that is refused, or refuses, leaves.
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
             let mut first = [0; 16 * 1024];
             let Ok(n @ 1..) = stream.read(&mut first).await else { return };
-            let certificates = stream.get_ref().1.peer_certificates();
-            shown.lock().unwrap().push(certificates.map(|chain| serial(&chain[0])));
+            let agreed = stream.get_ref().1;
+            let protocol = agreed.alpn_protocol().map(|name| String::from_utf8(name.to_vec()));
+            seen.lock().unwrap().push(Seen {
+                certificate: agreed.peer_certificates().map(|chain| serial(&chain[0])),
+                protocol: protocol.transpose().unwrap(),
+            });
             let mut behind = TcpStream::connect(provider).await.unwrap();
             behind.write_all(&first[..n]).await.unwrap();
             tokio::io::copy_bidirectional(&mut stream, &mut behind).await.ok();

@@ -1,0 +1,56 @@
+//! `sluicegate demo`: what it tells a person to try works as it stands.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::split_events;
+
+/// Ends with the test, and its directory after it.
+struct Demo(Child, #[expect(dead_code, reason = "kept until it has ended")] tempfile::TempDir);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn the_command_that_it_prints_shows_a_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["demo", "--listen", "127.0.0.1:0", "--upgrade-socket"])
+        .arg(directory.path().join("handover/upgrade.sock"))
+        .current_dir(directory.path())
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let _demo = Demo(child, directory);
+    let greeting: Vec<_> =
+        lines.by_ref().take_while(|line| !line.starts_with("Ctrl-C stops it")).collect();
+    let greeting = greeting.join("\n");
+    // Somebody must go on reading, or it stops when the pipe is full.
+    std::thread::spawn(move || lines.for_each(drop));
+
+    // As a person copies it: from its name to the empty line.
+    let command = greeting.find("curl ").map(|at| &greeting[at..]).expect("a command");
+    let command = command.split("\n\n").next().unwrap();
+    let shown = Command::new("sh")
+        .args(["-c", command])
+        .env("NO_PROXY", "*")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(shown.status.success(), "{command}\n{}", String::from_utf8_lossy(&shown.stderr));
+    let events = split_events(&shown.stdout);
+    assert!(
+        events.len() > 3 && events.iter().all(|event| event.starts_with("data: ")),
+        "{events:?}"
+    );
+    assert_eq!(events.last().unwrap(), "data: [DONE]");
+    assert!(events.iter().any(|event| event.contains("\"content\":\"")), "{events:?}");
+}
