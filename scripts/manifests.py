@@ -10,6 +10,7 @@ schema can say: that selectors select, that times add up, that secrets are there
 import argparse
 import re
 import sys
+from pathlib import Path
 
 import kubernetes_validate
 import yaml
@@ -32,6 +33,7 @@ FOREIGN = {
 # Seconds that a node may need beyond what it is told.
 SPARE = 5
 SECRETS = "/run/secrets/sluicegate/"
+SMOKE = Path(__file__).with_name("smoke.sh")
 
 
 class Manifests:
@@ -60,6 +62,7 @@ class Manifests:
         for deployment in self.of("Deployment"):
             self.deployment(deployment)
         self.policies()
+        self.routes()
 
     def schema(self, item, versions):
         if (item["apiVersion"], item["kind"]) in FOREIGN:
@@ -170,6 +173,23 @@ class Manifests:
                 any(wanted.items() <= pod.items() for pod in labels),
                 f"NetworkPolicy/{policy['metadata']['name']} selects no pod",
             )
+
+    def routes(self):
+        """Behind each way in by HTTP, scripts/smoke.sh finds what it asks for."""
+        for ingress in self.of("Ingress"):
+            paths = [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+            self.reaches(ingress, {path["path"]: path["pathType"] for path in paths})
+        for route in self.of("HTTPRoute"):
+            matches = [match["path"] for rule in route["spec"]["rules"] for match in rule["matches"]]
+            self.reaches(route, {path["value"]: path["type"] for path in matches})
+
+    def reaches(self, way, paths):
+        for asked in re.findall(r'"\$url(/[^"]+)"', SMOKE.read_text(encoding="utf-8")):
+            routed = any(
+                asked == path or kind != "Exact" and asked.startswith(f"{path.rstrip('/')}/")
+                for path, kind in paths.items()
+            )
+            self.expect(routed, f"{way['kind']}: scripts/smoke.sh asks for {asked}, which is not routed")
 
 
 def seconds(duration):
