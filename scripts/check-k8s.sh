@@ -18,6 +18,7 @@ needs() {
     case "$1" in
     mtls) echo tls-cert-manager ;;
     load-balancer) echo tls-cert-manager ;;
+    backup) echo database-ca ;;
     esac
 }
 
@@ -35,6 +36,11 @@ write_variant() {
         done
     } >"$variants/$1/kustomization.yaml"
 }
+
+say "copies of scripts"
+for script in backup.sh restore.sh database_env.sh; do
+    cmp "scripts/$script" "k8s/components/backup/$script"
+done
 
 say "render"
 rm -rf "$rendered" "$variants"

@@ -61,6 +61,8 @@ class Manifests:
             self.schema(item, versions)
         for deployment in self.of("Deployment"):
             self.deployment(deployment)
+        for job in self.of("CronJob"):
+            self.job(job)
         self.policies()
         self.routes()
 
@@ -86,7 +88,6 @@ class Manifests:
         [config] = self.of("ConfigMap", name)
         text = config["data"]["sluicegate.yaml"]
         settings = yaml.safe_load(text)
-        every = pod["containers"] + pod.get("initContainers", [])
 
         # The way out fits into the time that the kubelet gives.
         sleep = gateway["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -124,19 +125,7 @@ class Manifests:
             self.expect(scaler["spec"]["scaleTargetRef"]["name"] == name, "the autoscaler scales nothing")
 
         # What is mounted is there, whole, and can change.
-        volumes = {volume["name"] for volume in pod["volumes"]}
-        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
-        for volume in pod["volumes"]:
-            if "configMap" in volume:
-                self.expect(volume["configMap"]["name"] in configs, f"volume {volume['name']}: no such ConfigMap")
-            if "secret" in volume:
-                mode = volume["secret"].get("defaultMode", 0o644)
-                self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
-        for container in every:
-            self.expect(container.get("image", "").partition(":")[2] not in ("", "latest"), f"{container['name']}: image without a version")
-            for mount in container.get("volumeMounts", []):
-                self.expect(mount["name"] in volumes, f"no volume {mount['name']}")
-                self.expect("subPath" not in mount, f"{mount['name']}: a subPath never changes")
+        self.mounts(pod)
         self.expect(
             config["metadata"]["name"] == "sluicegate",
             "the configuration's ConfigMap has a suffix: a change would roll the pods instead of being loaded",
@@ -161,12 +150,43 @@ class Manifests:
             [exposed] = [item["containerPort"] for item in gateway["ports"] if item["name"] == "http"]
             self.expect(int(port) == exposed, f"listens on {port}, but the pod's port is {exposed}")
 
+    def mounts(self, pod):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
+        for volume in pod["volumes"]:
+            if "configMap" in volume:
+                self.expect(volume["configMap"]["name"] in configs, f"volume {volume['name']}: no such ConfigMap")
+            if "secret" in volume:
+                mode = volume["secret"].get("defaultMode", 0o644)
+                self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+        for container in pod["containers"] + pod.get("initContainers", []):
+            self.expect(container.get("image", "").partition(":")[2] not in ("", "latest"), f"{container['name']}: image without a version")
+            for mount in container.get("volumeMounts", []):
+                self.expect(mount["name"] in volumes, f"no volume {mount['name']}")
+                self.expect("subPath" not in mount, f"{mount['name']}: a subPath never changes")
+
+    def job(self, job):
+        spec = job["spec"]
+        pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+        self.mounts(pod)
+        claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
+        for volume in pod["volumes"]:
+            if "persistentVolumeClaim" in volume:
+                self.expect(volume["persistentVolumeClaim"]["claimName"] in claims, f"volume {volume['name']}: no such claim")
+        # The runbook's promise, at most one hour, is kept even where one run fails.
+        minutes, *rest = spec["schedule"].split()
+        minutes = sorted(int(minute) for minute in minutes.split(","))
+        gaps = [later - earlier for earlier, later in zip(minutes, minutes[1:] + [minutes[0] + 60])]
+        self.expect(rest == ["*"] * 4 and max(gaps) <= 30, "it does not run every half hour")
+        self.expect(spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 60 * min(gaps), "a run may last until the next")
+
     def policies(self):
         policies = self.of("NetworkPolicy")
         denying = [item for item in policies if item["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
         if self.of("Deployment"):
             self.expect(len(denying) == 1, "no NetworkPolicy denies what is not named")
         labels = [item["spec"]["template"]["metadata"]["labels"] for item in self.of("Deployment")]
+        labels += [item["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"] for item in self.of("CronJob")]
         for policy in policies:
             wanted = policy["spec"]["podSelector"].get("matchLabels", {})
             self.expect(
