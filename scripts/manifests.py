@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Judges rendered manifests: each against its kind's schema, and all against each other.
 
-    manifests.py --versions 1.30 1.37 -- FILE...
+    manifests.py --versions 1.30 1.37 --foreign JSON -- FILE...
 
 Schemas are those of kubernetes-validate, strict, which refuses what it does not know. The rest is what no
 schema can say: that selectors select, that times add up, that secrets are there.
 """
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,9 +16,8 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 
-# Kinds of other projects. Their schemas come with their controllers, as CustomResourceDefinitions, and
-# Kubernetes' own have none of them: what is wrong in these shows when they are applied to a cluster with
-# `--dry-run=server`. They are listed one by one, so that a misspelt kind is not taken for one of them.
+# Kinds of other projects, which Kubernetes' own schemas have nothing of: scripts/foreign.mjs judges them. They are
+# listed one by one, so that a misspelt kind is not taken for one of them.
 FOREIGN = {
     ("cert-manager.io/v1", "Certificate"),
     ("cert-manager.io/v1", "ClusterIssuer"),
@@ -221,18 +221,23 @@ def seconds(duration):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--versions", nargs="+", required=True)
+    parser.add_argument("--foreign", required=True, help="where manifests of other projects' kinds are written to")
     parser.add_argument("files", nargs="+")
     options = parser.parse_args()
-    problems, count, foreign = [], 0, 0
+    problems, count, foreign = [], 0, []
     for path in options.files:
         manifests = Manifests(path)
         manifests.check(options.versions)
         problems += manifests.problems
         count += len(manifests.all)
-        foreign += sum((item["apiVersion"], item["kind"]) in FOREIGN for item in manifests.all)
+        # Most components are in a rendering as they are in others.
+        for item in manifests.all:
+            if (item["apiVersion"], item["kind"]) in FOREIGN and all(item != known["item"] for known in foreign):
+                foreign.append({"path": path, "item": item})
+    Path(options.foreign).write_text(json.dumps(foreign), encoding="utf-8")
     for problem in problems:
         print(problem, file=sys.stderr)
-    print(f"{count} manifests in {len(options.files)} renderings, {foreign} of them of foreign kinds without a schema here")
+    print(f"{count} manifests in {len(options.files)} renderings")
     sys.exit(bool(problems))
 
 
