@@ -138,6 +138,13 @@ class Manifests:
             mounted = [mount["mountPath"] for mount in gateway.get("volumeMounts", []) if mount["name"] in disks]
             self.expect(any(directory.startswith(f"{path}/") for path in mounted), f"ledger.directory: {directory} is on no volume")
 
+        # Where there is a volume for the audit log, the log is below it.
+        for volume in pod["volumes"]:
+            if volume.get("persistentVolumeClaim", {}).get("claimName") == "sluicegate-audit" and "/component-" not in self.path:
+                [path] = [mount["mountPath"] for mount in gateway["volumeMounts"] if mount["name"] == volume["name"]]
+                directory = settings["audit"]["directory"]
+                self.expect(directory.startswith(f"{path}/"), f"audit.directory: {directory} is not on its volume")
+
         # Each secret that the configuration asks for is made, where the rendering makes any.
         asked = set(re.findall(rf"file:{re.escape(SECRETS)}([a-z0-9-]+)", text))
         made = [set(item["spec"]["encryptedData"]) for item in self.of("SealedSecret")]
@@ -153,12 +160,15 @@ class Manifests:
     def mounts(self, pod):
         volumes = {volume["name"] for volume in pod["volumes"]}
         configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
+        claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
         for volume in pod["volumes"]:
             if "configMap" in volume:
                 self.expect(volume["configMap"]["name"] in configs, f"volume {volume['name']}: no such ConfigMap")
             if "secret" in volume:
                 mode = volume["secret"].get("defaultMode", 0o644)
                 self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+            if "persistentVolumeClaim" in volume:
+                self.expect(volume["persistentVolumeClaim"]["claimName"] in claims, f"volume {volume['name']}: no such claim")
         for container in pod["containers"] + pod.get("initContainers", []):
             self.expect(container.get("image", "").partition(":")[2] not in ("", "latest"), f"{container['name']}: image without a version")
             for mount in container.get("volumeMounts", []):
@@ -169,10 +179,6 @@ class Manifests:
         spec = job["spec"]
         pod = spec["jobTemplate"]["spec"]["template"]["spec"]
         self.mounts(pod)
-        claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
-        for volume in pod["volumes"]:
-            if "persistentVolumeClaim" in volume:
-                self.expect(volume["persistentVolumeClaim"]["claimName"] in claims, f"volume {volume['name']}: no such claim")
         # The runbook's promise, at most one hour, is kept even where one run fails.
         minutes, *rest = spec["schedule"].split()
         minutes = sorted(int(minute) for minute in minutes.split(","))
