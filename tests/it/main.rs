@@ -25,6 +25,7 @@ mod limits;
 mod metrics_named;
 mod overload;
 mod policies;
+mod promotion;
 mod proxies;
 mod quota_stores;
 mod quotas;
