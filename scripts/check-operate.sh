@@ -34,7 +34,8 @@ scripts/monitoring.py check
 scripts/check_docs.py
 
 say "scripts, by shellcheck"
-shellcheck -x scripts/backup.sh scripts/restore.sh scripts/check_backup.sh scripts/smoke.sh scripts/check-operate.sh scripts/check-tls.sh
+scripts=(.ci/run scripts/*.sh deploy/*/*.sh k8s/components/*/*.sh)
+shellcheck -x "${scripts[@]}"
 
 say "backup and restore"
 scripts/check_backup.sh

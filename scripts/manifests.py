@@ -1,22 +1,23 @@
 #!/usr/bin/env python3
 """Judges rendered manifests: each against its kind's schema, and all against each other.
 
-    manifests.py --versions 1.30 1.37 -- FILE...
+    manifests.py --versions 1.30 1.37 --foreign JSON -- FILE...
 
 Schemas are those of kubernetes-validate, strict, which refuses what it does not know. The rest is what no
 schema can say: that selectors select, that times add up, that secrets are there.
 """
 
 import argparse
+import json
 import re
 import sys
+from pathlib import Path
 
 import kubernetes_validate
 import yaml
 
-# Kinds of other projects. Their schemas come with their controllers, as CustomResourceDefinitions, and
-# Kubernetes' own have none of them: what is wrong in these shows when they are applied to a cluster with
-# `--dry-run=server`. They are listed one by one, so that a misspelt kind is not taken for one of them.
+# Kinds of other projects, which Kubernetes' own schemas have nothing of: scripts/foreign.mjs judges them. They are
+# listed one by one, so that a misspelt kind is not taken for one of them.
 FOREIGN = {
     ("cert-manager.io/v1", "Certificate"),
     ("cert-manager.io/v1", "ClusterIssuer"),
@@ -32,6 +33,7 @@ FOREIGN = {
 # Seconds that a node may need beyond what it is told.
 SPARE = 5
 SECRETS = "/run/secrets/sluicegate/"
+SMOKE = Path(__file__).with_name("smoke.sh")
 
 
 class Manifests:
@@ -59,7 +61,10 @@ class Manifests:
             self.schema(item, versions)
         for deployment in self.of("Deployment"):
             self.deployment(deployment)
+        for job in self.of("CronJob"):
+            self.job(job)
         self.policies()
+        self.routes()
 
     def schema(self, item, versions):
         if (item["apiVersion"], item["kind"]) in FOREIGN:
@@ -83,7 +88,6 @@ class Manifests:
         [config] = self.of("ConfigMap", name)
         text = config["data"]["sluicegate.yaml"]
         settings = yaml.safe_load(text)
-        every = pod["containers"] + pod.get("initContainers", [])
 
         # The way out fits into the time that the kubelet gives.
         sleep = gateway["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -121,19 +125,7 @@ class Manifests:
             self.expect(scaler["spec"]["scaleTargetRef"]["name"] == name, "the autoscaler scales nothing")
 
         # What is mounted is there, whole, and can change.
-        volumes = {volume["name"] for volume in pod["volumes"]}
-        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
-        for volume in pod["volumes"]:
-            if "configMap" in volume:
-                self.expect(volume["configMap"]["name"] in configs, f"volume {volume['name']}: no such ConfigMap")
-            if "secret" in volume:
-                mode = volume["secret"].get("defaultMode", 0o644)
-                self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
-        for container in every:
-            self.expect(container.get("image", "").partition(":")[2] not in ("", "latest"), f"{container['name']}: image without a version")
-            for mount in container.get("volumeMounts", []):
-                self.expect(mount["name"] in volumes, f"no volume {mount['name']}")
-                self.expect("subPath" not in mount, f"{mount['name']}: a subPath never changes")
+        self.mounts(pod)
         self.expect(
             config["metadata"]["name"] == "sluicegate",
             "the configuration's ConfigMap has a suffix: a change would roll the pods instead of being loaded",
@@ -145,6 +137,13 @@ class Manifests:
             disks = {volume["name"] for volume in pod["volumes"] if volume.get("emptyDir", {}).get("medium") != "Memory"}
             mounted = [mount["mountPath"] for mount in gateway.get("volumeMounts", []) if mount["name"] in disks]
             self.expect(any(directory.startswith(f"{path}/") for path in mounted), f"ledger.directory: {directory} is on no volume")
+
+        # Where there is a volume for the audit log, the log is below it.
+        for volume in pod["volumes"]:
+            if volume.get("persistentVolumeClaim", {}).get("claimName") == "sluicegate-audit" and "/component-" not in self.path:
+                [path] = [mount["mountPath"] for mount in gateway["volumeMounts"] if mount["name"] == volume["name"]]
+                directory = settings["audit"]["directory"]
+                self.expect(directory.startswith(f"{path}/"), f"audit.directory: {directory} is not on its volume")
 
         # Each secret that the configuration asks for is made, where the rendering makes any.
         asked = set(re.findall(rf"file:{re.escape(SECRETS)}([a-z0-9-]+)", text))
@@ -158,18 +157,66 @@ class Manifests:
             [exposed] = [item["containerPort"] for item in gateway["ports"] if item["name"] == "http"]
             self.expect(int(port) == exposed, f"listens on {port}, but the pod's port is {exposed}")
 
+    def mounts(self, pod):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
+        claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
+        for volume in pod["volumes"]:
+            if "configMap" in volume:
+                self.expect(volume["configMap"]["name"] in configs, f"volume {volume['name']}: no such ConfigMap")
+            if "secret" in volume:
+                mode = volume["secret"].get("defaultMode", 0o644)
+                self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+            if "persistentVolumeClaim" in volume:
+                self.expect(volume["persistentVolumeClaim"]["claimName"] in claims, f"volume {volume['name']}: no such claim")
+        for container in pod["containers"] + pod.get("initContainers", []):
+            self.expect(container.get("image", "").partition(":")[2] not in ("", "latest"), f"{container['name']}: image without a version")
+            for mount in container.get("volumeMounts", []):
+                self.expect(mount["name"] in volumes, f"no volume {mount['name']}")
+                self.expect("subPath" not in mount, f"{mount['name']}: a subPath never changes")
+
+    def job(self, job):
+        spec = job["spec"]
+        pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+        self.mounts(pod)
+        # The runbook's promise: what the newest backup lacks is less than an hour's.
+        minutes, *rest = spec["schedule"].split()
+        minutes = sorted(int(minute) for minute in minutes.split(","))
+        gaps = [later - earlier for earlier, later in zip(minutes, minutes[1:] + [minutes[0] + 60])]
+        self.expect(rest == ["*"] * 4 and max(gaps) <= 30, "it does not run every half hour")
+        longest = spec["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+        self.expect(longest < 60 * min(gaps) and longest + 60 * max(gaps) < 3600, "the newest backup can be an hour old")
+
     def policies(self):
         policies = self.of("NetworkPolicy")
         denying = [item for item in policies if item["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
         if self.of("Deployment"):
             self.expect(len(denying) == 1, "no NetworkPolicy denies what is not named")
         labels = [item["spec"]["template"]["metadata"]["labels"] for item in self.of("Deployment")]
+        labels += [item["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"] for item in self.of("CronJob")]
         for policy in policies:
             wanted = policy["spec"]["podSelector"].get("matchLabels", {})
             self.expect(
                 any(wanted.items() <= pod.items() for pod in labels),
                 f"NetworkPolicy/{policy['metadata']['name']} selects no pod",
             )
+
+    def routes(self):
+        """Behind each way in by HTTP, scripts/smoke.sh finds what it asks for."""
+        for ingress in self.of("Ingress"):
+            paths = [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+            self.reaches(ingress, {path["path"]: path["pathType"] for path in paths})
+        for route in self.of("HTTPRoute"):
+            matches = [match["path"] for rule in route["spec"]["rules"] for match in rule["matches"]]
+            self.reaches(route, {path["value"]: path["type"] for path in matches})
+
+    def reaches(self, way, paths):
+        for asked in re.findall(r'"\$url(/[^"]+)"', SMOKE.read_text(encoding="utf-8")):
+            routed = any(
+                asked == path or kind != "Exact" and asked.startswith(f"{path.rstrip('/')}/")
+                for path, kind in paths.items()
+            )
+            self.expect(routed, f"{way['kind']}: scripts/smoke.sh asks for {asked}, which is not routed")
 
 
 def seconds(duration):
@@ -181,18 +228,23 @@ def seconds(duration):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--versions", nargs="+", required=True)
+    parser.add_argument("--foreign", required=True, help="where manifests of other projects' kinds are written to")
     parser.add_argument("files", nargs="+")
     options = parser.parse_args()
-    problems, count, foreign = [], 0, 0
+    problems, count, foreign = [], 0, []
     for path in options.files:
         manifests = Manifests(path)
         manifests.check(options.versions)
         problems += manifests.problems
         count += len(manifests.all)
-        foreign += sum((item["apiVersion"], item["kind"]) in FOREIGN for item in manifests.all)
+        # Most components are in a rendering as they are in others.
+        for item in manifests.all:
+            if (item["apiVersion"], item["kind"]) in FOREIGN and all(item != known["item"] for known in foreign):
+                foreign.append({"path": path, "item": item})
+    Path(options.foreign).write_text(json.dumps(foreign), encoding="utf-8")
     for problem in problems:
         print(problem, file=sys.stderr)
-    print(f"{count} manifests in {len(options.files)} renderings, {foreign} of them of foreign kinds without a schema here")
+    print(f"{count} manifests in {len(options.files)} renderings")
     sys.exit(bool(problems))
 
 

@@ -51,7 +51,7 @@ for command in "$@"; do
         echo "missing: cargo 1.95 or later. Install it from https://rustup.rs and try again." >&2
         exit 1
     fi
-    # shellcheck disable=SC2046
+    # shellcheck disable=SC2207 # words are what is wanted
     missing+=($(package_of "$command"))
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -152,8 +152,6 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The peer has as many connections open as one address may have.
-    TooManyConnections = TOO_MANY_REQUESTS, "too_many_connections", closes;
     /// The gateway is draining.
     ServiceShuttingDown = SERVICE_UNAVAILABLE, "service_shutting_down", closes;
     /// The head or the body did not arrive in time.
@@ -250,8 +248,7 @@ impl DenialKind {
     /// The `Retry-After` header, in seconds, of the refusals that pass by themselves.
     pub const fn retry_after_seconds(self) -> Option<u32> {
         match self {
-            Self::TooManyConnections
-            | Self::ServiceShuttingDown
+            Self::ServiceShuttingDown
             | Self::IdentityUnavailable
             | Self::Overloaded
             | Self::QuotaUnavailable

@@ -21,6 +21,9 @@ pub const REDACTED: &str = "<redacted>";
 /// A secret longer than this is a wrong file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
+/// What is added to a file's name, for the file that says since when its secret is what it is.
+const DATE_SUFFIX: &str = ".rotated";
+
 /// Where a secret comes from.
 #[derive(Clone)]
 pub enum SecretRef {
@@ -244,7 +247,33 @@ fn read_file(path: &Path) -> Result<(SecretString, Option<SystemTime>), SecretEr
     }
     let secret = SecretString::from(text.trim_end_matches(['\r', '\n']));
     secrecy::zeroize::Zeroize::zeroize(&mut text);
-    Ok((secret, metadata.modified().ok()))
+    Ok((secret, dated(path).or_else(|| metadata.modified().ok())))
+}
+
+/// Since when the file's secret is what it is, by the file of the same name and [`DATE_SUFFIX`]. `None`: there is
+/// none. Where a volume is made with its pod, the secret's own file is only as old as that.
+///
+/// What is no date, or is still to come, makes the secret as old as can be: somebody will look.
+fn dated(path: &Path) -> Option<SystemTime> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DATE_SUFFIX);
+    let metadata = std::fs::metadata(&name).ok()?;
+    let mut text = String::new();
+    let read = metadata.is_file()
+        && std::fs::File::open(&name)
+            .and_then(|file| file.take(64).read_to_string(&mut text))
+            .is_ok();
+    let since = if read { date(text.trim()) } else { None };
+    Some(since.filter(|since| *since <= SystemTime::now()).unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// A day, or a time with its zone (RFC 3339).
+fn date(text: &str) -> Option<SystemTime> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Some(time.into());
+    }
+    let day: jiff::civil::Date = text.parse().ok()?;
+    Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().into())
 }
 
 /// Whether `name` can name an environment variable in a shell (POSIX, 8.1).
@@ -324,6 +353,31 @@ mod tests {
         let written = std::fs::metadata(&path).unwrap().modified().unwrap();
         let secret = LocalResolver::new(Env::default()).resolve(&SecretRef::File(path)).unwrap();
         assert_eq!(secret.since, Some(written));
+    }
+
+    #[test]
+    fn a_date_beside_a_file_says_how_old_its_secret_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, "sk-1").unwrap();
+        let since = |date: &str| {
+            std::fs::write(directory.path().join("key.rotated"), date).unwrap();
+            let file = SecretRef::File(path.clone());
+            let secret = LocalResolver::new(Env::default()).resolve(&file).unwrap();
+            secret.since.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        };
+        assert_eq!(since("2026-01-31\n"), 1_769_817_600);
+        assert_eq!(since("2026-01-31T12:00:00Z"), 1_769_860_800);
+        for unknown in ["", "yesterday", "31.01.2026", "9999-01-01", "2026-01-31\n2026-02-01"] {
+            assert_eq!(since(unknown), 0, "{unknown:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_beside_a_file_panics(text in ".{0,80}") {
+            date(&text);
+        }
     }
 
     #[test]

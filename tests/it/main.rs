@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod audit;
+mod backup;
 mod basics;
 mod bodies;
 mod budgets;
@@ -26,6 +27,7 @@ mod load_scripts;
 mod metrics_named;
 mod overload;
 mod policies;
+mod promotion;
 mod proxies;
 mod quota_stores;
 mod quotas;

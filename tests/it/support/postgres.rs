@@ -150,11 +150,54 @@ impl Postgres {
         // Until the last session of a killed server has noticed, the data is in use.
         while self.server.is_none() {
             assert!(Instant::now() < deadline, "PostgreSQL did not start");
-            self.server = self.try_start();
+            self.server = self.try_start("database system is ready to accept connections");
         }
     }
 
-    fn try_start(&self) -> Option<Child> {
+    /// A standby of this server that streams from it.
+    pub fn standby(&self) -> Self {
+        let directory = public_directory();
+        let copied = as_postgres(text(&program("pg_basebackup")))
+            .args(["-D", text(&directory.path().join("data")), "-R", "-X", "stream"])
+            .args(["-c", "fast", "--no-sync", "-d", &self.url()])
+            .status()
+            .unwrap();
+        assert!(copied.success(), "pg_basebackup");
+        let mut standby = Self {
+            directory,
+            address: free_address(),
+            tls: self.tls,
+            server: None,
+            databases: AtomicUsize::new(0),
+        };
+        standby.server = standby.try_start("database system is ready to accept read-only");
+        assert!(standby.server.is_some(), "the standby did not start");
+        standby
+    }
+
+    /// From now on, what is committed is on a standby, too.
+    pub async fn wait_for_standbys(&self) {
+        let setting = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+        self.execute("postgres", setting).await;
+        self.execute("postgres", "SELECT pg_reload_conf()").await;
+        let options: PgConnectOptions = self.url().parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        let waits = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        super::soon("a standby that is waited for", async {
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut connection).await.unwrap() == 0
+            {
+            }
+        })
+        .await;
+        connection.close().await.unwrap();
+    }
+
+    /// Makes a standby the primary.
+    pub async fn promote(&self) {
+        self.execute("postgres", "SELECT pg_promote()").await;
+    }
+
+    fn try_start(&self, ready: &str) -> Option<Child> {
         let data = self.directory.path().join("data");
         let mut command = as_postgres(text(&program("postgres")));
         command.args(["-D", text(&data), "-p", &self.address.port().to_string()]);
@@ -174,7 +217,7 @@ impl Postgres {
         }
         let mut server = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(server.stderr.take().unwrap());
-        if said(log, "postgres", "database system is ready to accept connections") {
+        if said(log, "postgres", ready) {
             return Some(server);
         }
         server.wait().unwrap();
