@@ -90,7 +90,7 @@ impl Runtime {
         reach: Reach<'_>,
         key_sets: &KeySets,
     ) -> Result<Self, LoadError> {
-        let Sources { loaded: Loaded { config, hash, .. }, policies } = sources;
+        let Sources { loaded: Loaded { config, hash, .. }, policies, .. } = sources;
         let authorize = authorize(&config, policies, generation);
         let pipeline = pipeline(&config, authorize)?;
         let routes = Routes::build(&config, reach, before.map(|before| &before.routes))?;
