@@ -9,10 +9,11 @@ use http::HeaderMap;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
+use sluicegate::clock::now_ms;
 use sluicegate::config::valid::{JwtIssuer, KeySource};
+use sluicegate::identity::issuers::Issuers;
 use sluicegate::identity::jwks::{KeySets, Timing};
-use sluicegate::identity::tokens::Tokens;
-use sluicegate::identity::{Identity, Options, now_ms};
+use sluicegate::identity::{Identity, Options};
 use sluicegate::stores::Store;
 use sluicegate::stores::records::{Key, KeyHash, Limits};
 use sluicegate::stores::sqlite::SqliteStore;
@@ -26,7 +27,7 @@ const ISSUER: &str = "https://login.example.com/";
 struct Fixture {
     identify: Identify,
     identity: Arc<Identity>,
-    tokens: Arc<Tokens>,
+    issuers: Arc<Issuers>,
     key: HeaderMap,
     token: HeaderMap,
 }
@@ -59,7 +60,7 @@ impl Fixture {
         Self {
             identify: Identify::new(false, Some("sk-master"), accepts).expect("usable settings"),
             identity,
-            tokens: Arc::new(Tokens::new(verifier, keys, 1)),
+            issuers: Arc::new(Issuers::new(verifier, keys, 1)),
             key: bearer(&issued.text),
             token: bearer(&token),
         }
@@ -69,8 +70,8 @@ impl Fixture {
         match self.identify.identify(headers).expect("a credential") {
             Presented::Caller(caller) => drop(black_box(caller)),
             Presented::Credential(credential) => {
-                let tokens = Some(&self.tokens);
-                let caller = self.identity.caller(&credential, tokens, None).await;
+                let issuers = Some(&self.issuers);
+                let caller = self.identity.caller(&credential, issuers, None).await;
                 drop(black_box(caller.expect("a known credential")));
             }
         }

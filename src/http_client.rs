@@ -15,8 +15,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-
-use crate::tls::File;
+use sluicegate_files::{Current, Look, read_pem};
 
 /// A client for requests with bodies of `B`.
 pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
@@ -61,10 +60,8 @@ where
     B: Body + Send,
     B::Data: Send,
 {
-    match ca {
-        Some(path) => trusting(https, Some((path, &read(path)?))),
-        None => trusting(https, None),
-    }
+    let pem = ca.map(read).transpose()?;
+    trusting(https, ca.zip(pem.as_deref()))
 }
 
 fn trusting<B>(https: bool, ca: Option<(&Path, &[u8])>) -> Result<HttpClient<B>, ClientError>
@@ -92,15 +89,7 @@ where
 pub struct FollowingClient<B> {
     https: bool,
     ca: Option<PathBuf>,
-    present: Mutex<Present<B>>,
-}
-
-struct Present<B> {
-    client: HttpClient<B>,
-    /// The file's content, where there is one.
-    authorities: Option<Vec<u8>>,
-    /// Why what is in the file now is not in use, as it was told.
-    refused: Option<String>,
+    current: Mutex<Current<HttpClient<B>>>,
 }
 
 impl<B> FollowingClient<B>
@@ -113,76 +102,55 @@ where
     /// # Errors
     /// There are no authorities.
     pub fn new(https: bool, ca: Option<&Path>) -> Result<Self, ClientError> {
-        let authorities = ca.map(|path| Ok::<_, ClientError>((path, read(path)?))).transpose()?;
-        let client = trusting(https, authorities.as_ref().map(|(path, pem)| (*path, &pem[..])))?;
-        let authorities = authorities.map(|(_, pem)| pem);
-        let present = Mutex::new(Present { client, authorities, refused: None });
-        Ok(Self { https, ca: ca.map(Path::to_owned), present })
+        let pem = ca.map(read).transpose()?;
+        let current = Mutex::new(Current::new(pem, |pem| trusting(https, ca.zip(pem)))?);
+        Ok(Self { https, ca: ca.map(Path::to_owned), current })
     }
 
     /// The client of now. Reads the file, on a thread for that. A file that can't be used is told, and
     /// whom it named before is trusted.
     pub async fn get(&self) -> HttpClient<B> {
-        let read = match self.ca.clone() {
-            Some(path) => tokio::task::spawn_blocking(move || read(&path).map(|pem| (path, pem))),
-            None => return self.present().client.clone(),
-        };
-        let read = read.await;
-        let mut present = self.present();
-        let made = match read {
-            Ok(Ok((_, pem))) if present.authorities.as_ref() == Some(&pem) => {
-                present.refused = None;
-                return present.client.clone();
-            }
-            Ok(Ok((path, pem))) => {
-                trusting(self.https, Some((&path, &pem))).map(|client| (path, client, pem))
-            }
-            Ok(Err(error)) => Err(error),
-            // The runtime is on its way out.
-            Err(_) => return present.client.clone(),
-        };
-        match made {
-            Ok((path, client, pem)) => {
-                tracing::info!(path = %path.display(), "other authorities in use");
-                *present = Present { client, authorities: Some(pem), refused: None };
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if present.refused.as_ref() != Some(&error) {
+        let Some(path) = &self.ca else { return self.current().it().clone() };
+        let file = path.clone();
+        let read = tokio::task::spawn_blocking(move || read(&file).map(Some)).await;
+        let mut current = self.current();
+        // Otherwise the runtime is on its way out.
+        if let Ok(read) = read {
+            match current.look(read, |pem| trusting(self.https, self.ca.as_deref().zip(pem))) {
+                Look::Same => {}
+                Look::Changed => {
+                    tracing::info!(path = %path.display(), "other authorities in use");
+                }
+                Look::Refused(error) => {
                     tracing::error!(error, "authorities refused, those before stay in use");
-                    present.refused = Some(error);
                 }
             }
         }
-        present.client.clone()
+        current.it().clone()
     }
 
-    fn present(&self) -> MutexGuard<'_, Present<B>> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> MutexGuard<'_, Current<HttpClient<B>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A file of authorities as it is now.
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    let file = File::new("ca", path);
-    file.read().map_err(|error| ClientError::Ca {
-        path: path.to_owned(),
-        message: error.message().to_owned(),
-    })
+    read_pem(path).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, why: &dyn ToString) -> ClientError {
+    ClientError::Ca { path: path.to_owned(), message: why.to_string() }
 }
 
 fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, ClientError> {
-    let refused = |message: &dyn ToString| ClientError::Ca {
-        path: path.to_owned(),
-        message: message.to_string(),
-    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| refused(&error))?;
-        roots.add(certificate).map_err(|error| refused(&error))?;
+        let certificate = certificate.map_err(|error| refused(path, &error))?;
+        roots.add(certificate).map_err(|error| refused(path, &error))?;
     }
     if roots.is_empty() {
-        return Err(refused(&"holds no PEM certificate"));
+        return Err(refused(path, &"holds no PEM certificate"));
     }
     Ok(roots)
 }

@@ -20,6 +20,7 @@
 //! | [`admin`] | the administrator's and Prometheus's listeners |
 //! | [`telemetry`] | metrics and the access log |
 //! | [`audit`] | who did what, in a log that shows when it is changed |
+//! | [`clock`] | the time |
 //! | `http_client` | clients for what is asked now and then: key sets, access tokens, the admin API |
 //!
 //! What is allowed is decided in the crate `sluicegate-filters`, which knows no socket.
@@ -29,6 +30,7 @@ pub mod app;
 pub mod audit;
 pub mod chat;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dialects;
 pub mod edge;

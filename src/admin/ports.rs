@@ -14,7 +14,7 @@ use super::own::policies::{ExplainContext, ExplainPrincipal, ExplainRequest, Pri
 use super::services::{AuditHistory, PolicyView};
 use crate::app::Gateway;
 use crate::audit::{self, AuditLog, Event};
-use crate::identity::now_ms;
+use crate::clock::now_ms;
 
 #[async_trait]
 impl PolicyView for Gateway {

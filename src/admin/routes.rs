@@ -15,8 +15,8 @@ use super::actor::Permission::{
 };
 use super::endpoint::{Endpoint, own};
 use super::own::{
-    List, audit, catalogue, config, keys, members, organizations, policies, quotas, teams, usage,
-    users,
+    List, audit, catalogue, config, keys, members, organizations, policies, quotas, records, teams,
+    usage, users,
 };
 use super::services::Services;
 use super::{guard, openapi};
@@ -60,13 +60,13 @@ fn ours() -> Vec<Endpoint> {
 
         own(GET, "/admin/v1/teams", SeeTeams, "List teams.", teams::list)
             .query(teams::LIST).gives::<List<teams::TeamView>>(),
-        own(POST, "/admin/v1/teams", ManageTeams, "Make a team. The same again changes nothing.", teams::create)
+        own(POST, "/admin/v1/teams", ManageTeams, "Make a team. The same again changes nothing.", records::create::<teams::TeamBody>)
             .act("teams.create").takes::<teams::TeamBody>().makes::<teams::TeamView>(),
-        own(GET, "/admin/v1/teams/{id}", SeeTeams, "A team.", teams::show)
+        own(GET, "/admin/v1/teams/{id}", SeeTeams, "A team.", records::show::<teams::TeamBody>)
             .gives::<teams::TeamView>().versioned(),
-        own(PATCH, "/admin/v1/teams/{id}", ManageTeams, "Change a team (RFC 7396).", teams::update)
+        own(PATCH, "/admin/v1/teams/{id}", ManageTeams, "Change a team (RFC 7396).", records::update::<teams::TeamBody>)
             .act("teams.update").takes::<teams::TeamBody>().gives::<teams::TeamView>().versioned(),
-        own(DELETE, "/admin/v1/teams/{id}", ManageTeams, "Delete a team and its keys.", teams::delete)
+        own(DELETE, "/admin/v1/teams/{id}", ManageTeams, "Delete a team and its keys.", records::delete::<teams::TeamBody>)
             .act("teams.delete").empty().versioned(),
         own(GET, "/admin/v1/teams/{id}/members", SeeTeams, "A team's members.", members::list)
             .gives::<List<members::MemberView>>(),
@@ -77,24 +77,24 @@ fn ours() -> Vec<Endpoint> {
 
         own(GET, "/admin/v1/users", SeeUsers, "List users.", users::list)
             .query(users::LIST).gives::<List<users::UserView>>(),
-        own(POST, "/admin/v1/users", ManageUsers, "Make a user. The same again changes nothing.", users::create)
+        own(POST, "/admin/v1/users", ManageUsers, "Make a user. The same again changes nothing.", records::create::<users::UserBody>)
             .act("users.create").takes::<users::UserBody>().makes::<users::UserView>(),
-        own(GET, "/admin/v1/users/{id}", SeeUsers, "A user.", users::show)
+        own(GET, "/admin/v1/users/{id}", SeeUsers, "A user.", records::show::<users::UserBody>)
             .gives::<users::UserView>().versioned(),
-        own(PATCH, "/admin/v1/users/{id}", ManageUsers, "Change a user (RFC 7396).", users::update)
+        own(PATCH, "/admin/v1/users/{id}", ManageUsers, "Change a user (RFC 7396).", records::update::<users::UserBody>)
             .act("users.update").takes::<users::UserBody>().gives::<users::UserView>().versioned(),
-        own(DELETE, "/admin/v1/users/{id}", ManageUsers, "Delete a user, their keys and memberships.", users::delete)
+        own(DELETE, "/admin/v1/users/{id}", ManageUsers, "Delete a user, their keys and memberships.", records::delete::<users::UserBody>)
             .act("users.delete").empty().versioned(),
 
         own(GET, "/admin/v1/organizations", SeeOrganizations, "List organizations.", organizations::list)
             .query(&super::own::PAGE).gives::<List<organizations::OrganizationView>>(),
-        own(POST, "/admin/v1/organizations", ManageOrganizations, "Make an organization. The same again changes nothing.", organizations::create)
+        own(POST, "/admin/v1/organizations", ManageOrganizations, "Make an organization. The same again changes nothing.", records::create::<organizations::OrganizationBody>)
             .act("organizations.create").takes::<organizations::OrganizationBody>().makes::<organizations::OrganizationView>(),
-        own(GET, "/admin/v1/organizations/{id}", SeeOrganizations, "An organization.", organizations::show)
+        own(GET, "/admin/v1/organizations/{id}", SeeOrganizations, "An organization.", records::show::<organizations::OrganizationBody>)
             .gives::<organizations::OrganizationView>().versioned(),
-        own(PATCH, "/admin/v1/organizations/{id}", ManageOrganizations, "Change an organization (RFC 7396).", organizations::update)
+        own(PATCH, "/admin/v1/organizations/{id}", ManageOrganizations, "Change an organization (RFC 7396).", records::update::<organizations::OrganizationBody>)
             .act("organizations.update").takes::<organizations::OrganizationBody>().gives::<organizations::OrganizationView>().versioned(),
-        own(DELETE, "/admin/v1/organizations/{id}", ManageOrganizations, "Delete an organization to which nothing belongs.", organizations::delete)
+        own(DELETE, "/admin/v1/organizations/{id}", ManageOrganizations, "Delete an organization to which nothing belongs.", records::delete::<organizations::OrganizationBody>)
             .act("organizations.delete").empty().versioned(),
 
         own(GET, "/admin/v1/quotas", SeeQuotas, "The limits of the configuration.", quotas::list)

@@ -116,7 +116,7 @@ impl Services {
             policies: None,
             history: None,
             roles: AdminRoles::default(),
-            clock: Box::new(crate::identity::now_ms),
+            clock: Box::new(crate::clock::now_ms),
             backoff: Backoff::default(),
         }
     }
@@ -169,7 +169,7 @@ impl AdminIdentity for Gateway {
         match runtime.pipeline.identify.identify(headers)? {
             Presented::Caller(caller) => Ok(caller),
             Presented::Credential(credential) => {
-                self.identity.caller(&credential, runtime.tokens.as_ref(), None).await
+                self.identity.caller(&credential, runtime.issuers.as_ref(), None).await
             }
         }
     }

@@ -23,16 +23,17 @@ pub use self::runtime::{LoadError, ModelLists, Runtime, model_info};
 use self::services::Services;
 pub use self::source::{Source, Sources};
 use crate::audit::{self, AuditLog};
+use crate::clock::now_ms;
 use crate::config;
 use crate::config::valid::Config;
 use crate::edge::tls::Acceptor;
 use crate::edge::{Abuses, ConnectionLimits, Rates};
+use crate::identity::Identity;
 use crate::identity::jwks::{KeySets, Timing};
-use crate::identity::{Identity, now_ms};
 use crate::overload::Overload;
 use crate::providers::Reach;
 use crate::providers::resolve::Resolvers;
-use crate::providers::token::Tokens;
+use crate::providers::token::AccessTokens;
 use crate::quotas::Quotas;
 use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
@@ -52,7 +53,7 @@ pub struct Gateway {
     /// Names and addresses of providers.
     pub resolvers: Resolvers,
     /// Access tokens for providers.
-    tokens: Tokens,
+    tokens: AccessTokens,
     /// Everything that `/metrics` shows.
     pub metrics: Metrics,
     /// One line a request.
@@ -355,7 +356,7 @@ pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
         .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;
     // A runtime that nobody drives: nothing is fetched.
     let key_sets = KeySets::new(io.handle().clone(), Timing::default());
-    let (resolvers, tokens) = (Resolvers::default(), Tokens::new(io.handle().clone()));
+    let (resolvers, tokens) = (Resolvers::default(), AccessTokens::new(io.handle().clone()));
     let reach = Reach { resolvers: &resolvers, tokens: &tokens };
     Runtime::build(sources, 1, None, reach, &key_sets).map(drop)
 }

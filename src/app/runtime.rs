@@ -16,8 +16,8 @@ use super::source::Sources;
 use crate::config::valid::{self, Config, PolicyMode};
 use crate::config::{Loaded, Problems};
 use crate::dialects::{Dialect, models};
+use crate::identity::issuers::Issuers;
 use crate::identity::jwks::KeySets;
-use crate::identity::tokens::Tokens;
 use crate::providers::Reach;
 use crate::quotas::configured::Configured;
 use crate::routing::Routes;
@@ -33,7 +33,7 @@ pub struct Runtime {
     /// The filters, in their order.
     pub pipeline: Pipeline,
     /// Whose tokens are trusted, if anybody's.
-    pub tokens: Option<Arc<Tokens>>,
+    pub issuers: Option<Arc<Issuers>>,
     /// The limits that the configuration sets.
     pub quotas: Configured,
     /// Which model goes where.
@@ -90,14 +90,14 @@ impl Runtime {
         reach: Reach<'_>,
         key_sets: &KeySets,
     ) -> Result<Self, LoadError> {
-        let Sources { loaded: Loaded { config, hash, .. }, policies } = sources;
+        let Sources { loaded: Loaded { config, hash, .. }, policies, .. } = sources;
         let authorize = authorize(&config, policies, generation);
         let pipeline = pipeline(&config, authorize)?;
         let routes = Routes::build(&config, reach, before.map(|before| &before.routes))?;
         let same = before.filter(|before| before.config.auth.jwt == config.auth.jwt);
-        let tokens = match same {
-            Some(before) => before.tokens.clone(),
-            None => tokens(&config, generation, key_sets)?,
+        let issuers = match same {
+            Some(before) => before.issuers.clone(),
+            None => issuers(&config, generation, key_sets)?,
         };
         let infos: Vec<_> = config.models.keys().map(|id| model_info(id)).collect();
         let model_lists = ModelLists {
@@ -105,7 +105,7 @@ impl Runtime {
             anthropic: models::list(Dialect::Anthropic, &infos),
         };
         let quotas = Configured::new(&config.quotas);
-        Ok(Self { generation, hash, config, pipeline, tokens, quotas, routes, model_lists })
+        Ok(Self { generation, hash, config, pipeline, issuers, quotas, routes, model_lists })
     }
 }
 
@@ -115,11 +115,11 @@ pub fn model_info(id: &str) -> models::ModelInfo<'_> {
     models::ModelInfo { id, created: 0, owned_by: "sluicegate", display_name: id }
 }
 
-fn tokens(
+fn issuers(
     config: &Config,
     generation: u64,
     key_sets: &KeySets,
-) -> Result<Option<Arc<Tokens>>, LoadError> {
+) -> Result<Option<Arc<Issuers>>, LoadError> {
     let issuers = &config.auth.jwt;
     if issuers.is_empty() {
         return Ok(None);
@@ -129,7 +129,7 @@ fn tokens(
     let rules = issuers.iter().map(|issuer| issuer.rules.clone()).collect();
     let verifier = Verifier::new(rules).map_err(|error| refused(&error))?;
     let keys = key_sets.select(issuers).map_err(|error| refused(&error))?;
-    Ok(Some(Arc::new(Tokens::new(verifier, keys, generation))))
+    Ok(Some(Arc::new(Issuers::new(verifier, keys, generation))))
 }
 
 fn authorize(

@@ -12,11 +12,12 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::audit::{AuditError, AuditLog, AuditOptions};
+use crate::clock::now_ms;
 use crate::config::Secret;
 use crate::config::valid::{self, Config, Environment, SqlitePath};
 use crate::identity::jwks::{KeySets, Timing};
-use crate::identity::{self, Identity, now_ms};
-use crate::providers::token::Tokens;
+use crate::identity::{self, Identity};
+use crate::providers::token::AccessTokens;
 use crate::quotas::{Quotas, warnings};
 use crate::stores::postgres::{PostgresOptions, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
@@ -42,7 +43,7 @@ pub struct Services {
     /// Keys of issuers of tokens.
     pub key_sets: KeySets,
     /// Access tokens for providers.
-    pub tokens: Tokens,
+    pub tokens: AccessTokens,
     /// How much callers may use.
     pub quotas: Quotas,
     /// What was used and paid.
@@ -98,7 +99,7 @@ impl Services {
         let quotas = open_quotas(counters, config.quota_store.lease_ttl, io);
         io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
         let ledger = open_ledger(config, rows, &quotas, io)?;
-        let tokens = Tokens::new(io.clone());
+        let tokens = AccessTokens::new(io.clone());
         let tracer = Tracer::start(config.telemetry.traces.as_ref()).map_err(OpenError::Traces)?;
         Ok(Self {
             metrics,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sluicegate_vault::Vault;
 
-use crate::config::{self, Env, Loaded, Problems};
+use crate::config::{self, Env, Loaded, Problem, Problems};
 use crate::{policies, tls};
 
 /// Where the configuration comes from.
@@ -31,6 +31,8 @@ pub struct Sources {
     pub loaded: Loaded,
     /// Its policies, where it has any.
     pub policies: Option<policies::Loaded>,
+    /// What keeps files of certificates that it names from being used.
+    unusable: Vec<Problem>,
 }
 
 impl Source {
@@ -42,12 +44,11 @@ impl Source {
         let sources = self.load_again(None)?;
         // While serving, each of them is refused by itself and what was in use stays; now there is
         // nothing before.
-        let errors = tls::findings(&sources.loaded.certificates, tls::now()).errors;
-        if errors.is_empty() {
+        if sources.unusable.is_empty() {
             return Ok(sources);
         }
         sources.loaded.close();
-        Err(Problems(errors))
+        Err(Problems(sources.unusable))
     }
 
     /// The same for a process that has a client of Vault.
@@ -73,7 +74,8 @@ impl Sources {
         if let Some(policies) = &policies {
             loaded.warnings.extend(policies.warnings.iter().cloned());
         }
-        loaded.warnings.extend(tls::findings(&loaded.certificates, tls::now()).warnings);
-        Ok(Self { loaded, policies })
+        let found = tls::findings(&loaded.certificates, tls::now());
+        loaded.warnings.extend(found.warnings);
+        Ok(Self { loaded, policies, unusable: found.errors })
     }
 }

@@ -36,7 +36,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -47,6 +47,7 @@ pub use self::verify::{Head, Problem, Report, verify};
 
 use self::queue::{Act, Shared};
 use self::writer::{Setup, Writer};
+use crate::clock::now_ms;
 
 /// How long [`AuditLog::commit`] waits for a disk.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
@@ -122,7 +123,7 @@ impl AuditLog {
     pub fn open(options: &AuditOptions) -> Result<Arc<Self>, AuditError> {
         Self::start(Setup {
             options: options.clone(),
-            clock: Arc::new(system_clock),
+            clock: Arc::new(now_ms),
             wrap: Arc::new(|file| Box::new(file)),
         })
     }
@@ -210,9 +211,4 @@ impl Drop for AuditLog {
             shared.close();
         }
     }
-}
-
-fn system_clock() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Identity;
 use super::freshness::Dependency;
-use super::{Identity, now_ms};
+use crate::clock::now_ms;
 use crate::stores::{RecordKind, Store};
 
 /// How often the feed is asked without a wake-up.

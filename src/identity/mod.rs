@@ -4,10 +4,10 @@
 //! |---|---|
 //! | [`freshness`] | whether what a verdict rests on has changed |
 //! | [`feed`] | learns from the store what has changed |
+//! | [`issuers`] | the issuers of tokens of one configuration |
 //! | [`jwks`] | the keys of issuers of tokens |
 //! | [`quotas`] | from the limits that are stored to those that are counted |
 //! | [`strangers`] | bounds the look-ups that made-up credentials cause |
-//! | [`tokens`] | the issuers of one configuration |
 //! | [`verdict`] | from records to a verdict |
 //!
 //! A request whose credential is known costs a hash of the credential, a look into a map and a few
@@ -17,16 +17,16 @@
 
 pub mod feed;
 pub mod freshness;
+pub mod issuers;
 pub mod jwks;
 pub mod quotas;
 pub mod strangers;
-pub mod tokens;
 pub mod verdict;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use moka::future::Cache;
 use sluicegate_filters::identify::jwt::JwtError;
@@ -37,9 +37,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use self::freshness::{Dependency, Freshness};
+use self::issuers::Issuers;
 use self::strangers::Strangers;
-use self::tokens::Tokens;
 use self::verdict::{Judgement, Verdict, answer, judge_key, judge_token, refuse_token};
+use crate::clock::now_ms;
 use crate::stores::records::{KeyHash, Owner};
 use crate::stores::{Store, StoreError};
 
@@ -111,7 +112,7 @@ impl Identity {
         identity
     }
 
-    /// Who bears `credential`, which came from `peer`. Tokens are those of `tokens`' issuers.
+    /// Who bears `credential`, which came from `peer`. Tokens are those of `issuers`.
     ///
     /// # Errors
     /// 401 and 403 for a credential that is not good, 429 for one of too many that nobody has, 503
@@ -119,11 +120,11 @@ impl Identity {
     pub async fn caller(
         self: &Arc<Self>,
         credential: &Credential<'_>,
-        tokens: Option<&Arc<Tokens>>,
+        issuers: Option<&Arc<Issuers>>,
         peer: Option<IpAddr>,
     ) -> Result<Arc<Caller>, Denial> {
         if let Some(verdict) = self.known.get(credential.digest()).await
-            && self.holds(&verdict, tokens)
+            && self.holds(&verdict, issuers)
         {
             return answer(&verdict, credential);
         }
@@ -134,8 +135,8 @@ impl Identity {
         let verdict = self
             .known
             .entry_by_ref(credential.digest())
-            .or_insert_with_if(self.look_up(credential, tokens), |verdict| {
-                !self.holds(verdict, tokens)
+            .or_insert_with_if(self.look_up(credential, issuers), |verdict| {
+                !self.holds(verdict, issuers)
             })
             .await
             .into_value();
@@ -166,9 +167,9 @@ impl Identity {
     }
 
     /// Whether a verdict may still be used.
-    fn holds(&self, verdict: &Verdict, tokens: Option<&Arc<Tokens>>) -> bool {
+    fn holds(&self, verdict: &Verdict, issuers: Option<&Arc<Issuers>>) -> bool {
         let now = now_ms();
-        if verdict.issuers.is_some() && verdict.issuers != tokens.map(|tokens| tokens.since()) {
+        if verdict.issuers.is_some() && verdict.issuers != issuers.map(|issuers| issuers.since()) {
             return false;
         }
         now < verdict.until
@@ -180,14 +181,14 @@ impl Identity {
     async fn look_up(
         &self,
         credential: &Credential<'_>,
-        tokens: Option<&Arc<Tokens>>,
+        issuers: Option<&Arc<Issuers>>,
     ) -> Arc<Verdict> {
         let mut judged = None;
         for _ in 0..TRIES {
             let epoch = self.freshness.epoch();
             let judgement = match credential.kind() {
                 CredentialKind::Key => self.key(credential.text()).await,
-                CredentialKind::Token => self.token(credential.text(), tokens).await,
+                CredentialKind::Token => self.token(credential.text(), issuers).await,
             };
             let Judgement { outcome, until, dependencies } = judgement;
             let watched = self.freshness.watch(dependencies, epoch);
@@ -195,7 +196,7 @@ impl Identity {
             // If changes come faster than they can be read, the verdict is for this request alone.
             let (cells, until) = watched.map_or((Box::default(), 0), |cells| (cells, until));
             let is_token = credential.kind() == CredentialKind::Token;
-            let issuers = tokens.filter(|_| is_token).map(|tokens| tokens.since());
+            let issuers = issuers.filter(|_| is_token).map(|issuers| issuers.since());
             judged = Some(Verdict { outcome, until, cells, stored: self.store.is_some(), issuers });
             if settled {
                 break;
@@ -214,9 +215,9 @@ impl Identity {
         judge_key(found, &presented, now)
     }
 
-    async fn token(&self, text: &str, tokens: Option<&Arc<Tokens>>) -> Judgement {
-        let verified = match tokens {
-            Some(tokens) => tokens.verify(text, now_ms()).await,
+    async fn token(&self, text: &str, issuers: Option<&Arc<Issuers>>) -> Judgement {
+        let verified = match issuers {
+            Some(issuers) => issuers.verify(text, now_ms()).await,
             None => Err(JwtError::UnknownIssuer),
         };
         let verified = match verified {
@@ -271,12 +272,6 @@ async fn follow_issuers(identity: Arc<Identity>, mut issuers: watch::Receiver<u6
     while issuers.changed().await.is_ok() {
         identity.freshness.changed(&Dependency::Issuers);
     }
-}
-
-/// The time, in milliseconds since the epoch.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct Verdict {
     pub cells: Box<[Cell]>,
     /// Whether it rests on the store, and thus on the feed of its changes.
     pub stored: bool,
-    /// Of a token: which issuers were trusted, see [`Tokens::since`](super::tokens::Tokens::since).
+    /// Of a token: which issuers were trusted, see [`Issuers::since`](super::issuers::Issuers::since).
     pub issuers: Option<u64>,
 }
 

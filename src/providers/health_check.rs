@@ -128,7 +128,7 @@ impl Checker {
         loop {
             turns.tick().await;
             let failure = self.ask().await.err();
-            if !self.state.note(failure.is_none(), crate::routing::now_ms(), &self.rules) {
+            if !self.state.note(failure.is_none(), crate::clock::uptime_ms(), &self.rules) {
                 continue;
             }
             match failure {

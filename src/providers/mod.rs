@@ -12,7 +12,7 @@ pub mod token;
 pub mod upstream;
 
 use resolve::Resolvers;
-use token::Tokens;
+use token::AccessTokens;
 
 /// What reaches providers, and is kept over reloads.
 #[derive(Clone, Copy)]
@@ -20,5 +20,5 @@ pub struct Reach<'a> {
     /// Their addresses.
     pub resolvers: &'a Resolvers,
     /// Access tokens for them.
-    pub tokens: &'a Tokens,
+    pub tokens: &'a AccessTokens,
 }

@@ -187,12 +187,12 @@ impl TokenSource {
 }
 
 /// All tokens in use, so that a reload keeps what there is.
-pub struct Tokens {
+pub struct AccessTokens {
     io: Handle,
     sources: Mutex<HashMap<String, Vec<Weak<TokenSource>>>>,
 }
 
-impl Tokens {
+impl AccessTokens {
     /// Exchanges live on `io`.
     pub fn new(io: Handle) -> Self {
         Self { io, sources: Mutex::default() }

@@ -21,7 +21,7 @@ use super::address::{self, Address, VERTEX_VERSION};
 use super::credential::{Credential, CredentialError, Signer};
 use super::resolve::Resolver;
 use super::tls::ProviderFiles;
-use super::token::{Grant, GrantedBy, Tokens};
+use super::token::{AccessTokens, Grant, GrantedBy};
 use crate::config::valid::{Api, AuthStyle, HttpVersion, ModelTimeouts, Provider, Vertex};
 use crate::http_client::ClientError;
 use crate::tls::{Slot, TlsError};
@@ -329,7 +329,7 @@ fn headers(
 }
 
 /// What calls show beside headers that are always the same.
-fn credential(provider: &Provider, tokens: &Tokens) -> Result<Credential, UpstreamError> {
+fn credential(provider: &Provider, tokens: &AccessTokens) -> Result<Credential, UpstreamError> {
     let token = |endpoint: &Uri, by| {
         let source = tokens.get(Grant { endpoint: endpoint.clone(), by });
         source

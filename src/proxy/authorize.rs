@@ -9,9 +9,9 @@ use sluicegate_filters::{Caller, Denial, DenialKind};
 use super::ctx::Ctx;
 use crate::app::Gateway;
 use crate::audit;
+use crate::clock::now_ms;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::Peek;
-use crate::identity::now_ms;
 use crate::telemetry::trace::Phase;
 
 /// Bytes of a request for each token of input. English text has four or more, everything else fewer

@@ -56,8 +56,8 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
         let caller = match runtime.pipeline.identify(head) {
             Ok(Presented::Caller(caller)) => Ok(caller),
             Ok(Presented::Credential(credential)) => {
-                let tokens = runtime.tokens.as_ref();
-                gateway.identity.caller(&credential, tokens, ctx.client).await
+                let issuers = runtime.issuers.as_ref();
+                gateway.identity.caller(&credential, issuers, ctx.client).await
             }
             Err(denial) => Err(denial),
         };

@@ -51,7 +51,7 @@ pub fn denial(refused: &Refused) -> Denial {
 
 /// What ends a stream that has used more than a limit has: the code and the message.
 pub fn used_up(quota: &Quota) -> (DenialKind, String) {
-    let mut message = limit(quota, quota.limit_at(crate::identity::now_ms()));
+    let mut message = limit(quota, quota.limit_at(crate::clock::now_ms()));
     message.push_str(" All of it is used up. The answer above is incomplete.");
     (kind(quota.unit), message)
 }

@@ -11,8 +11,7 @@
 //! | `capabilities` | what a target's model can, where a request is translated |
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::uri::PathAndQuery;
@@ -25,6 +24,7 @@ use self::conditions::{Conditions, Windows};
 use self::health::{Health, Outcome, Shown, UnderWay};
 use self::prices::known_as;
 use self::retry_budget::Tally;
+use crate::clock::uptime_ms;
 use crate::config::valid::{
     self as config, Balance, Config, HealthRules, ModelTimeouts, Retries, RetryOn, Sticky,
 };
@@ -48,13 +48,6 @@ pub mod sticky;
 
 /// The priorities that a model's own targets can have; those of its fallbacks come after them.
 const PRIORITIES: u32 = 1_000;
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// The time of [`health`]: milliseconds since the process began, and a little.
-pub fn now_ms() -> i64 {
-    i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX - 1) + 1
-}
 
 /// All models of one configuration.
 pub struct Routes {
@@ -357,7 +350,7 @@ impl Model {
         random: u64,
     ) -> Choice {
         let Self { balance, rules, .. } = self;
-        let terms = Terms { balance: *balance, rules, random, now: now_ms(), allowed, sticky };
+        let terms = Terms { balance: *balance, rules, random, now: uptime_ms(), allowed, sticky };
         balance::choose(&self.candidates, tried, terms)
     }
 
@@ -379,7 +372,7 @@ impl Model {
     /// Notes what came of asking the target at `index`. Returns whether it is left out from now on, and was
     /// not before.
     pub fn note(&self, index: usize, outcome: Outcome) -> bool {
-        self.candidates[index].health.note(outcome, now_ms(), &self.rules)
+        self.candidates[index].health.note(outcome, uptime_ms(), &self.rules)
     }
 
     /// Counts a request, from which attempts beyond its first may come.
@@ -389,7 +382,7 @@ impl Model {
 
     /// Takes an attempt beyond a request's first, if there is one left.
     pub fn take_retry(&self) -> bool {
-        self.tally.take_retry(now_ms())
+        self.tally.take_retry(uptime_ms())
     }
 
     /// Whether there is one of the `allowed` targets that has not failed this request.
@@ -399,7 +392,7 @@ impl Model {
 
     /// Its targets, as they are to be shown.
     pub fn states(&self) -> impl Iterator<Item = TargetState<'_>> {
-        let now = now_ms();
+        let now = uptime_ms();
         self.targets.iter().zip(&self.candidates).map(move |(target, candidate)| TargetState {
             provider: &target.upstream.name,
             model: &target.model,

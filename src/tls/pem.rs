@@ -1,6 +1,5 @@
 //! PEM files: certificates, keys, authorities. Nothing of a file's content is in an error.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +8,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
+use sluicegate_files::read_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Certificate, Kind};
-
-/// Several times what all public authorities take; a longer file is a wrong one.
-const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A file, and the config key that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,14 +75,7 @@ impl File {
     /// # Errors
     /// It can't be read, or is far too long.
     pub fn read(&self) -> Result<Vec<u8>, TlsError> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(&self.path)
-            .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| self.wrong(&error))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(self.wrong(&"the file is too long to be this"));
-        }
-        Ok(bytes)
+        read_pem(&self.path).map_err(|error| self.wrong(&error))
     }
 
     /// An error about it.

@@ -1,6 +1,5 @@
 //! One bounded exchange with the server.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
+use sluicegate_files::{Current, Look, read_pem};
 
 use crate::error::VaultError;
 use crate::options::Options;
@@ -32,17 +32,8 @@ const REQUEST: &str = "x-vault-request";
 
 /// Knows the way to the server.
 pub(crate) struct Wire {
-    way: Mutex<Way>,
+    way: Mutex<Current<HttpsClient>>,
     options: Options,
-}
-
-/// A client, and the authorities that it trusts.
-struct Way {
-    client: HttpsClient,
-    /// The file's content, where there is one.
-    authorities: Option<Vec<u8>>,
-    /// Why what is in the file now is not in use, as it was told.
-    refused: Option<String>,
 }
 
 type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -50,9 +41,8 @@ type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 impl Wire {
     pub(crate) fn new(options: &Options) -> Result<Self, VaultError> {
         let authorities = options.ca.as_deref().map(read).transpose()?;
-        let client = client(options, authorities.as_deref())?;
-        let way = Mutex::new(Way { client, authorities, refused: None });
-        Ok(Self { way, options: options.clone() })
+        let way = Current::new(authorities, |authorities| client(options, authorities))?;
+        Ok(Self { way: Mutex::new(way), options: options.clone() })
     }
 
     /// A client that trusts whom the file names now. There are a few exchanges in minutes, each by a
@@ -60,31 +50,17 @@ impl Wire {
     /// and what was in use stays.
     fn client(&self) -> HttpsClient {
         let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(path) = &self.options.ca else { return way.client.clone() };
-        let made = read(path).and_then(|now| {
-            if way.authorities.as_ref() == Some(&now) {
-                return Ok(None);
-            }
-            Ok(Some((client(&self.options, Some(&now))?, now)))
-        });
-        match made {
-            Ok(None) => way.refused = None,
-            Ok(Some((client, now))) => {
+        let Some(path) = &self.options.ca else { return way.it().clone() };
+        match way.look(read(path).map(Some), |authorities| client(&self.options, authorities)) {
+            Look::Same => {}
+            Look::Changed => {
                 tracing::info!(path = %path.display(), "other authorities for Vault in use");
-                *way = Way { client, authorities: Some(now), refused: None };
             }
-            Err(error) => {
-                let error = error.to_string();
-                if way.refused.as_ref() != Some(&error) {
-                    tracing::error!(
-                        error,
-                        "authorities for Vault refused, those before stay in use"
-                    );
-                    way.refused = Some(error);
-                }
+            Look::Refused(error) => {
+                tracing::error!(error, "authorities for Vault refused, those before stay in use");
             }
         }
-        way.client.clone()
+        way.it().clone()
     }
 
     /// Asks for `path`, and gives the body of a success.
@@ -198,29 +174,23 @@ fn client(options: &Options, authorities: Option<&[u8]>) -> Result<HttpsClient, 
     Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
 }
 
-/// A file of authorities as it is now. Several times what all public ones take is a wrong file.
+/// A file of authorities as it is now.
 fn read(path: &Path) -> Result<Vec<u8>, VaultError> {
-    const MAX_FILE: u64 = 2 * 1024 * 1024;
-    let mut pem = Vec::new();
-    let file = std::fs::File::open(path);
-    file.and_then(|file| file.take(MAX_FILE).read_to_end(&mut pem)).map_err(|error| {
-        VaultError::Authorities { path: path.to_owned(), message: error.to_string() }
-    })?;
-    Ok(pem)
+    read_pem(path).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, why: &dyn ToString) -> VaultError {
+    VaultError::Authorities { path: path.to_owned(), message: why.to_string() }
 }
 
 fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, VaultError> {
-    let refused = |message: &dyn ToString| VaultError::Authorities {
-        path: path.to_owned(),
-        message: message.to_string(),
-    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| refused(&error))?;
-        roots.add(certificate).map_err(|error| refused(&error))?;
+        let certificate = certificate.map_err(|error| refused(path, &error))?;
+        roots.add(certificate).map_err(|error| refused(path, &error))?;
     }
     if roots.is_empty() {
-        return Err(refused(&"the file holds no PEM certificate"));
+        return Err(refused(path, &"the file holds no PEM certificate"));
     }
     Ok(roots)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::cluster::ClusterClient;
 use redis::{AsyncConnectionConfig, Client, Value};
+use sluicegate_files::{Current, Look};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
@@ -69,7 +70,8 @@ impl Place {
 /// The way to Redis.
 pub struct Link {
     options: RedisOptions,
-    way: Mutex<Way>,
+    /// How connections are made, with what the file of authorities held then.
+    way: Mutex<Current<Arc<Place>>>,
     /// Where connections live, whoever needs them first.
     io: Handle,
     /// How many replicas must have what was done.
@@ -78,15 +80,6 @@ pub struct Link {
     present: Mutex<Present>,
     /// Held by who connects. When that has failed last, and why.
     connecting: tokio::sync::Mutex<Option<(Instant, QuotaStoreError)>>,
-}
-
-/// How connections are made.
-struct Way {
-    place: Arc<Place>,
-    /// What the file of authorities held then.
-    authorities: Option<Vec<u8>>,
-    /// Why what it holds now is not in use, as it was told.
-    refused: Option<String>,
 }
 
 /// The connection that there is.
@@ -106,9 +99,8 @@ impl Link {
     /// # Errors
     /// `Broken`, where a URL or the authorities can't be used.
     pub fn new(options: &RedisOptions, io: Handle) -> Result<Self, QuotaStoreError> {
-        let authorities = options.authorities()?;
-        let place = Arc::new(options.place(authorities.as_deref())?);
-        let way = Mutex::new(Way { place, authorities, refused: None });
+        let way = Current::new(options.authorities()?, |pem| options.place(pem).map(Arc::new))?;
+        let way = Mutex::new(way);
         let (options, replicas) = (options.clone(), options.wait_replicas);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
@@ -221,39 +213,22 @@ impl Link {
     /// used is told, and whom it named before is trusted.
     async fn place(&self) -> (Arc<Place>, bool) {
         if self.options.ca.is_none() {
-            return (self.way.lock().place.clone(), false);
+            return (self.way.lock().it().clone(), false);
         }
         let options = self.options.clone();
         let read = self.io.spawn_blocking(move || options.authorities()).await;
         let mut way = self.way.lock();
-        let made = match read {
-            Ok(Ok(now)) if now == way.authorities => {
-                way.refused = None;
-                return (way.place.clone(), false);
-            }
-            Ok(Ok(now)) => self.options.place(now.as_deref()).map(|place| (place, now)),
-            Ok(Err(error)) => Err(error),
-            // The runtime is on its way out.
-            Err(_) => return (way.place.clone(), false),
-        };
-        match made {
-            Ok((place, authorities)) => {
-                tracing::info!("other authorities for Redis in use");
-                *way = Way { place: Arc::new(place), authorities, refused: None };
-                (way.place.clone(), true)
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if way.refused.as_ref() != Some(&error) {
-                    tracing::error!(
-                        error,
-                        "authorities for Redis refused, those before stay in use"
-                    );
-                    way.refused = Some(error);
-                }
-                (way.place.clone(), false)
+        // Otherwise the runtime is on its way out.
+        let Ok(read) = read else { return (way.it().clone(), false) };
+        let look = way.look(read, |pem| self.options.place(pem).map(Arc::new));
+        match &look {
+            Look::Same => {}
+            Look::Changed => tracing::info!("other authorities for Redis in use"),
+            Look::Refused(error) => {
+                tracing::error!(error, "authorities for Redis refused, those before stay in use");
             }
         }
+        (way.it().clone(), look == Look::Changed)
     }
 
     /// What a call says of the connection that it used.

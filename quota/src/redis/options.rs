@@ -1,13 +1,13 @@
 //! Where Redis is, and how it is reached.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
 
 use redis::cluster::ClusterClient;
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use redis::{RedisConnectionInfo, TlsCertificates};
 use secrecy::{ExposeSecret, SecretString};
+use sluicegate_files::read_pem;
 
 use super::fault::broken;
 use super::link::{ANSWER, CONNECT, Place};
@@ -21,9 +21,6 @@ const RETRIES: u32 = 4;
 
 /// What a certificate begins with (RFC 7468 section 5.1).
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
-/// More than all public authorities take; a longer file is a wrong one.
-const MAX_FILE: u64 = 2 * 1024 * 1024;
 
 /// Where Redis is, and what is to be minded.
 #[derive(Clone)]
@@ -67,7 +64,7 @@ impl RedisOptions {
         let refused = |why: &dyn std::fmt::Display| {
             broken(&format!("the authorities in {}: {why}", path.display()))
         };
-        let pem = read(path).map_err(|error| refused(&error))?;
+        let pem = read_pem(path).map_err(|error| refused(&error))?;
         // The driver takes a file of none for one of some.
         if !pem.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE) {
             return Err(refused(&"the file holds no PEM certificate"));
@@ -158,12 +155,6 @@ impl Make {
             broken("the URLs of a cluster must all have the same scheme, user and password")
         })
     }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut pem = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut pem)?;
-    Ok(pem)
 }
 
 /// What a URL says. No error shows any of it.

@@ -10,6 +10,7 @@ pub mod members;
 pub mod organizations;
 pub mod policies;
 pub mod quotas;
+pub mod records;
 pub mod teams;
 pub mod usage;
 pub mod users;
@@ -104,12 +105,4 @@ fn patched<T: DeserializeOwned>(
     patch::merge(&mut whole, changes.clone());
     let text = serde_json::to_vec(&whole).map_err(|_| ApiError::internal())?;
     json::strict(&text)
-}
-
-/// Refuses a change of a field that can't change.
-fn fixed(changes: &Map<String, Value>, field: &'static str) -> Result<(), ApiError> {
-    if changes.contains_key(field) {
-        return Err(ApiError::invalid(field, "can't be changed"));
-    }
-    Ok(())
 }

@@ -1,18 +1,15 @@
 //! `/admin/v1/organizations`.
 
-use axum::response::IntoResponse;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::super::call::{Answer, Call, ok, record};
-use super::super::error::ApiError;
+use super::super::call::{Answer, Call, ok};
 use super::super::input::time::Moment;
-use super::super::service::record::{create as make, delete as remove, get, update as change};
 use super::super::service::{organizations, pages};
+use super::List;
 use super::limits::Limits;
-use super::{List, patched};
+use super::records::Body;
 use crate::stores::Place;
 use crate::stores::records::Organization;
 
@@ -62,42 +59,14 @@ pub async fn list(mut call: Call) -> Answer {
     Ok(ok(List::of(paged, &page, place, OrganizationView::from)))
 }
 
-pub async fn create(call: Call) -> Answer {
-    let body: OrganizationBody = call.body()?;
-    let edit = |organization: &mut Organization| {
-        body.apply(organization);
-        Ok(())
-    };
-    let (organization, made) = make(call.by(), body.id.clone(), edit).await?;
-    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(record(status, organization.version, OrganizationView::from(organization)))
-}
+impl Body for OrganizationBody {
+    type Record = Organization;
+    type View = OrganizationView;
 
-pub async fn show(call: Call) -> Answer {
-    let organization: Organization = get(&call.services, &call.actor, call.path("id")).await?;
-    Ok(record(StatusCode::OK, organization.version, OrganizationView::from(organization)))
-}
+    fn id(&self) -> Option<String> {
+        self.id.clone()
+    }
 
-pub async fn update(call: Call) -> Answer {
-    let changes: Map<String, Value> = call.body()?;
-    super::fixed(&changes, "id")?;
-    let (id, if_match) = (call.path("id"), call.if_match()?);
-    let edit = |organization: &mut Organization| -> Result<(), ApiError> {
-        patched::<OrganizationBody>(&OrganizationBody::of(organization), &changes)?
-            .apply(organization);
-        Ok(())
-    };
-    let organization = change(call.by(), id, if_match, edit).await?;
-    Ok(record(StatusCode::OK, organization.version, OrganizationView::from(organization)))
-}
-
-pub async fn delete(call: Call) -> Answer {
-    let (id, if_match) = (call.path("id"), call.if_match()?);
-    remove::<Organization>(call.by(), id, if_match).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-impl OrganizationBody {
     fn of(organization: &Organization) -> Self {
         Self {
             id: None,

@@ -1,19 +1,16 @@
 //! `/admin/v1/teams`.
 
-use axum::response::IntoResponse;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::super::call::{Answer, Call, ok, record};
-use super::super::error::ApiError;
+use super::super::call::{Answer, Call, ok};
 use super::super::input::time::Moment;
-use super::super::service::record::{create as make, delete as remove, get, update as change};
 use super::super::service::{pages, teams};
+use super::List;
 use super::limits::Limits;
 use super::members::MemberView;
-use super::{List, patched};
+use super::records::Body;
 use crate::stores::records::Team;
 use crate::stores::{Place, TeamFilter};
 
@@ -79,41 +76,14 @@ pub async fn list(mut call: Call) -> Answer {
     Ok(ok(List::of(paged, &page, place, TeamView::from)))
 }
 
-pub async fn create(call: Call) -> Answer {
-    let body: TeamBody = call.body()?;
-    let edit = |team: &mut Team| {
-        body.apply(team);
-        Ok(())
-    };
-    let (team, made) = make(call.by(), body.id.clone(), edit).await?;
-    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(record(status, team.version, TeamView::from(team)))
-}
+impl Body for TeamBody {
+    type Record = Team;
+    type View = TeamView;
 
-pub async fn show(call: Call) -> Answer {
-    let team: Team = get(&call.services, &call.actor, call.path("id")).await?;
-    Ok(record(StatusCode::OK, team.version, TeamView::from(team)))
-}
+    fn id(&self) -> Option<String> {
+        self.id.clone()
+    }
 
-pub async fn update(call: Call) -> Answer {
-    let changes: Map<String, Value> = call.body()?;
-    super::fixed(&changes, "id")?;
-    let (id, if_match) = (call.path("id"), call.if_match()?);
-    let edit = |team: &mut Team| -> Result<(), ApiError> {
-        patched::<TeamBody>(&TeamBody::of(team), &changes)?.apply(team);
-        Ok(())
-    };
-    let team = change(call.by(), id, if_match, edit).await?;
-    Ok(record(StatusCode::OK, team.version, TeamView::from(team)))
-}
-
-pub async fn delete(call: Call) -> Answer {
-    let (id, if_match) = (call.path("id"), call.if_match()?);
-    remove::<Team>(call.by(), id, if_match).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-impl TeamBody {
     fn of(team: &Team) -> Self {
         Self {
             id: None,

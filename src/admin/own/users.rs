@@ -1,18 +1,15 @@
 //! `/admin/v1/users`.
 
-use axum::response::IntoResponse;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::super::call::{Answer, Call, ok, record};
-use super::super::error::ApiError;
+use super::super::call::{Answer, Call, ok};
 use super::super::input::time::Moment;
-use super::super::service::record::{create as make, delete as remove, get, update as change};
 use super::super::service::{pages, users};
+use super::List;
 use super::limits::Limits;
-use super::{List, patched};
+use super::records::Body;
 use crate::stores::records::{self, User};
 use crate::stores::{Place, UserFilter};
 
@@ -92,41 +89,14 @@ pub async fn list(mut call: Call) -> Answer {
     Ok(ok(List::of(paged, &page, place, UserView::from)))
 }
 
-pub async fn create(call: Call) -> Answer {
-    let body: UserBody = call.body()?;
-    let edit = |user: &mut User| {
-        body.apply(user);
-        Ok(())
-    };
-    let (user, made) = make(call.by(), body.id.clone(), edit).await?;
-    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(record(status, user.version, UserView::from(user)))
-}
+impl Body for UserBody {
+    type Record = User;
+    type View = UserView;
 
-pub async fn show(call: Call) -> Answer {
-    let user: User = get(&call.services, &call.actor, call.path("id")).await?;
-    Ok(record(StatusCode::OK, user.version, UserView::from(user)))
-}
+    fn id(&self) -> Option<String> {
+        self.id.clone()
+    }
 
-pub async fn update(call: Call) -> Answer {
-    let changes: Map<String, Value> = call.body()?;
-    super::fixed(&changes, "id")?;
-    let (id, if_match) = (call.path("id"), call.if_match()?);
-    let edit = |user: &mut User| -> Result<(), ApiError> {
-        patched::<UserBody>(&UserBody::of(user), &changes)?.apply(user);
-        Ok(())
-    };
-    let user = change(call.by(), id, if_match, edit).await?;
-    Ok(record(StatusCode::OK, user.version, UserView::from(user)))
-}
-
-pub async fn delete(call: Call) -> Answer {
-    let (id, if_match) = (call.path("id"), call.if_match()?);
-    remove::<User>(call.by(), id, if_match).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-impl UserBody {
     fn of(user: &User) -> Self {
         Self {
             id: None,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{required, section, value};
-use crate::config::reader::{Cursor, Keys, Reader};
+use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
 use crate::config::valid::{
     ConnectionRate, Limits, Queue, RequestsPerIp, RouteLimits, Shutdown, Workers,
@@ -166,15 +166,24 @@ pub(super) fn limits(reader: &mut Reader<'_>, at: Option<Cursor<'_>>) -> Limits 
 /// Seconds that an address may be silent and then catch up on.
 const BURST_SECONDS: u64 = 10;
 
+/// `rate`, which must be there, and `burst`.
+fn rate(
+    reader: &mut Reader<'_>,
+    at: &Cursor<'_>,
+    fields: &Fields<'_>,
+    hint: &str,
+) -> Option<(u64, u64)> {
+    let rate = required(reader, at, fields, "rate", hint);
+    let rate = rate.and_then(|at| reader.integer(&at, 1..=1_000_000));
+    let burst = value(reader, Some(fields), "burst", |r, at| r.integer(at, 1..=10_000_000));
+    rate.map(|rate| (rate, burst.unwrap_or(rate * BURST_SECONDS)))
+}
+
 fn requests_per_ip(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<RequestsPerIp> {
     let fields = reader.fields(at, &REQUESTS_PER_IP);
     let hint = "write the requests a second, as in `{ rate: 100 }`";
-    let rate = required(reader, at, &fields, "rate", hint);
-    let rate = rate.and_then(|at| reader.integer(&at, 1..=1_000_000));
-    let burst =
-        value(reader, Some(&fields), "burst", |reader, at| reader.integer(at, 1..=10_000_000));
-    let rate = rate?;
-    Some(RequestsPerIp { rate, burst: burst.unwrap_or(rate * BURST_SECONDS) })
+    let (rate, burst) = rate(reader, at, &fields, hint)?;
+    Some(RequestsPerIp { rate, burst })
 }
 
 /// So much that an address that goes on is out, and so little that others behind it are soon back.
@@ -183,18 +192,11 @@ const PENALTY: Duration = Duration::from_secs(2);
 fn connection_rate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<ConnectionRate> {
     let fields = reader.fields(at, &CONNECTION_RATE);
     let hint = "write the new connections a second, as in `{ rate: 500 }`";
-    let rate = required(reader, at, &fields, "rate", hint);
-    let rate = rate.and_then(|at| reader.integer(&at, 1..=1_000_000));
-    let fields = Some(&fields);
-    let burst = value(reader, fields, "burst", |reader, at| reader.integer(at, 1..=10_000_000));
+    let limit = rate(reader, at, &fields, hint);
     let longest = Duration::ZERO..=Duration::from_secs(60);
-    let penalty = value(reader, fields, "penalty", |reader, at| reader.duration(at, longest));
-    let rate = rate?;
-    Some(ConnectionRate {
-        rate,
-        burst: burst.unwrap_or(rate * BURST_SECONDS),
-        penalty: penalty.unwrap_or(PENALTY),
-    })
+    let penalty = value(reader, Some(&fields), "penalty", |r, at| r.duration(at, longest));
+    let (rate, burst) = limit?;
+    Some(ConnectionRate { rate, burst, penalty: penalty.unwrap_or(PENALTY) })
 }
 
 fn queue(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Queue {

@@ -23,10 +23,10 @@ pub(in crate::config) const PROXY: Keys =
     Keys { known: &["address", "tls", "h2c", "trusted_proxies"], renamed: PROXY_NAMES, later: &[] };
 
 pub(in crate::config) const ADMIN: Keys =
-    Keys { known: &["address", "allow"], renamed: ADDRESS_NAMES, later: &[] };
+    Keys { known: &["address", "allow"], renamed: ALLOW_NAMES, later: &[] };
 
 pub(in crate::config) const METRICS: Keys =
-    Keys { known: &["address", "allow", "bearer_token"], renamed: ADDRESS_NAMES, later: &[] };
+    Keys { known: &["address", "allow", "bearer_token"], renamed: ALLOW_NAMES, later: &[] };
 
 pub(in crate::config) const TLS: Keys = Keys {
     known: &["certificate", "key", "client_ca"],
@@ -42,29 +42,30 @@ pub(in crate::config) const TLS: Keys = Keys {
     later: &[],
 };
 
-const ADDRESS_NAMES: &[(&str, &str)] = &[
-    ("listen", "address"),
-    ("bind", "address"),
-    ("host", "address"),
-    ("port", "address"),
-    ("cert", "tls.certificate"),
-    ("http2", "h2c"),
-    ("allowed_ips", "allow"),
-    ("allow_list", "allow"),
-    ("token", "bearer_token"),
-];
+/// What the keys of any listener are called elsewhere, and those that only some have.
+macro_rules! names {
+    ($($own:expr),*) => {
+        &[
+            ("listen", "address"),
+            ("bind", "address"),
+            ("host", "address"),
+            ("port", "address"),
+            ("cert", "tls.certificate"),
+            ("http2", "h2c"),
+            $($own),*
+        ]
+    };
+}
 
-const PROXY_NAMES: &[(&str, &str)] = &[
-    ("listen", "address"),
-    ("bind", "address"),
-    ("host", "address"),
-    ("port", "address"),
-    ("cert", "tls.certificate"),
-    ("http2", "h2c"),
+const PROXY_NAMES: &[(&str, &str)] = names![
     ("use_x_forwarded_for", "trusted_proxies"),
     ("forwarded_allow_ips", "trusted_proxies"),
-    ("trusted_ips", "trusted_proxies"),
+    ("trusted_ips", "trusted_proxies")
 ];
+
+/// Of the listeners that let only some addresses in.
+const ALLOW_NAMES: &[(&str, &str)] =
+    names![("allowed_ips", "allow"), ("allow_list", "allow"), ("token", "bearer_token")];
 
 const PROXY_PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 8081;

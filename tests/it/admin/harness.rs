@@ -12,8 +12,8 @@ use sluicegate::admin::audit::{AuditLine, AuditSink, AuditUnavailable};
 use sluicegate::admin::services::AdminIdentity;
 use sluicegate::admin::{Services, serve_admin};
 use sluicegate::app::{self, Gateway, Source};
+use sluicegate::clock::now_ms;
 use sluicegate::config::Env;
-use sluicegate::identity::now_ms;
 use sluicegate::stores::Store;
 use sluicegate::stores::records::{
     Key, KeyHash, Limits, Member, MemberRole, Organization, Team, User, UserRole,

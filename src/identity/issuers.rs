@@ -7,14 +7,14 @@ use sluicegate_filters::identify::jwt::{JwtError, Verified, Verifier};
 use super::jwks::IssuerKeys;
 
 /// Verifies tokens. Generations whose issuers are the same share one.
-pub struct Tokens {
+pub struct Issuers {
     verifier: Verifier,
     keys: IssuerKeys,
     /// The first generation that has it: tells it from those of other issuers.
     since: u64,
 }
 
-impl Tokens {
+impl Issuers {
     /// `keys` are those of the verifier's issuers, in their order.
     pub fn new(verifier: Verifier, keys: IssuerKeys, since: u64) -> Self {
         Self { verifier, keys, since }
