@@ -12,8 +12,8 @@ impl Gateway {
     pub fn certificate_files(&self) -> Vec<PathBuf> {
         let runtime = self.current();
         let providers = runtime.routes.upstreams().flat_map(|upstream| upstream.security.files());
-        let listener = self.tls.iter().flat_map(|acceptor| acceptor.files());
-        let mut files: Vec<_> = listener.chain(providers).map(|file| file.path).collect();
+        let listeners = self.tls.iter().flat_map(|(_, acceptor)| acceptor.files());
+        let mut files: Vec<_> = listeners.chain(providers).map(|file| file.path).collect();
         files.sort();
         files.dedup();
         files
@@ -29,22 +29,24 @@ impl Gateway {
 
     /// The same within a reload. The first that is refused is the error.
     pub(super) async fn look_at_certificates(&self) -> Result<(), LoadError> {
-        let (acceptor, runtime) = (self.tls.clone(), self.current());
+        let (acceptors, runtime) = (self.tls.clone(), self.current());
         let look = tokio::task::spawn_blocking(move || {
-            let listener = acceptor.map(|acceptor| acceptor.refresh());
+            let listeners = acceptors.iter();
+            let listeners = listeners.map(|(listener, acceptor)| (listener, acceptor.refresh()));
+            let listeners: Vec<_> = listeners.collect();
             let providers = runtime.routes.upstreams();
             let providers = providers.map(|one| (one.name.clone(), one.security.refresh()));
-            (listener, providers.collect::<Vec<_>>())
+            (listeners, providers.collect::<Vec<_>>())
         });
-        let (listener, providers) = look.await.map_err(|error| LoadError::Filter {
-            path: "listeners.proxy.tls",
-            message: error.to_string(),
-        })?;
-        let listener = listener.map(|refresh| (Owner::Listener, refresh));
+        let (listeners, providers) = look
+            .await
+            .map_err(|error| LoadError::Filter { path: "listeners", message: error.to_string() })?;
+        let listeners =
+            listeners.into_iter().map(|(listener, refresh)| (Owner::Listener(listener), refresh));
         let providers =
             providers.iter().map(|(name, refresh)| (Owner::Provider(name), refresh.clone()));
         let mut first = Ok(());
-        for (owner, refresh) in listener.into_iter().chain(providers) {
+        for (owner, refresh) in listeners.chain(providers) {
             if let Err(error) = self.tell(owner, refresh) {
                 first = first.and(Err(error));
             }
@@ -88,9 +90,9 @@ impl Gateway {
 
     fn certificates_of(&self, owner: Owner<'_>) -> Vec<Certificate> {
         match owner {
-            Owner::Listener => self
+            Owner::Listener(listener) => self
                 .tls
-                .as_ref()
+                .get(listener)
                 .map(|acceptor| acceptor.get().certificates().to_vec())
                 .unwrap_or_default(),
             Owner::Provider(name) => {
@@ -111,8 +113,8 @@ impl Gateway {
         let providers = providers
             .filter(|upstream| !upstream.security.files().is_empty())
             .map(|upstream| Owner::Provider(&upstream.name));
-        let listener = self.tls.iter().map(|_| Owner::Listener);
-        self.metrics.tls.configured(listener.chain(providers));
+        let listeners = self.tls.iter().map(|(listener, _)| Owner::Listener(listener));
+        self.metrics.tls.configured(listeners.chain(providers));
         self.show_certificates();
     }
 
@@ -120,7 +122,8 @@ impl Gateway {
         let runtime = self.current();
         let providers = runtime.routes.upstreams().map(|one| Owner::Provider(&one.name));
         let mut own: BTreeMap<(Kind, String), i64> = BTreeMap::new();
-        for owner in std::iter::once(Owner::Listener).chain(providers) {
+        let listeners = self.tls.iter().map(|(listener, _)| Owner::Listener(listener));
+        for owner in listeners.chain(providers) {
             for certificate in self.certificates_of(owner) {
                 own.insert((certificate.kind, owner.name().to_owned()), certificate.not_after);
             }

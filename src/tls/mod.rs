@@ -4,16 +4,19 @@
 //! |---|---|
 //! | [`pem`] | one file: read, checked, with errors that name its config key and never its content |
 //! | [`slot`] | something made of such files that is made anew when they change |
+//! | [`listener`] | what listeners speak |
 //! | [`findings()`] | what there is to say of those that a configuration names |
 //!
-//! Who uses them: [`edge::tls`](crate::edge::tls) for the listener, [`providers::tls`](crate::providers::tls)
-//! for calls to providers.
+//! Who uses them: [`edge`](crate::edge) and [`admin`](crate::admin) for their listeners,
+//! [`providers::tls`](crate::providers::tls) for calls to providers.
 
 mod findings;
+pub mod listener;
 pub mod pem;
 pub mod slot;
 
 pub use self::findings::{Findings, findings};
+pub use self::listener::{Acceptor, Acceptors, Listener};
 pub use self::pem::{File, TlsError};
 pub use self::slot::{Refresh, Slot, Source};
 
@@ -43,7 +46,7 @@ impl Certificate {
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// What the listener shows to clients.
+    /// What a listener shows to clients.
     Listener,
     /// Whoever may have signed clients' certificates.
     ClientCa,
