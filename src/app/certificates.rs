@@ -1,11 +1,10 @@
 //! Certificates that change under a running process, and what is told of them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Gateway, LoadError};
 use crate::telemetry::tls_metrics::Owner;
-use crate::tls::{Certificate, Kind, Refresh, shown};
+use crate::tls::{Certificate, Refresh, beside, shown};
 
 impl Gateway {
     /// Every file of certificates, keys and authorities in use.
@@ -13,7 +12,8 @@ impl Gateway {
         let runtime = self.current();
         let providers = runtime.routes.upstreams().flat_map(|upstream| upstream.security.files());
         let listeners = self.tls.iter().flat_map(|(_, acceptor)| acceptor.files());
-        let mut files: Vec<_> = listeners.chain(providers).map(|file| file.path).collect();
+        let files = listeners.chain(providers).map(|file| file.path);
+        let mut files: Vec<_> = files.chain(beside::files(&runtime.config)).collect();
         files.sort();
         files.dedup();
         files
@@ -30,13 +30,16 @@ impl Gateway {
     /// The same within a reload. The first that is refused is the error.
     pub(super) async fn look_at_certificates(&self) -> Result<(), LoadError> {
         let (acceptors, runtime) = (self.tls.clone(), self.current());
+        let authorities = self.authorities.clone();
         let look = tokio::task::spawn_blocking(move || {
             let listeners = acceptors.iter();
             let listeners = listeners.map(|(listener, acceptor)| (listener, acceptor.refresh()));
             let listeners: Vec<_> = listeners.collect();
             let providers = runtime.routes.upstreams();
             let providers = providers.map(|one| (one.name.clone(), one.security.refresh()));
-            (listeners, providers.collect::<Vec<_>>())
+            let providers: Vec<_> = providers.collect();
+            authorities.look(&runtime.config);
+            (listeners, providers)
         });
         let (listeners, providers) = look
             .await
@@ -121,7 +124,7 @@ impl Gateway {
     fn show_certificates(&self) {
         let runtime = self.current();
         let providers = runtime.routes.upstreams().map(|one| Owner::Provider(&one.name));
-        let mut own: BTreeMap<(Kind, String), i64> = BTreeMap::new();
+        let mut own = self.authorities.of(&runtime.config);
         let listeners = self.tls.iter().map(|(listener, _)| Owner::Listener(listener));
         for owner in listeners.chain(providers) {
             for certificate in self.certificates_of(owner) {

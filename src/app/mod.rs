@@ -37,7 +37,7 @@ use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracer;
-use crate::tls::Acceptors;
+use crate::tls::{Acceptors, beside};
 
 /// The process: the present generation and what outlives all generations.
 pub struct Gateway {
@@ -49,6 +49,8 @@ pub struct Gateway {
     reloading: tokio::sync::Mutex<()>,
     /// The TLS of the listeners that have it.
     pub tls: Acceptors,
+    /// When the authorities of Vault, Redis and issuers expire.
+    authorities: Arc<beside::Authorities>,
     /// Names and addresses of providers.
     pub resolvers: Resolvers,
     /// Access tokens for providers.
@@ -133,6 +135,7 @@ impl Gateway {
             generation: watch::Sender::new(1),
             reloading: tokio::sync::Mutex::new(()),
             tls,
+            authorities: Arc::default(),
             resolvers,
             tokens,
             metrics,

@@ -5,11 +5,13 @@
 //! | [`pem`] | one file: read, checked, with errors that name its config key and never its content |
 //! | [`slot`] | something made of such files that is made anew when they change |
 //! | [`listener`] | what listeners speak |
+//! | [`beside`] | authorities of those that are asked beside providers, only to tell when they expire |
 //! | [`findings()`] | what there is to say of those that a configuration names |
 //!
 //! Who uses them: [`edge`](crate::edge) and [`admin`](crate::admin) for their listeners,
 //! [`providers::tls`](crate::providers::tls) for calls to providers.
 
+pub mod beside;
 mod findings;
 pub mod listener;
 pub mod pem;
@@ -56,6 +58,12 @@ pub enum Kind {
     Ca,
     /// What a provider shows.
     Upstream,
+    /// Whoever may have signed the certificate of Vault.
+    VaultCa,
+    /// Whoever may have signed the certificates of Redis.
+    RedisCa,
+    /// Whoever may have signed the certificate of an issuer of tokens.
+    IssuerCa,
 }
 
 impl Kind {
@@ -67,6 +75,9 @@ impl Kind {
             Self::Client => "client",
             Self::Ca => "ca",
             Self::Upstream => "upstream",
+            Self::VaultCa => "vault_ca",
+            Self::RedisCa => "redis_ca",
+            Self::IssuerCa => "issuer_ca",
         }
     }
 }

@@ -515,6 +515,65 @@ async fn a_secret_in_a_file_is_taken_up_when_it_changes() {
     assert_eq!((models(&key("a")).await, models(&key("b")).await), (401, 200));
 }
 
+#[tokio::test]
+async fn metrics_tell_when_the_authorities_of_vault_redis_and_issuers_expire() {
+    const NAME: &str = "sluicegate_tls_certificate_not_after_timestamp_seconds";
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().to_owned();
+    let at = |name: &str| files.join(name);
+    let write = |name: &str, year: i32| {
+        replace(&at(name), &Authority::good(name, (2020, year)).pem());
+    };
+    write("vault.pem", 2070);
+    write("redis.pem", 2071);
+    write("issuer.pem", 2072);
+    write("other.pem", 2073);
+    std::fs::write(at("token"), "a-token").unwrap();
+    // None of them is there: that is another matter.
+    let away = crate::support::free_address();
+    let issuer = |name: &str| {
+        let file = at(&format!("{name}.pem"));
+        let file = file.display();
+        format!(
+            "    - {{ issuer: \"https://{name}.test\", audience: [sluicegate], \
+             jwks_url: \"https://{away}/jwks\", ca: {file} }}\n"
+        )
+    };
+    let mut config = Config::for_provider(provider.address());
+    config.head = format!(
+        "secrets: {{ vault: {{ address: \"https://{away}\", ca: {}, auth: {{ token: {{ file: {} }} }} }} }}\n\
+         quota_store: {{ redis: {{ url: \"rediss://{away}\", ca: {} }} }}\n\
+         auth:\n  anonymous: true\n  jwt:\n{}{}",
+        at("vault.pem").display(),
+        at("token").display(),
+        at("redis.pem").display(),
+        issuer("issuer"),
+        issuer("other"),
+    );
+    let gateway = Gateway::start_in(directory, &config);
+    let of = |kind: &str, name: &str| format!("{{kind=\"{kind}\",name=\"{name}\"}}");
+    for (kind, name, year) in [
+        ("vault_ca", "vault", 2070),
+        ("redis_ca", "redis", 2071),
+        ("issuer_ca", "https://issuer.test", 2072),
+        ("issuer_ca", "https://other.test", 2073),
+    ] {
+        gateway.until_metric(NAME, &of(kind, name), new_year(year)).await;
+    }
+    // They are followed, and what can't be used changes nothing.
+    replace(&at("vault.pem"), "no PEM");
+    replace(&at("redis.pem"), &Authority::good("redis", (2020, 2075)).pem());
+    gateway.until_metric(NAME, &of("redis_ca", "redis"), new_year(2075)).await;
+    assert_eq!(gateway.metric(NAME, &of("vault_ca", "vault")).await, new_year(2070));
+    // Whose are not named any more have no series.
+    config.head = config.head.replace(&issuer("other"), "");
+    gateway.rewrite_config(&config);
+    gateway.await_log("configuration in force");
+    assert_eq!(gateway.metric(NAME, "https://other.test").await, 0.0);
+    assert_eq!(gateway.metric(NAME, "https://issuer.test").await, new_year(2072));
+}
+
 /// Speaks HTTP without TLS; all that comes back.
 async fn in_the_clear(address: std::net::SocketAddr) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
