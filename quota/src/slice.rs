@@ -23,6 +23,9 @@ use crate::store::{Answer, Charge, Exchange, MAX_AMOUNT};
 const IDLE_MS: i64 = 300;
 /// How long units are kept without a word to the store, in milliseconds: others may need them.
 const SILENT_MS: i64 = 400;
+/// How long it is believed that units are in doubt, in milliseconds: they cease to be when their instance is
+/// back or their window is over, and of that an instance hears only when it asks.
+const DOUBT_MS: i64 = 5_000;
 /// How long a refusal by the store is believed, in milliseconds: a caller over their limit would cause
 /// a round trip for every request otherwise.
 const DRY_MS: i64 = 100;
@@ -445,6 +448,7 @@ impl Slice {
             || (tick && state.free > 0 && now.local - state.answered_at >= SILENT_MS)
             || (tick && stored && now.local - state.answered_at >= terms.ttl_ms / 3)
             || (tick && state.free > 0 && state.limit_is_lower(now))
+            || (tick && state.last.in_doubt > 0 && now.local - state.answered_at >= DOUBT_MS)
             || (!idle && state.dry.is_none() && state.free < state.demand_before / 2);
         if !due {
             return None;
@@ -580,6 +584,12 @@ impl Slice {
     pub fn refusals(&self) -> (Vec<Refusal>, u64) {
         let state = self.state.lock();
         (state.refusals.iter().cloned().collect(), state.refused)
+    }
+
+    /// Units that instances which are gone had leased, and of which nobody knows whether they used them: as
+    /// the store last said. They count as used.
+    pub fn in_doubt(&self) -> u64 {
+        self.state.lock().last.in_doubt
     }
 
     /// Units that were used beyond what had been held.

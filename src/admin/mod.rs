@@ -44,15 +44,20 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 pub use self::services::Services;
 use crate::app::Gateway;
+use crate::tls::{Acceptor, Listener};
 
 /// Connections of one of these listeners.
 const CONNECTIONS: usize = 256;
-/// How long a request's header may take.
+/// How long a handshake may take, and a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after a failed accept, which is nearly always a lack of files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
@@ -62,9 +67,10 @@ pub async fn serve_admin(services: Arc<Services>, listener: TcpListener) {
     let gateway = services.gateway.clone();
     let router = routes::router(&services)
         .merge(health().with_state(gateway.clone()))
-        .layer(axum::middleware::from_fn_with_state(gateway, auth::admin_network))
+        .layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::admin_network))
         .layer(axum::middleware::from_fn(guard::dress));
-    serve("admin", router, listener).await;
+    let tls = gateway.tls.get(Listener::Admin).cloned();
+    serve("admin", router, listener, tls).await;
 }
 
 /// Serves `/metrics`.
@@ -76,12 +82,18 @@ pub async fn serve_metrics(gateway: Arc<Gateway>, listener: TcpListener) {
         // Outside the list: a kubelet's address is nobody's to know beforehand.
         .merge(health())
         .layer(axum::middleware::from_fn(guard::dress));
-    serve("metrics", router.with_state(gateway), listener).await;
+    let tls = gateway.tls.get(Listener::Metrics).cloned();
+    serve("metrics", router.with_state(gateway), listener, tls).await;
 }
 
 /// Serves connections, so many at once and no more, each with a deadline for its header: these
-/// listeners may face a network, and files are for the proxy's connections.
-async fn serve(name: &'static str, router: Router, listener: TcpListener) {
+/// listeners may face a network, and files are for the proxy's connections. With `tls`, all of them are TLS.
+async fn serve(
+    name: &'static str,
+    router: Router,
+    listener: TcpListener,
+    tls: Option<Arc<Acceptor>>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -93,17 +105,55 @@ async fn serve(name: &'static str, router: Router, listener: TcpListener) {
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
+        let router = router.clone().layer(Extension(ConnectInfo(peer)));
+        let tls = tls.clone();
         tokio::spawn(async move {
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = served.await {
-                tracing::debug!(name, %error, "connection ended");
+            match tls {
+                None => converse(name, router, stream).await,
+                Some(acceptor) => {
+                    if let Some(stream) = secure(name, &acceptor, stream).await {
+                        converse(name, router, stream).await;
+                    }
+                }
             }
             drop(place);
         });
+    }
+}
+
+/// Finishes TLS. `None`: the connection is of no use.
+async fn secure(
+    name: &'static str,
+    acceptor: &Acceptor,
+    stream: TcpStream,
+) -> Option<TlsStream<TcpStream>> {
+    // What is in use now; a change meanwhile is for the next handshake.
+    let config = acceptor.get().it().clone();
+    match timeout(HEADER_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(name, %error, "TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(name, "TLS handshake not in time");
+            None
+        }
+    }
+}
+
+/// Answers the requests of one connection.
+async fn converse(
+    name: &'static str,
+    router: Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = served.await {
+        tracing::debug!(name, %error, "connection ended");
     }
 }
 

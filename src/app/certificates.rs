@@ -1,19 +1,19 @@
 //! Certificates that change under a running process, and what is told of them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Gateway, LoadError};
 use crate::telemetry::tls_metrics::Owner;
-use crate::tls::{Certificate, Kind, Refresh, shown};
+use crate::tls::{Certificate, Refresh, beside, shown};
 
 impl Gateway {
     /// Every file of certificates, keys and authorities in use.
     pub fn certificate_files(&self) -> Vec<PathBuf> {
         let runtime = self.current();
         let providers = runtime.routes.upstreams().flat_map(|upstream| upstream.security.files());
-        let listener = self.tls.iter().flat_map(|acceptor| acceptor.files());
-        let mut files: Vec<_> = listener.chain(providers).map(|file| file.path).collect();
+        let listeners = self.tls.iter().flat_map(|(_, acceptor)| acceptor.files());
+        let files = listeners.chain(providers).map(|file| file.path);
+        let mut files: Vec<_> = files.chain(beside::files(&runtime.config)).collect();
         files.sort();
         files.dedup();
         files
@@ -29,22 +29,27 @@ impl Gateway {
 
     /// The same within a reload. The first that is refused is the error.
     pub(super) async fn look_at_certificates(&self) -> Result<(), LoadError> {
-        let (acceptor, runtime) = (self.tls.clone(), self.current());
+        let (acceptors, runtime) = (self.tls.clone(), self.current());
+        let authorities = self.authorities.clone();
         let look = tokio::task::spawn_blocking(move || {
-            let listener = acceptor.map(|acceptor| acceptor.refresh());
+            let listeners = acceptors.iter();
+            let listeners = listeners.map(|(listener, acceptor)| (listener, acceptor.refresh()));
+            let listeners: Vec<_> = listeners.collect();
             let providers = runtime.routes.upstreams();
             let providers = providers.map(|one| (one.name.clone(), one.security.refresh()));
-            (listener, providers.collect::<Vec<_>>())
+            let providers: Vec<_> = providers.collect();
+            authorities.look(&runtime.config);
+            (listeners, providers)
         });
-        let (listener, providers) = look.await.map_err(|error| LoadError::Filter {
-            path: "listeners.proxy.tls",
-            message: error.to_string(),
-        })?;
-        let listener = listener.map(|refresh| (Owner::Listener, refresh));
+        let (listeners, providers) = look
+            .await
+            .map_err(|error| LoadError::Filter { path: "listeners", message: error.to_string() })?;
+        let listeners =
+            listeners.into_iter().map(|(listener, refresh)| (Owner::Listener(listener), refresh));
         let providers =
             providers.iter().map(|(name, refresh)| (Owner::Provider(name), refresh.clone()));
         let mut first = Ok(());
-        for (owner, refresh) in listener.into_iter().chain(providers) {
+        for (owner, refresh) in listeners.chain(providers) {
             if let Err(error) = self.tell(owner, refresh) {
                 first = first.and(Err(error));
             }
@@ -88,9 +93,9 @@ impl Gateway {
 
     fn certificates_of(&self, owner: Owner<'_>) -> Vec<Certificate> {
         match owner {
-            Owner::Listener => self
+            Owner::Listener(listener) => self
                 .tls
-                .as_ref()
+                .get(listener)
                 .map(|acceptor| acceptor.get().certificates().to_vec())
                 .unwrap_or_default(),
             Owner::Provider(name) => {
@@ -111,16 +116,17 @@ impl Gateway {
         let providers = providers
             .filter(|upstream| !upstream.security.files().is_empty())
             .map(|upstream| Owner::Provider(&upstream.name));
-        let listener = self.tls.iter().map(|_| Owner::Listener);
-        self.metrics.tls.configured(listener.chain(providers));
+        let listeners = self.tls.iter().map(|(listener, _)| Owner::Listener(listener));
+        self.metrics.tls.configured(listeners.chain(providers));
         self.show_certificates();
     }
 
     fn show_certificates(&self) {
         let runtime = self.current();
         let providers = runtime.routes.upstreams().map(|one| Owner::Provider(&one.name));
-        let mut own: BTreeMap<(Kind, String), i64> = BTreeMap::new();
-        for owner in std::iter::once(Owner::Listener).chain(providers) {
+        let mut own = self.authorities.of(&runtime.config);
+        let listeners = self.tls.iter().map(|(listener, _)| Owner::Listener(listener));
+        for owner in listeners.chain(providers) {
             for certificate in self.certificates_of(owner) {
                 own.insert((certificate.kind, owner.name().to_owned()), certificate.not_after);
             }

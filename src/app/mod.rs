@@ -26,7 +26,6 @@ use crate::audit::{self, AuditLog};
 use crate::clock::now_ms;
 use crate::config;
 use crate::config::valid::Config;
-use crate::edge::tls::Acceptor;
 use crate::edge::{Abuses, ConnectionLimits, Rates};
 use crate::identity::Identity;
 use crate::identity::jwks::{KeySets, Timing};
@@ -39,6 +38,7 @@ use crate::stores::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracer;
+use crate::tls::{Acceptors, beside};
 
 /// The process: the present generation and what outlives all generations.
 pub struct Gateway {
@@ -48,8 +48,10 @@ pub struct Gateway {
     generation: watch::Sender<u64>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
-    /// The listener's TLS, where it has it.
-    pub tls: Option<Arc<Acceptor>>,
+    /// The TLS of the listeners that have it.
+    pub tls: Acceptors,
+    /// When the authorities of Vault, Redis and issuers expire.
+    authorities: Arc<beside::Authorities>,
     /// Names and addresses of providers.
     pub resolvers: Resolvers,
     /// Access tokens for providers.
@@ -118,8 +120,7 @@ impl Gateway {
             ledger,
         } = services;
         let resolvers = Resolvers::default();
-        let files = sources.loaded.config.listeners.proxy.tls.clone();
-        let tls = files.map(Acceptor::load).transpose()?.map(Arc::new);
+        let tls = Acceptors::load(&sources.loaded.config.listeners)?;
         let vault = sources.loaded.vault.clone();
         metrics.secrets.observe(&sources.loaded.config);
         let reach = Reach { resolvers: &resolvers, tokens: &tokens };
@@ -135,6 +136,7 @@ impl Gateway {
             generation: watch::Sender::new(1),
             reloading: tokio::sync::Mutex::new(()),
             tls,
+            authorities: Arc::default(),
             resolvers,
             tokens,
             metrics,
@@ -253,7 +255,6 @@ impl Gateway {
         let unchanged = loaded.hash == before.hash
             && version == before.pipeline.authorize.policies().map(Policies::version)
             && !secrets_differ(&before.config, &loaded.config);
-        let files = loaded.config.listeners.proxy.tls.clone();
         let (config, vault) = (loaded.config.clone(), loaded.vault.clone());
         let generation = before.generation + 1;
         if !unchanged {
@@ -272,8 +273,8 @@ impl Gateway {
         // else that could be refused, since from here on the change is made.
         if next.is_none() {
             self.look_at_certificates().await?;
-        } else if let (Some(acceptor), Some(files)) = (&self.tls, files) {
-            acceptor.put(acceptor.prepare(files)?);
+        } else {
+            Acceptors::put(self.tls.prepare(&config.listeners)?);
         }
         self.keep_secrets_of(&config, vault);
         let Some(next) = next else { return Ok((before.generation, false)) };
@@ -350,7 +351,7 @@ impl Gateway {
 /// # Errors
 /// What keeps it from being served.
 pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
-    sources.loaded.config.listeners.proxy.tls.clone().map(Acceptor::load).transpose()?;
+    Acceptors::load(&sources.loaded.config.listeners)?;
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })?;

@@ -75,7 +75,7 @@ pub enum LoadError {
     /// A provider can't be made ready.
     #[error(transparent)]
     Provider(#[from] crate::providers::upstream::UpstreamError),
-    /// The listener's certificate can't be used.
+    /// A listener's certificate can't be used.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
 }

@@ -119,7 +119,14 @@ fn compare(path: &str, from: Option<&Value>, to: Option<&Value>, changes: &mut V
 
 fn effect(path: &str) -> Effect {
     // TLS as a whole coming or going changes what the socket speaks, and traces what is started.
-    let whole = matches!(path, "listeners.proxy.tls" | "telemetry" | "telemetry.traces");
+    let whole = matches!(
+        path,
+        "listeners.proxy.tls"
+            | "listeners.admin.tls"
+            | "listeners.metrics.tls"
+            | "telemetry"
+            | "telemetry.traces"
+    );
     let below = |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
     let restart = whole || RESTART.iter().any(|key| path == *key || below(key));
     if restart { Effect::Restart } else { Effect::Live }

@@ -125,23 +125,29 @@ fn listeners(listeners: &valid::Listeners) -> raw::Listeners {
     raw::Listeners {
         proxy: Some(raw::ProxyListener {
             address: Some(proxy.address.to_string()),
-            tls: proxy.tls.as_ref().map(|tls| raw::Tls {
-                certificate: path(&tls.pair.certificate),
-                key: path(&tls.pair.key),
-                client_ca: tls.client_ca.as_deref().map(path),
-            }),
+            tls: proxy.tls.as_ref().map(tls),
             h2c: Some(proxy.h2c),
             trusted_proxies: Some(proxy.trusted_proxies.iter().map(ToString::to_string).collect()),
         }),
         admin: Some(raw::AdminListener {
             address: Some(admin.address.to_string()),
+            tls: admin.tls.as_ref().map(tls),
             allow: Some(admin.allow.iter().map(ToString::to_string).collect()),
         }),
         metrics: Some(raw::MetricsListener {
             address: Some(metrics.address.to_string()),
+            tls: metrics.tls.as_ref().map(tls),
             allow: Some(metrics.allow.iter().map(ToString::to_string).collect()),
             bearer_token: reference(metrics.bearer_token.as_ref()),
         }),
+    }
+}
+
+fn tls(files: &valid::TlsFiles) -> raw::Tls {
+    raw::Tls {
+        certificate: path(&files.pair.certificate),
+        key: path(&files.pair.key),
+        client_ca: files.client_ca.as_deref().map(path),
     }
 }
 

@@ -134,6 +134,9 @@ pub struct Tls {
 pub struct AdminListener {
     /// IP address and port. Default: 127.0.0.1:8081.
     pub address: Option<String>,
+    /// TLS. Default: none, plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Networks that may connect. Default: this machine, [127.0.0.0/8, "::1/128"].
     pub allow: Option<Vec<String>>,
 }
@@ -144,6 +147,9 @@ pub struct AdminListener {
 pub struct MetricsListener {
     /// IP address and port. Default: 127.0.0.1:9464.
     pub address: Option<String>,
+    /// TLS. Default: none, plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Networks that may connect. Default: this machine, [127.0.0.0/8, "::1/128"].
     pub allow: Option<Vec<String>>,
     /// With it, a scrape must present this bearer token. A reference, `env:NAME`, `file:/path` or

@@ -443,6 +443,27 @@ fn tls_files_must_exist() {
         "auth: {{ anonymous: true }}\nlisteners: {{ proxy: {{ tls: {{ certificate: {path}, key: {path} }} }} }}"
     );
     assert_eq!(loaded(&text).config.listeners.proxy.tls.unwrap().pair.key, certificate);
+    for listener in ["admin", "metrics"] {
+        let with = |files: &str| format!("listeners: {{ {listener}: {{ tls: {{ {files} }} }} }}");
+        let column = with("").find("tls").unwrap() + 1;
+        refused(
+            &with(&format!("certificate: {path}")),
+            &format!(
+                "c.yaml:1:{column}: listeners.{listener}.tls: `key` is missing; give the path of a PEM file"
+            ),
+        );
+        let files = with(&format!("certificate: {path}, key: {path}, client_ca: {path}"));
+        let config = loaded(&format!("auth: {{ anonymous: true }}\n{files}")).config;
+        let listeners = &config.listeners;
+        let tls = if listener == "admin" { &listeners.admin.tls } else { &listeners.metrics.tls };
+        assert_eq!(tls.as_ref().unwrap().client_ca.as_ref(), Some(&certificate));
+        // Coming or going changes what the socket speaks.
+        let without = loaded("auth: { anonymous: true }").config;
+        let changes = diff(&without, &config);
+        let shown: Vec<_> =
+            changes.iter().map(|change| (change.path.as_str(), change.effect)).collect();
+        assert_eq!(shown, [(&*format!("listeners.{listener}.tls"), Effect::Restart)]);
+    }
 }
 
 #[test]

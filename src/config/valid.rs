@@ -207,6 +207,8 @@ pub struct TlsFiles {
 pub struct AdminListener {
     /// Address and port.
     pub address: SocketAddr,
+    /// Without it, plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Networks that may connect; loopback unless configured, never empty.
     pub allow: Vec<IpNet>,
 }
@@ -216,6 +218,8 @@ pub struct AdminListener {
 pub struct MetricsListener {
     /// Address and port.
     pub address: SocketAddr,
+    /// Without it, plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Networks that may connect; loopback unless configured, never empty.
     pub allow: Vec<IpNet>,
     /// With it, a scrape must present this bearer token.

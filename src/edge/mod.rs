@@ -12,13 +12,13 @@ mod frames;
 mod guard;
 mod limits;
 mod rate;
-pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
+use pingora_core::listeners::tls::Acceptor as PingoraAcceptor;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::tls::ALPN;
@@ -36,21 +36,18 @@ pub use self::limits::{ConnectionLimits, ConnectionPermit, Refusal};
 pub use self::rate::{Rate, Rates, network};
 use crate::app::Gateway;
 use crate::proxy::Proxy;
+use crate::tls::Acceptor;
 
 /// The connection-level application in front of the proxy.
 pub struct Edge {
     proxy: Arc<HttpProxy<Proxy>>,
     gateway: Arc<Gateway>,
-    tls: Option<Arc<tls::Acceptor>>,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Edge {
     /// Puts the edge in front of `proxy`; with `tls` set, every connection must be TLS.
-    pub fn new(
-        proxy: HttpProxy<Proxy>,
-        gateway: Arc<Gateway>,
-        tls: Option<Arc<tls::Acceptor>>,
-    ) -> Self {
+    pub fn new(proxy: HttpProxy<Proxy>, gateway: Arc<Gateway>, tls: Option<Arc<Acceptor>>) -> Self {
         Self { proxy: Arc::new(proxy), gateway, tls }
     }
 
@@ -58,10 +55,10 @@ impl Edge {
     async fn secure(&self, stream: Stream, within: Duration) -> Option<Stream> {
         let Some(acceptor) = &self.tls else { return Some(stream) };
         // What is in use now; a change meanwhile is for the next handshake.
-        let acceptor = acceptor.get();
+        let acceptor = PingoraAcceptor::from_server_config(acceptor.get().it().clone());
         // What the listener accepts is always a socket; the type is erased on the way here.
         let socket = stream.into_any().downcast::<L4Stream>().ok()?;
-        match tokio::time::timeout(within, handshake(acceptor.it(), *socket)).await {
+        match tokio::time::timeout(within, handshake(&acceptor, *socket)).await {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake failed");

@@ -1,6 +1,6 @@
 //! Holds what a request may use, before it is forwarded.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use sluicegate_filters::admit::ScopeKind;
@@ -42,8 +42,53 @@ pub struct Asked<'a> {
     pub peek: &'a Peek,
     /// The body.
     pub body: &'a Body<'a>,
-    /// Who is to answer first.
-    pub target: &'a Target,
+    /// When the request began, in seconds since the epoch: at the prices of then.
+    pub at: i64,
+    estimate: OnceLock<Estimate>,
+}
+
+/// The most that a request may use, whichever target serves it.
+#[derive(Clone, Copy)]
+struct Estimate {
+    bound: Bound,
+    /// `None`: a target has no price.
+    nano_usd: Option<u64>,
+}
+
+impl<'a> Asked<'a> {
+    /// Nothing is estimated yet.
+    pub fn new(
+        endpoint: Endpoint,
+        model: &'a Model,
+        peek: &'a Peek,
+        body: &'a Body<'a>,
+        at: i64,
+    ) -> Self {
+        Self { endpoint, model, peek, body, at, estimate: OnceLock::new() }
+    }
+
+    /// What it costs at most, in nano-USD: what a hold of money is first tried with. `None`: a target has
+    /// no price.
+    pub fn most_cost(&self) -> Option<u64> {
+        self.estimate().nano_usd
+    }
+
+    /// Made once, when somebody first asks: policies that look at a request's cost, or a limit.
+    fn estimate(&self) -> Estimate {
+        *self.estimate.get_or_init(|| {
+            let (body, contents) = (self.body.bytes, self.body.contents());
+            let answerer = self.model.answerer();
+            let bound = estimate::quick(self.endpoint, self.peek, body, contents, &answerer);
+            Estimate { bound, nano_usd: self.cost(bound) }
+        })
+    }
+
+    fn cost(&self, bound: Bound) -> Option<u64> {
+        match self.endpoint {
+            Endpoint::CountTokens => Some(0),
+            _ => self.model.bound_cost(bound, self.peek.priority, self.at),
+        }
+    }
 }
 
 /// Why a request is not admitted at a target.
@@ -83,7 +128,8 @@ impl From<&Refused> for Refusal {
     }
 }
 
-/// Holds what the request may use of every limit that it is under. Without holds: it is under none.
+/// Holds what the request may use of every limit that it is under while `target` answers. Without holds: it
+/// is under none.
 ///
 /// # Errors
 /// `rate_limit_exceeded`, `budget_exceeded`, `model_not_priced`, `quota_unavailable`.
@@ -91,8 +137,9 @@ pub async fn inference(
     gateway: &Gateway,
     ctx: &mut Ctx,
     asked: &Asked<'_>,
+    target: &Target,
 ) -> Result<(Admission, Option<Holds>), Refusal> {
-    let held = hold(gateway, ctx, asked).await;
+    let held = hold(gateway, ctx, asked, target).await;
     ctx.trace.lap(Phase::Admit, held.is_err());
     held
 }
@@ -101,34 +148,29 @@ async fn hold(
     gateway: &Gateway,
     ctx: &mut Ctx,
     asked: &Asked<'_>,
+    target: &Target,
 ) -> Result<(Admission, Option<Holds>), Refusal> {
     let Some(caller) = ctx.caller.clone() else { return Ok((Admission::default(), None)) };
-    let Asked { endpoint, model, peek, body, target } = *asked;
+    let Asked { endpoint, model, peek, body, .. } = *asked;
     let slices = slices(gateway, &ctx.runtime, &caller, model, target, peek);
     if slices.is_empty() {
         return Ok((Admission::default(), None));
     }
-    let answerer = model.answerer();
-    let (contents, body) = (body.contents(), body.bytes);
-    let bound = estimate::quick(endpoint, peek, body, contents, &answerer);
-    let at = ctx.began_at();
-    let cost = |bound: Bound| match endpoint {
-        Endpoint::CountTokens => Some(0),
-        _ => model.bound_cost(bound, peek.priority, at),
-    };
-    let nano_usd = match cost(bound) {
+    let Estimate { bound, nano_usd } = asked.estimate();
+    let nano_usd = match nano_usd {
         Some(nano_usd) => nano_usd,
         None => unpriced(gateway, ctx, model, any_on_money(&slices))?,
     };
     let amounts = one_request(bound, nano_usd);
+    let contents = body.contents();
     let nearer = async {
-        let body = Bytes::copy_from_slice(body);
+        let (answerer, body) = (model.answerer(), Bytes::copy_from_slice(body.bytes));
         let (cut, calibration) = (target.cut, &target.calibration);
         let input =
             estimate::close::input(endpoint, peek, &body, contents, answerer, cut, calibration)
                 .await?;
         let bound = Bound { input: input.min(bound.input), ..bound };
-        Some(one_request(bound, cost(bound).unwrap_or(0)))
+        Some(one_request(bound, asked.cost(bound).unwrap_or(0)))
     };
     let held = gateway.quotas.engine().hold_nearer(&slices, &amounts, nearer).await;
     let now = gateway.quotas.engine().now();

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use sluicegate_filters::authorize::{Action, Ask, Decision, Facts, Permit, Refusal, Resource};
 use sluicegate_filters::{Caller, Denial, DenialKind};
 
+use super::admit::Asked;
 use super::ctx::Ctx;
 use crate::app::Gateway;
 use crate::audit;
 use crate::clock::now_ms;
 use crate::dialects::Endpoint;
-use crate::dialects::peek::Peek;
 use crate::telemetry::trace::Phase;
 
 /// Bytes of a request for each token of input. English text has four or more, everything else fewer
@@ -22,25 +22,22 @@ const BYTES_PER_TOKEN: u64 = 4;
 ///
 /// # Errors
 /// `model_not_allowed`, `policy_denied`: who may not, and by which policy.
-pub fn inference(
-    gateway: &Gateway,
-    ctx: &mut Ctx,
-    endpoint: Endpoint,
-    model: &str,
-    peek: &Peek,
-    body_len: usize,
-) -> Result<Permit, Denial> {
+pub fn inference(gateway: &Gateway, ctx: &mut Ctx, asked: &Asked<'_>) -> Result<Permit, Denial> {
     ctx.trace.skip();
+    let Asked { endpoint, model, peek, body, .. } = *asked;
+    let authorize = &ctx.runtime.pipeline.authorize;
     let output = peek.max_output_tokens.unwrap_or(0).saturating_mul(u64::from(peek.n));
+    let tokens = (body.bytes.len() as u64).div_ceil(BYTES_PER_TOKEN);
     let facts = Facts {
         ip: client(ctx),
         stream: peek.stream,
-        estimated_tokens: (body_len as u64).div_ceil(BYTES_PER_TOKEN).saturating_add(output),
-        estimated_cost: None,
+        estimated_tokens: tokens.saturating_add(output),
+        // What admission would hold, also of a caller who is under no limit.
+        estimated_cost: if authorize.looks_at_cost() { asked.most_cost() } else { None },
         now_ms: now_ms(),
     };
-    let ask = Ask::new(action(endpoint), Resource::Model(model), facts);
-    let judged = ctx.runtime.pipeline.authorize.authorize(caller(ctx)?, &ask);
+    let ask = Ask::new(action(endpoint), Resource::Model(&model.name), facts);
+    let judged = authorize.authorize(caller(ctx)?, &ask);
     ctx.trace.lap(Phase::Authorize, judged.is_err());
     write_down(gateway, ctx, &ask, &judged);
     ctx.decision = match &judged {

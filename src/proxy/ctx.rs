@@ -31,6 +31,7 @@ use crate::quotas::standing::Standings;
 use crate::routing::health::UnderWay;
 use crate::routing::{Model, Target};
 use crate::telemetry::trace::Trace;
+use crate::tls::Listener;
 
 /// One request.
 pub struct Ctx {
@@ -222,7 +223,8 @@ impl Ctx {
         Self {
             // Over plain HTTP the header says nothing (RFC 6797 section 7.2); elsewhere than in production
             // it would keep a browser from coming back by http:// to the same name.
-            hsts: gateway.tls.is_some() && runtime.config.environment == Environment::Production,
+            hsts: gateway.tls.get(Listener::Proxy).is_some()
+                && runtime.config.environment == Environment::Production,
             runtime,
             started: Instant::now(),
             id,

@@ -101,17 +101,17 @@ async fn exchange(
     if allowed == 0 {
         return Err(wrong_dialect(model, endpoint));
     }
-    let permit = authorize::inference(gateway, ctx, endpoint, &model.name, &peek, body.len())?;
     let asked_with = Body::new(body.as_slice());
-    let asked = route::Asked { endpoint, headers, peek: &peek, body: &asked_with };
-    let allowed = route::narrow(model, allowed, ctx.caller.as_deref(), &asked)?;
+    let asked = admit::Asked::new(endpoint, model, &peek, &asked_with, ctx.began_at());
+    let permit = authorize::inference(gateway, ctx, &asked)?;
+    let needs = route::Asked { endpoint, headers, peek: &peek, body: &asked_with };
+    let allowed = route::narrow(model, allowed, ctx.caller.as_deref(), &needs)?;
     let sticky = model.sticky_key(ctx.caller.as_deref(), headers, &peek);
     let mut open = allowed;
     let (first, (admission, holds)) = loop {
         let first = model.choose(open, &[], sticky, random(ctx));
         let target = model.target(first.index);
-        let asked = admit::Asked { endpoint, model, peek: &peek, body: &asked_with, target };
-        match admit::inference(gateway, ctx, &asked).await {
+        match admit::inference(gateway, ctx, &asked, target).await {
             Ok(admitted) => break (first, admitted),
             Err(refusal) => open = refusal.elsewhere(model, open, first.index)?,
         }

@@ -23,6 +23,7 @@ use crate::app::Gateway;
 use crate::config::valid::Limits;
 use crate::edge::Edge;
 use crate::proxy::Proxy;
+use crate::tls::Listener;
 use crate::{admin, edge};
 
 /// Idle connections to providers that are kept, in all.
@@ -194,7 +195,7 @@ fn proxy_service(
     proxy.server_options = Some(options);
     proxy.h2_options = Some(h2_options(&config.limits));
 
-    let edge = Edge::new(proxy, gateway.clone(), gateway.tls.clone());
+    let edge = Edge::new(proxy, gateway.clone(), gateway.tls.get(Listener::Proxy).cloned());
     let mut service = Service::new("proxy".to_owned(), edge);
     service.set_connection_filter(Arc::new(edge::Gate(gateway.clone())));
     let mut socket = TcpSocketOptions::default();

@@ -1,4 +1,5 @@
-//! What signals mean: TERM and INT drain, QUIT hands the sockets to a new process and drains.
+//! What signals mean: TERM and INT drain, QUIT hands the sockets to a new process and drains. INT during a
+//! drain ends it, and during one that QUIT began TERM does, too.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -9,6 +10,10 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::Gateway;
+
+/// The exit codes that shells give to a process which a signal has ended.
+const INTERRUPTED: i32 = 130;
+const TERMINATED: i32 = 143;
 
 /// Waits for the signal that ends the process.
 pub struct Signals {
@@ -42,6 +47,15 @@ impl ShutdownSignalWatch for Signals {
                 () = next(&mut quit) => {
                     if self.successor_is_waiting() {
                         tracing::info!("handing the listening sockets to a new process");
+                        // The process is on its way out, and the new one is who is to be asked to drain.
+                        tokio::spawn(async move {
+                            let code = tokio::select! {
+                                () = next(&mut terminate) => TERMINATED,
+                                () = next(&mut interrupt) => INTERRUPTED,
+                            };
+                            tracing::warn!("ended before all was done");
+                            std::process::exit(code);
+                        });
                         return ShutdownSignal::GracefulUpgrade;
                     }
                     tracing::error!(
@@ -58,7 +72,7 @@ impl ShutdownSignalWatch for Signals {
             // A second INT is a person who does not want to wait.
             tokio::spawn(async move {
                 next(&mut interrupt).await;
-                std::process::exit(130);
+                std::process::exit(INTERRUPTED);
             });
             return ShutdownSignal::GracefulTerminate;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use sluicegate_filters::admit::{ScopeKind, Unit};
 use sluicegate_quota::Engine;
 
@@ -12,6 +12,7 @@ use super::access_metrics::follow;
 pub struct QuotaMetrics {
     refusals: Vec<(Unit, ScopeKind, IntCounter)>,
     overrun: [(Unit, IntCounter); Unit::ALL.len()],
+    in_doubt: [IntGauge; Unit::ALL.len()],
     soft_exceeded: IntCounter,
     calls: IntCounter,
     exchanges: IntCounter,
@@ -43,6 +44,15 @@ impl QuotaMetrics {
             "Units used beyond what had been held for a request.",
             &["unit"],
         )?;
+        let in_doubt = IntGaugeVec::new(
+            Opts::new(
+                "quota_in_doubt_units",
+                "Units that instances which are gone had leased, and nobody knows the use of; they count as \
+                 used.",
+            ),
+            &["unit"],
+        )?;
+        registry.register(Box::new(in_doubt.clone()))?;
         let store_up =
             IntGauge::new("quota_store_up", "1 where the store of the counters last answered.")?;
         registry.register(Box::new(store_up.clone()))?;
@@ -56,6 +66,7 @@ impl QuotaMetrics {
                 })
                 .collect(),
             overrun: Unit::ALL.map(|unit| (unit, overrun.with_label_values(&[unit.name()]))),
+            in_doubt: Unit::ALL.map(|unit| in_doubt.with_label_values(&[unit.name()])),
             soft_exceeded: counter(
                 "quota_soft_exceeded_total",
                 "Soft limits that were reached, each once in its window.",
@@ -76,6 +87,9 @@ impl QuotaMetrics {
         }
         for (unit, overrun) in &self.overrun {
             follow(overrun, counts.overrun_units(*unit));
+        }
+        for (gauge, units) in self.in_doubt.iter().zip(engine.in_doubt()) {
+            gauge.set(i64::try_from(units).unwrap_or(i64::MAX));
         }
         for (metric, count) in [
             (&self.soft_exceeded, &counts.soft_exceeded),

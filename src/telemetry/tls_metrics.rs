@@ -5,25 +5,22 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::tls::Kind;
+use crate::tls::{Kind, Listener};
 
 /// Whose files are loaded together, and refused together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner<'a> {
-    /// The proxy's listener.
-    Listener,
+    /// A listener.
+    Listener(Listener),
     /// The provider of that name.
     Provider(&'a str),
 }
-
-/// The name of the one listener that has TLS.
-const PROXY: &str = "proxy";
 
 impl<'a> Owner<'a> {
     /// The values of the labels `kind` and `name`.
     fn labels(self) -> [&'a str; 2] {
         match self {
-            Self::Listener => ["listener", PROXY],
+            Self::Listener(listener) => ["listener", listener.name()],
             Self::Provider(name) => ["provider", name],
         }
     }

@@ -4,16 +4,21 @@
 //! |---|---|
 //! | [`pem`] | one file: read, checked, with errors that name its config key and never its content |
 //! | [`slot`] | something made of such files that is made anew when they change |
+//! | [`listener`] | what listeners speak |
+//! | [`beside`] | authorities of those that are asked beside providers, only to tell when they expire |
 //! | [`findings()`] | what there is to say of those that a configuration names |
 //!
-//! Who uses them: [`edge::tls`](crate::edge::tls) for the listener, [`providers::tls`](crate::providers::tls)
-//! for calls to providers.
+//! Who uses them: [`edge`](crate::edge) and [`admin`](crate::admin) for their listeners,
+//! [`providers::tls`](crate::providers::tls) for calls to providers.
 
+pub mod beside;
 mod findings;
+pub mod listener;
 pub mod pem;
 pub mod slot;
 
 pub use self::findings::{Findings, findings};
+pub use self::listener::{Acceptor, Acceptors, Listener};
 pub use self::pem::{File, TlsError};
 pub use self::slot::{Refresh, Slot, Source};
 
@@ -43,7 +48,7 @@ impl Certificate {
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// What the listener shows to clients.
+    /// What a listener shows to clients.
     Listener,
     /// Whoever may have signed clients' certificates.
     ClientCa,
@@ -53,6 +58,12 @@ pub enum Kind {
     Ca,
     /// What a provider shows.
     Upstream,
+    /// Whoever may have signed the certificate of Vault.
+    VaultCa,
+    /// Whoever may have signed the certificates of Redis.
+    RedisCa,
+    /// Whoever may have signed the certificate of an issuer of tokens.
+    IssuerCa,
 }
 
 impl Kind {
@@ -64,6 +75,9 @@ impl Kind {
             Self::Client => "client",
             Self::Ca => "ca",
             Self::Upstream => "upstream",
+            Self::VaultCa => "vault_ca",
+            Self::RedisCa => "redis_ca",
+            Self::IssuerCa => "issuer_ca",
         }
     }
 }

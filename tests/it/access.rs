@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluicegate::identity::now_ms;
+use sluicegate::clock::now_ms;
 use sluicegate_simulator::Simulator;
 
 use crate::support::issuer::{Issuer, SigningKey, claims};
@@ -35,11 +35,15 @@ struct Fixture {
 
 impl Fixture {
     async fn new(mode: &str) -> Self {
+        Self::with(mode, RULES, |config| config).await
+    }
+
+    async fn with(mode: &str, rules: &str, change: impl FnOnce(Config) -> Config) -> Self {
         let provider = provider().await;
         let (issuer, key) = (Issuer::start_plain().await, SigningKey::new("one"));
         issuer.publish(&[&key]);
         let directory = tempfile::tempdir().unwrap();
-        write(directory.path(), RULES);
+        write(directory.path(), rules);
         let mut config = Config::for_provider(provider.address());
         let url = issuer.url();
         let root = directory.path().display();
@@ -54,7 +58,7 @@ impl Fixture {
              policies: {{ directory: \"{root}\", mode: {mode} }}\n\
              audit: {{ directory: \"{log}\" }}\n"
         );
-        let gateway = Gateway::start_in(directory, &config);
+        let gateway = Gateway::start_in(directory, &change(config));
         Self { _provider: provider, issuer, key, audit, gateway }
     }
 
@@ -158,6 +162,47 @@ pub fn records(directory: &Path) -> Vec<Value> {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     });
     lines.collect()
+}
+
+/// A model with a price, and one without.
+const PRICED_OR_NOT: &str = r#"  priced: { targets: [{ provider: sim, model: sim-1 }], price: { input: "0", output: "20" }, max_output_tokens: 2501 }
+  unpriced: { targets: [{ provider: sim, model: sim-1 }] }
+"#;
+
+#[tokio::test]
+async fn policies_see_the_most_that_a_request_may_cost() {
+    // As the one for trial users that is shipped: 5 cents, here 2500 tokens of output.
+    let rules = r#"
+@id("all") permit (principal, action in Action::"infer", resource);
+@id("small") forbid (principal, action in Action::"infer", resource)
+when { context has estimated_cost && context.estimated_cost > 50000000 };
+"#;
+    let fixture = Fixture::with("enforce", rules, |config| config.with_models(PRICED_OR_NOT)).await;
+    let token = fixture.token("senior", &[]);
+    let ask = async |model: &str, fields: Value| {
+        let mut body = chat(false, "");
+        body["model"] = json!(model);
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        fixture.post(&token, "/v1/chat/completions", &body).await
+    };
+    for (model, fields) in [
+        ("priced", json!({"max_tokens": 2500})),
+        ("priced", json!({"max_tokens": 1250, "n": 2})),
+        ("unpriced", json!({"max_tokens": 1_000_000})),
+    ] {
+        let answer = ask(model, fields).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    for fields in [
+        json!({"max_tokens": 2501}),
+        json!({"max_tokens": 1251, "n": 2}),
+        // As long as the model's longest answer.
+        json!({}),
+    ] {
+        let answer = ask("priced", fields).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "policy_denied"));
+        assert!(answer.text().contains("small"), "{}", answer.text());
+    }
 }
 
 #[tokio::test]

@@ -439,3 +439,36 @@ async fn an_upgrade_loses_no_connection_over_tls_no_key_and_no_row() {
     let report = sluicegate::audit::verify(&path("audit"), None).unwrap();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
 }
+
+#[tokio::test]
+async fn a_process_that_has_handed_its_sockets_over_can_be_ended_without_waiting() {
+    let provider = provider().await;
+    for (signal, expected) in [("TERM", 143), ("INT", 130)] {
+        let mut config = Config::for_provider(provider.address());
+        config.listen = crate::support::free_address().to_string();
+        let old = Gateway::start(&config);
+        let mut stream = old.client().connect().await;
+        let stalls = chat(true, "fault=stall,after=3");
+        let request = Client::request("/v1/chat/completions", "", &stalls);
+        stream.write_all(&request).await.unwrap();
+        stream.read_exact(&mut [0; 16]).await.unwrap();
+
+        let mut new = old.successor();
+        soon("the successor", async {
+            while !old.root().join("handover/upgrade.sock").exists() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        old.signal("QUIT");
+        new.await_listening();
+        // Its stream would keep it until `shutdown.timeout`.
+        old.signal(signal);
+        let (code, _) = old.ended().await;
+        assert_eq!(code, expected, "{signal}");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.ok();
+        assert!(!String::from_utf8_lossy(&rest).contains("[DONE]"), "what was under way is cut");
+        assert_eq!(new.client().get("/health").await.status, 200, "the new process serves");
+    }
+}

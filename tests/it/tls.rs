@@ -9,9 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::certificates::{
-    Authority, Leaf, Mounted, TlsFront, ask, client_config, handshake, new_year, replace, shown,
+    Authority, Leaf, Mounted, TlsFront, ask, client_config, handshake, new_year, replace, serial,
+    shown,
 };
-use crate::support::{Client, Config, Gateway, chat, gateway, provider, read_response, soon};
+use crate::support::{
+    Client, Config, Gateway, MASTER_KEY, chat, gateway, provider, read_response, soon,
+};
 
 const FAILED: &str = "sluicegate_connections_refused_total";
 const GET: &[u8] = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -510,6 +513,173 @@ async fn a_secret_in_a_file_is_taken_up_when_it_changes() {
     files.put(&[("master-key", key("b"))]);
     gateway.await_log("configuration in force");
     assert_eq!((models(&key("a")).await, models(&key("b")).await), (401, 200));
+}
+
+#[tokio::test]
+async fn metrics_tell_when_the_authorities_of_vault_redis_and_issuers_expire() {
+    const NAME: &str = "sluicegate_tls_certificate_not_after_timestamp_seconds";
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().to_owned();
+    let at = |name: &str| files.join(name);
+    let write = |name: &str, year: i32| {
+        replace(&at(name), &Authority::good(name, (2020, year)).pem());
+    };
+    write("vault.pem", 2070);
+    write("redis.pem", 2071);
+    write("issuer.pem", 2072);
+    write("other.pem", 2073);
+    std::fs::write(at("token"), "a-token").unwrap();
+    // None of them is there: that is another matter.
+    let away = crate::support::free_address();
+    let issuer = |name: &str| {
+        let file = at(&format!("{name}.pem"));
+        let file = file.display();
+        format!(
+            "    - {{ issuer: \"https://{name}.test\", audience: [sluicegate], \
+             jwks_url: \"https://{away}/jwks\", ca: {file} }}\n"
+        )
+    };
+    let mut config = Config::for_provider(provider.address());
+    config.head = format!(
+        "secrets: {{ vault: {{ address: \"https://{away}\", ca: {}, auth: {{ token: {{ file: {} }} }} }} }}\n\
+         quota_store: {{ redis: {{ url: \"rediss://{away}\", ca: {} }} }}\n\
+         auth:\n  anonymous: true\n  jwt:\n{}{}",
+        at("vault.pem").display(),
+        at("token").display(),
+        at("redis.pem").display(),
+        issuer("issuer"),
+        issuer("other"),
+    );
+    let gateway = Gateway::start_in(directory, &config);
+    let of = |kind: &str, name: &str| format!("{{kind=\"{kind}\",name=\"{name}\"}}");
+    for (kind, name, year) in [
+        ("vault_ca", "vault", 2070),
+        ("redis_ca", "redis", 2071),
+        ("issuer_ca", "https://issuer.test", 2072),
+        ("issuer_ca", "https://other.test", 2073),
+    ] {
+        gateway.until_metric(NAME, &of(kind, name), new_year(year)).await;
+    }
+    // They are followed, and what can't be used changes nothing.
+    replace(&at("vault.pem"), "no PEM");
+    replace(&at("redis.pem"), &Authority::good("redis", (2020, 2075)).pem());
+    gateway.until_metric(NAME, &of("redis_ca", "redis"), new_year(2075)).await;
+    assert_eq!(gateway.metric(NAME, &of("vault_ca", "vault")).await, new_year(2070));
+    // Whose are not named any more have no series.
+    config.head = config.head.replace(&issuer("other"), "");
+    gateway.rewrite_config(&config);
+    gateway.await_log("configuration in force");
+    assert_eq!(gateway.metric(NAME, "https://other.test").await, 0.0);
+    assert_eq!(gateway.metric(NAME, "https://issuer.test").await, new_year(2072));
+}
+
+/// Speaks HTTP without TLS; all that comes back.
+async fn in_the_clear(address: std::net::SocketAddr) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // It may be reset: what was sent has not all been read.
+    soon("the end of the connection", stream.read_to_end(&mut answer)).await.ok();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_listeners_of_the_administrator_and_of_metrics_speak_tls_too() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (servers, scrapers) = (Authority::new("servers"), Authority::new("scrapers"));
+    let mounted = |name: &str| {
+        let mut content = servers.leaf_good((2020, 2070)).files().to_vec();
+        content.push(("ca.crt", scrapers.pem()));
+        Mounted::new(directory.path().join(name), &content)
+    };
+    let (of_admin, mut of_metrics) = (mounted("admin"), mounted("metrics"));
+    let pair = |files: &Mounted| {
+        let (certificate, key) = (files.at("tls.crt"), files.at("tls.key"));
+        format!("certificate: {}, key: {}", certificate.display(), key.display())
+    };
+    let config = Config::for_provider(provider.address()).with(&format!(
+        "listeners:\n  proxy: {{ address: \"127.0.0.1:0\" }}\n  \
+         admin: {{ address: \"127.0.0.1:0\", tls: {{ {} }} }}\n  \
+         metrics: {{ address: \"127.0.0.1:0\", tls: {{ {}, client_ca: {} }} }}\n\
+         admin: {{ master_key: \"env:MASTER_KEY\" }}\nstore: {{ sqlite: {{ path: \":memory:\" }} }}",
+        pair(&of_admin),
+        pair(&of_metrics),
+        of_metrics.at("ca.crt").display(),
+    ));
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, servers.pem()).unwrap();
+    let gateway = Gateway::start_in(directory, &config);
+
+    for address in [gateway.admin, gateway.metrics] {
+        let answer = in_the_clear(address).await;
+        assert!(!answer.starts_with(b"HTTP/"), "{}", answer.escape_ascii());
+    }
+
+    // The administrator's, by any client that trusts the authority, and by the command line.
+    let get = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+    };
+    let anybody = client_config(servers.roots(), None);
+    let bearer = format!("Authorization: Bearer {MASTER_KEY}\r\n");
+    for (headers, status) in [(bearer.as_str(), "200"), ("", "401")] {
+        let request = get("/admin/v1/keys", headers);
+        let answer = ask(gateway.admin, &anybody, request.as_bytes()).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let mut offers = (*anybody).clone();
+    offers.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = handshake(gateway.admin, &Arc::new(offers)).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let command = |ca: bool| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        let url = format!("https://localhost:{}", gateway.admin.port());
+        command.args(["keys", "create", "--alias", "ci", "--url", &url]);
+        if ca {
+            command.arg("--ca").arg(gateway.root().join("ca.pem"));
+        }
+        command.env_clear().env("SLUICEGATE_MASTER_KEY", MASTER_KEY).kill_on_drop(true);
+        async move { soon("the command", command.output()).await.unwrap() }
+    };
+    assert!(!command(false).await.status.success(), "who signed it is not known");
+    let made = command(true).await;
+    assert!(made.status.success(), "{}", made.stderr.escape_ascii());
+    assert!(made.stdout.starts_with(b"sk-sg-"));
+
+    // That of metrics, where it is asked for, only by clients with a certificate.
+    let page = get("/metrics", "");
+    ask(gateway.metrics, &anybody, page.as_bytes()).await.expect_err("no certificate");
+    let scraper = client_config(servers.roots(), Some(&scrapers.leaf()));
+    let shows = async |line: &str| {
+        let answer = ask(gateway.metrics, &scraper, page.as_bytes()).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.lines().any(|shown| shown.starts_with(line))
+    };
+    let good_until = |kind: &str, name: &str, year| {
+        let name = format!("kind=\"{kind}\",name=\"{name}\"");
+        let metric = "sluicegate_tls_certificate_not_after_timestamp_seconds";
+        format!("{metric}{{{name}}} {}", new_year(year))
+    };
+    assert!(shows(&good_until("listener", "admin", 2070)).await);
+    assert!(shows(&good_until("listener", "metrics", 2070)).await);
+    assert!(shows(&good_until("client_ca", "metrics", 2080)).await);
+    assert!(!shows("sluicegate_tls_reloads_total{kind=\"listener\",name=\"proxy\"").await);
+
+    // One listener's files change, and a connection that is open does not notice.
+    let next = servers.leaf();
+    let mut open = handshake(gateway.metrics, &scraper).await.unwrap();
+    let mut content = next.files().to_vec();
+    content.push(("ca.crt", scrapers.pem()));
+    of_metrics.put(&content);
+    let line = gateway.await_log("certificate in use");
+    assert_eq!((line["kind"].as_str(), line["name"].as_str()), (Some("listener"), Some("metrics")));
+    assert!(shows(&good_until("listener", "metrics", 2080)).await);
+    assert!(shows(&good_until("listener", "admin", 2070)).await);
+    let fresh = handshake(gateway.metrics, &scraper).await.unwrap();
+    assert_eq!(serial(&fresh.get_ref().1.peer_certificates().unwrap()[0]), next.serial());
+    open.write_all(page.as_bytes()).await.unwrap();
+    assert_eq!(read_response(&mut open).await.status, 200);
 }
 
 #[tokio::test]

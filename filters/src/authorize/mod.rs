@@ -119,6 +119,11 @@ impl Authorize {
         self.judge.as_ref().map_or(Mode::Enforce, |judge| judge.mode())
     }
 
+    /// Whether any policy looks at [`Facts::estimated_cost`], which takes work to find.
+    pub fn looks_at_cost(&self) -> bool {
+        self.policies().is_some_and(Policies::look_at_cost)
+    }
+
     /// The policies, where there are any.
     pub fn policies(&self) -> Option<&Policies> {
         self.judge.as_ref().map(|judge| judge.policies())

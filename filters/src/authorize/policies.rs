@@ -51,6 +51,7 @@ pub struct Policies {
     pub(super) schema: Arc<Schema>,
     version: Arc<str>,
     warnings: Arc<[Problem]>,
+    look_at_cost: bool,
 }
 
 /// One policy, with what is known of it before any request.
@@ -106,8 +107,10 @@ impl Policies {
         }
         let mut conditions = condition::Builder::default();
         let rules = reading.found.into_iter().map(|found| found.into_rule(&mut conditions));
+        let rules: Arc<[Rule]> = rules.collect();
         Ok(Self {
-            rules: rules.collect(),
+            look_at_cost: rules.iter().any(|rule| rule.uses.contains(Uses::ESTIMATED_COST)),
+            rules,
             terms: Arc::new(conditions.finish()),
             schema,
             version: version(files, text),
@@ -124,6 +127,11 @@ impl Policies {
     /// What is valid and yet hardly meant, such as a policy that can never apply.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// Whether any of them looks at what a request may cost.
+    pub fn look_at_cost(&self) -> bool {
+        self.look_at_cost
     }
 
     /// How many there are.

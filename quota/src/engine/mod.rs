@@ -394,6 +394,17 @@ impl Engine {
         &self.shared.counts
     }
 
+    /// Units in doubt, by unit in the order of [`Unit::ALL`], on the counters of which this instance has a
+    /// part: what instances that are gone had leased, and nobody knows the use of.
+    pub fn in_doubt(&self) -> [u64; Unit::ALL.len()] {
+        let mut all = [0_u64; Unit::ALL.len()];
+        for slice in self.shared.slices.read().values() {
+            let units = &mut all[slice.unit() as usize];
+            *units = units.saturating_add(slice.in_doubt());
+        }
+        all
+    }
+
     /// Soft limits that were reached since this was last asked, each once in its window. They are known
     /// a tick after the use that reached them.
     pub fn take_crossings(&self) -> Vec<Crossing> {

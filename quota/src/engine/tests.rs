@@ -105,6 +105,77 @@ async fn no_more_run_at_once_than_may() {
     assert!(shared.1.load(Ordering::SeqCst) <= 5);
 }
 
+/// Stands still but for what the test lets pass.
+#[derive(Clone, Default)]
+struct HandClock(Arc<AtomicU64>);
+
+impl Clock for HandClock {
+    fn local_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst).cast_signed()
+    }
+}
+
+#[tokio::test]
+async fn what_an_instance_that_is_gone_had_leased_is_in_doubt_until_its_journal_is_read() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let money = quota("k", Unit::NanoUsd, 1_000);
+    // It leased 40, and is not heard of again.
+    let gone: Arc<str> = "gone".into();
+    let lease = Exchange {
+        counter: money.id(),
+        instance: gone.clone(),
+        seq: 1,
+        span: money.window.span(0),
+        limit: 1_000,
+        charges: Vec::new(),
+        left: 0,
+        held: 0,
+        need: 40,
+        want: 40,
+        ttl_ms: 1,
+        on_lost_lease: money.on_lost_lease,
+        mark: 0,
+    };
+    store.exchange(&[lease]).await.unwrap();
+    let clock = HandClock::default();
+    let options = Options {
+        instance: "here".into(),
+        lease_ttl: Duration::from_secs(30),
+        tick: Duration::from_millis(1),
+    };
+    let io = Handle::current();
+    let engine = Engine::start_with_clock(store.clone(), options, Box::new(clock.clone()), &io);
+    assert_eq!(engine.in_doubt(), [0; Unit::ALL.len()]);
+    let slice = engine.slice(&money);
+    let until = async |units| {
+        while slice.in_doubt() != units {
+            // The lease of the one that is gone ends by the store's clock.
+            clock.0.fetch_add(1_000, Ordering::SeqCst);
+            if let Ok(holds) = engine.hold(std::slice::from_ref(&slice), &one(1)).await {
+                holds.settle(&Amounts::default());
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    until(40).await;
+    let mut expected = [0; Unit::ALL.len()];
+    expected[Unit::NanoUsd as usize] = 40;
+    assert_eq!(engine.in_doubt(), expected);
+
+    let remains = recover::Remains {
+        charged: vec![crate::slice::Charged { counter: money.id(), bucket: 0, amount: 25, seq: 2 }],
+        under_way: Vec::new(),
+    };
+    recover::recover(&*store, &gone, &remains, money.on_lost_lease, 0).await.unwrap();
+    // Nobody wants anything of the counter, and yet this is heard of.
+    while engine.in_doubt() != [0; Unit::ALL.len()] {
+        clock.0.fetch_add(1_000, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+    }
+    let state = &engine.look(&[money]).await.unwrap()[0];
+    assert_eq!((state.used, state.in_doubt), (25, 0));
+}
+
 /// Fails while it is told to, after or before it has done what it was asked.
 struct Fails {
     store: MemoryQuotas,

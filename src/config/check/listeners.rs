@@ -23,10 +23,10 @@ pub(in crate::config) const PROXY: Keys =
     Keys { known: &["address", "tls", "h2c", "trusted_proxies"], renamed: PROXY_NAMES, later: &[] };
 
 pub(in crate::config) const ADMIN: Keys =
-    Keys { known: &["address", "allow"], renamed: ALLOW_NAMES, later: &[] };
+    Keys { known: &["address", "tls", "allow"], renamed: ALLOW_NAMES, later: &[] };
 
 pub(in crate::config) const METRICS: Keys =
-    Keys { known: &["address", "allow", "bearer_token"], renamed: ALLOW_NAMES, later: &[] };
+    Keys { known: &["address", "tls", "allow", "bearer_token"], renamed: ALLOW_NAMES, later: &[] };
 
 pub(in crate::config) const TLS: Keys = Keys {
     known: &["certificate", "key", "client_ca"],
@@ -138,6 +138,7 @@ fn admin_listener(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> AdminList
     let fields = section(reader, at, &ADMIN);
     AdminListener {
         address: address(reader, fields.as_ref(), ADMIN_PORT),
+        tls: value(reader, fields.as_ref(), "tls", tls),
         allow: value(reader, fields.as_ref(), "allow", allow).unwrap_or_else(loopback),
     }
 }
@@ -146,6 +147,7 @@ fn metrics_listener(reader: &mut Reader<'_>, at: Option<&Cursor<'_>>) -> Metrics
     let fields = section(reader, at, &METRICS);
     MetricsListener {
         address: address(reader, fields.as_ref(), METRICS_PORT),
+        tls: value(reader, fields.as_ref(), "tls", tls),
         allow: value(reader, fields.as_ref(), "allow", allow).unwrap_or_else(loopback),
         bearer_token: value(reader, fields.as_ref(), "bearer_token", |r, at| r.secret(at)),
     }

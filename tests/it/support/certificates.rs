@@ -118,7 +118,8 @@ impl Leaf {
     }
 }
 
-fn serial(certificate: &CertificateDer<'_>) -> String {
+/// Its serial number.
+pub fn serial(certificate: &CertificateDer<'_>) -> String {
     X509Certificate::from_der(certificate).unwrap().1.raw_serial_as_string()
 }
 

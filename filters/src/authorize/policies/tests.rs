@@ -71,6 +71,22 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
 }
 
 #[test]
+fn it_is_known_whether_any_policy_looks_at_the_cost() {
+    let look = |text: &str| parse(text).unwrap().look_at_cost();
+    let by_tokens = "permit(principal, action in Action::\"infer\", resource) \
+                     when { context.estimated_tokens < 3 };";
+    assert!(!look(""));
+    assert!(!look(by_tokens));
+    for condition in ["context.estimated_cost > 3", "true"] {
+        let by_cost = format!(
+            "{by_tokens}\nforbid(principal, action in Action::\"infer\", resource) \
+             when {{ context has estimated_cost && {condition} }};"
+        );
+        assert!(look(&by_cost), "{by_cost}");
+    }
+}
+
+#[test]
 fn one_mistake_hides_no_other() {
     let text = "nonsense;\npermit(principal, action, resource) when { nobody };\n\
                 permit(principal == Usr::\"a\", action, resource);\n\
