@@ -22,6 +22,12 @@ pub enum LedgerError {
 /// Where rows are kept.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
+    /// Which store this is: random, made with its tables, and the same wherever they are.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    async fn id(&self) -> Result<Uuid, LedgerError>;
+
     /// Adds rows, at most [`MAX_ROWS`], all or none. Those that are there already, by request and
     /// attempt, are left as they are. Says how many were not.
     ///

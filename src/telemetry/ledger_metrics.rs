@@ -16,6 +16,7 @@ pub struct LedgerMetrics {
     journal_bytes: IntGauge,
     journal_limit: IntGauge,
     under_way: IntGauge,
+    foreign: IntGauge,
     store_up: IntGauge,
 }
 
@@ -53,6 +54,10 @@ impl LedgerMetrics {
                 "Bytes that the journal may have; 0 without a ledger.",
             )?,
             under_way: gauge("ledger_attempts_under_way", "Attempts that have begun only.")?,
+            foreign: gauge(
+                "ledger_foreign_journals",
+                "Journals in the directory that are of another store, and stay as they are.",
+            )?,
             store_up: gauge("ledger_store_up", "1 where the store last took rows.")?,
         })
     }
@@ -71,6 +76,7 @@ impl LedgerMetrics {
         self.journal_bytes.set(i64::try_from(ledger.journal_bytes()).unwrap_or(i64::MAX));
         self.journal_limit.set(i64::try_from(ledger.journal_limit()).unwrap_or(i64::MAX));
         self.under_way.set(i64::try_from(ledger.under_way()).unwrap_or(i64::MAX));
+        self.foreign.set(i64::try_from(get(&counts.foreign)).unwrap_or(i64::MAX));
         self.store_up.set(i64::from(!ledger.store_is_away()));
     }
 }

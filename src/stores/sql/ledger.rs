@@ -32,6 +32,10 @@ macro_rules! ledger_store {
     ($store:ty, $with_tag:literal) => {
         #[async_trait]
         impl sluicegate_ledger::LedgerStore for $store {
+            async fn id(&self) -> Result<uuid::Uuid, sluicegate_ledger::LedgerError> {
+                super::sql::ledger::id(self).await
+            }
+
             async fn append(
                 &self,
                 rows: &[sluicegate_ledger::Row<'static>],
@@ -58,6 +62,21 @@ macro_rules! ledger_store {
             }
         }
     };
+}
+
+/// Which store this is.
+pub(in crate::stores) async fn id(database: &dyn Database) -> Result<Uuid, LedgerError> {
+    let mut transaction = database.read(Source::Primary).await.map_err(told)?;
+    let id = async {
+        let row = transaction.row(Statement::new("SELECT id FROM ledger_store")).await?;
+        Reader::new("ledger's store", row.ok_or_else(no_row)?).id("id")
+    }
+    .await;
+    end(transaction, id).await.map_err(told)
+}
+
+fn no_row() -> StoreError {
+    StoreError::Broken("the table `ledger_store` has lost its row".to_owned())
 }
 
 /// Adds rows that are not there yet, and their totals.

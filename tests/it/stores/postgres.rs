@@ -283,7 +283,7 @@ async fn each_role_may_do_its_part_and_no_more() {
     // Before there are tables, the running role says what is missing and where to find it.
     let early = connect(run).await.unwrap();
     let error = early.migrate().await.err().unwrap().to_string();
-    for part in ["version 0", "version 3", "sql/roles.sql"] {
+    for part in ["version 0", "version 4", "sql/roles.sql"] {
         assert!(error.contains(part), "{error}");
     }
     assert!(matches!(early.ping().await, Err(StoreError::Broken(_))));
@@ -384,7 +384,7 @@ async fn a_database_of_a_newer_version_is_refused_with_both_versions() {
         .await;
     let store = connect(&postgres.url()).await.unwrap();
     let error = store.migrate().await.err().unwrap().to_string();
-    assert!(error.contains("version 99") && error.contains("version 3"), "{error}");
+    assert!(error.contains("version 99") && error.contains("version 4"), "{error}");
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn a_database_of_a_newer_version_is_refused_with_both_versions() {
     open(path.clone()).await.unwrap();
     execute(&path, "INSERT INTO schema_version (version) VALUES (99)").await;
     let error = open(path).await.err().unwrap().to_string();
-    assert!(error.contains("version 99") && error.contains("version 3"), "{error}");
+    assert!(error.contains("version 99") && error.contains("version 4"), "{error}");
     assert!(error.contains("sluicegate.db"), "{error}");
 }
 
