@@ -38,6 +38,8 @@ pub struct Counts {
     pub written: AtomicU64,
     /// Rows that it had already.
     pub repeated: AtomicU64,
+    /// Rows that it may have had already, and that are as old as what it has deleted: left out.
+    pub too_old: AtomicU64,
     /// Calls of it that failed.
     pub failures: AtomicU64,
     /// Attempts that were refused, for want of room.

@@ -26,7 +26,7 @@ use crate::entry::Inner;
 use crate::journal::record::{Id, Record};
 use crate::journal::{self, HIDDEN};
 use crate::row::Row;
-use crate::store::{LedgerError, LedgerStore, MAX_ROWS};
+use crate::store::{Again, LedgerError, LedgerStore, MAX_ROWS};
 
 /// How often the dead are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -47,6 +47,8 @@ pub enum ReplayError {
 pub struct Replayed {
     /// Rows that the store did not have.
     pub rows: u64,
+    /// Rows that it may have had, and that are as old as what it has deleted: left out.
+    pub too_old: u64,
     /// Attempts whose end nobody knows.
     pub crashed: u64,
     /// Counters that did not know what the journal told.
@@ -90,10 +92,11 @@ async fn look(inner: &Inner, foreign: &mut HashSet<PathBuf>) {
         let shown = directory.display();
         match replay(&directory, &*inner.store, inner.store_id, &**quotas, now).await {
             Ok(Found::Nothing) => {}
-            Ok(Found::Replayed(Replayed { rows, crashed, behind })) => {
+            Ok(Found::Replayed(Replayed { rows, too_old, crashed, behind })) => {
                 inner.counts.recovered.fetch_add(rows, Ordering::Relaxed);
+                inner.counts.too_old.fetch_add(too_old, Ordering::Relaxed);
                 inner.counts.crashed.fetch_add(crashed, Ordering::Relaxed);
-                tracing::warn!(directory = %shown, rows, crashed, behind, "recovered the journal of a process that is gone");
+                tracing::warn!(directory = %shown, rows, too_old, crashed, behind, "recovered the journal of a process that is gone");
             }
             Ok(Found::Foreign(its_store)) => {
                 let this_store = inner.store_id;
@@ -144,7 +147,10 @@ pub async fn replay(
     let Told { rows, crashed, remains } = Told::of(records);
     let mut replayed = Replayed { crashed, ..Replayed::default() };
     for rows in rows.chunks(MAX_ROWS) {
-        replayed.rows += store.append(rows).await?;
+        // Whoever wrote the journal may have stored them.
+        let Again { added, too_old } = store.append_again(rows).await?;
+        replayed.rows += added;
+        replayed.too_old += too_old;
     }
     if let Some(instance) = directory.file_name().and_then(|name| name.to_str()) {
         let policy = OnLostLease::Charge;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sluicegate_ledger::journal::{self, Journal, record};
 use sluicegate_ledger::replay::{Found, Replayed, replay};
-use sluicegate_ledger::{Group, LedgerError, LedgerStore, Row, RowsQuery, UsageQuery};
+use sluicegate_ledger::{Again, Group, LedgerError, LedgerStore, Row, RowsQuery, UsageQuery};
 use sluicegate_quota::MemoryQuotas;
 use uuid::Uuid;
 
@@ -18,12 +18,13 @@ const OTHER: Uuid = Uuid::from_u128(2);
 /// A store in memory.
 struct Rows {
     id: Uuid,
+    forgotten_up_to: Option<i64>,
     rows: Mutex<HashMap<(Uuid, u16), Row<'static>>>,
 }
 
 impl Rows {
     fn new(id: Uuid) -> Self {
-        Self { id, rows: Mutex::default() }
+        Self { id, forgotten_up_to: None, rows: Mutex::default() }
     }
 
     /// Numbers of requests, and how they ended.
@@ -46,6 +47,13 @@ impl LedgerStore for Rows {
             kept.entry((row.request_id, row.attempt)).or_insert_with(|| row.clone());
         }
         Ok((kept.len() - before) as u64)
+    }
+
+    async fn append_again(&self, rows: &[Row<'static>]) -> Result<Again, LedgerError> {
+        let is_old = |row: &&Row<'_>| self.forgotten_up_to.is_some_and(|at| row.begun_at <= at);
+        let (old, young): (Vec<_>, Vec<_>) = rows.iter().partition(is_old);
+        let young: Vec<_> = young.into_iter().cloned().collect();
+        Ok(Again { added: self.append(&young).await?, too_old: old.len() as u64 })
     }
 
     async fn usage(&self, _: &UsageQuery) -> Result<Vec<Group>, LedgerError> {
@@ -110,7 +118,7 @@ fn both() -> BTreeMap<u128, String> {
     BTreeMap::from([(1, "complete".to_owned()), (2, "crashed".to_owned())])
 }
 
-const BOTH: Replayed = Replayed { rows: 2, crashed: 1, behind: 0 };
+const BOTH: Replayed = Replayed { rows: 2, too_old: 0, crashed: 1, behind: 0 };
 
 #[tokio::test]
 async fn a_journal_goes_to_its_own_store_and_no_other() {
@@ -186,4 +194,15 @@ async fn files_of_several_stores_are_left_to_somebody_who_knows() {
         assert!(store.outcomes().is_empty());
     }
     assert_eq!(files(&directory), before);
+}
+
+#[tokio::test]
+async fn rows_that_the_store_may_have_deleted_are_left_out() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("a");
+    leave(&directory, ONE);
+    let store = Rows { forgotten_up_to: Some(0), ..Rows::new(ONE) };
+    let expected = Replayed { too_old: 2, crashed: 1, ..Replayed::default() };
+    assert_eq!(replayed(&directory, &store).await, Found::Replayed(expected));
+    assert!(store.outcomes().is_empty() && !directory.exists());
 }

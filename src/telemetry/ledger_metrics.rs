@@ -20,7 +20,7 @@ pub struct LedgerMetrics {
     store_up: IntGauge,
 }
 
-const RESULTS: [&str; 4] = ["stored", "repeated", "refused", "lost"];
+const RESULTS: [&str; 5] = ["stored", "repeated", "too_old", "refused", "lost"];
 
 impl LedgerMetrics {
     /// Registers everything.
@@ -67,9 +67,9 @@ impl LedgerMetrics {
         let Some(counts) = ledger.counts() else { return };
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counted =
-            [get(&counts.written), get(&counts.repeated), get(&counts.refused), get(&counts.lost)];
+            [&counts.written, &counts.repeated, &counts.too_old, &counts.refused, &counts.lost];
         for (metric, count) in self.rows.iter().zip(counted) {
-            follow(metric, count);
+            follow(metric, get(count));
         }
         follow(&self.failures, get(&counts.failures));
         follow(&self.recovered, get(&counts.recovered));

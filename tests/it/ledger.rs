@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sluicegate::stores::sqlite::SqliteStore;
+use sluicegate_ledger::{LedgerStore as _, UsageQuery};
 use sluicegate_simulator::{Counts, Simulator};
 use sqlx::{Connection as _, Row as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -201,6 +203,36 @@ async fn a_directory_that_two_stores_share_mixes_nothing() {
     third.stop().await;
     other.stop().await;
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_row_that_was_deleted_for_its_age_is_not_counted_again_from_a_journal() {
+    let provider = provider().await;
+    let (directory, stores) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = stores.path().join("one.db");
+    let store = format!("{{ sqlite: {{ path: \"{}\" }} }}", path.display());
+    let config = config(&provider, &store, directory.path());
+    let gateway = Gateway::start(&config);
+    let key = gateway.key(&json!({})).await;
+    assert_eq!(gateway.chat(&key, &request(5, false)).await.status, 200);
+    gateway.until_metric("sluicegate_ledger_rows_total", "result=\"stored\"", 1.0).await;
+    gateway.signal("KILL");
+    gateway.ended().await;
+
+    // Longer than rows are kept, nobody comes to see what the killed one has left.
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.forget(i64::MAX).await.unwrap(), 1);
+    let gateway = Gateway::start(&config);
+    until_journals(directory.path(), 1).await;
+    gateway.until_metric("sluicegate_ledger_rows_total", "result=\"too_old\"", 1.0).await;
+    assert_eq!(gateway.metric("sluicegate_ledger_recovered_rows_total", "").await, 0.0);
+    gateway.stop().await;
+    let all = UsageQuery { limit: 1, ..UsageQuery::default() };
+    let total = store.usage(&all).await.unwrap()[0].total;
+    assert_eq!(
+        (total.attempts, total.nano_usd),
+        (1, cost(&provider.ledger().total).cast_unsigned())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use sluicegate::stores::postgres::{PostgresOptions, PostgresStore};
 use sluicegate::stores::{KeyFilter, Store, StoreError, TeamFilter, UserFilter};
+use sluicegate_ledger::{LedgerStore, Row, RowsQuery, UsageQuery};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::task::JoinSet;
@@ -224,6 +225,10 @@ async fn four_may_migrate_at_once() {
         stores.spawn(async move { open(&url).await });
     }
     let stores = stores.join_all().await;
+    let id = stores[0].id().await.unwrap();
+    for store in &stores {
+        assert_eq!(store.id().await.unwrap(), id);
+    }
     for (number, store) in stores.iter().enumerate() {
         store.create_team(&team(&format!("t{number}"))).await.unwrap();
     }
@@ -295,6 +300,7 @@ async fn each_role_may_do_its_part_and_no_more() {
     let store = open(run).await;
     store.ping().await.unwrap();
     everything_that_the_gateway_does(&store).await;
+    everything_that_the_ledger_does(&store).await;
     for forbidden in [
         "CREATE TABLE more (id BIGINT)",
         "CREATE TABLE public.more (id BIGINT)",
@@ -341,6 +347,18 @@ async fn refusal(url: &str, statement: &str) -> String {
         Err(sqlx::Error::Database(error)) => error.code().unwrap().into_owned(),
         Err(error) => panic!("{error}"),
     }
+}
+
+async fn everything_that_the_ledger_does(store: &dyn LedgerStore) {
+    store.id().await.unwrap();
+    let row = |number| Row { request_id: Uuid::from_u128(number), ..Row::default() };
+    assert_eq!(store.append(&[row(1)]).await.unwrap(), 1);
+    assert_eq!(store.append_again(&[row(1), row(2)]).await.unwrap().added, 1);
+    assert_eq!(store.rows(&RowsQuery { limit: 3, ..RowsQuery::default() }).await.unwrap().len(), 2);
+    assert_eq!(store.forget(1).await.unwrap(), 2);
+    assert_eq!(store.append_again(&[row(1)]).await.unwrap().too_old, 1);
+    let query = UsageQuery { limit: 1, ..UsageQuery::default() };
+    assert_eq!(store.usage(&query).await.unwrap()[0].total.attempts, 2);
 }
 
 async fn everything_that_the_gateway_does(store: &dyn Store) {
