@@ -23,8 +23,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::entry::Inner;
+use crate::journal;
+use crate::journal::making::{self, HIDDEN};
 use crate::journal::record::{Id, Record};
-use crate::journal::{self, HIDDEN};
 use crate::row::Row;
 use crate::store::{Again, LedgerError, LedgerStore, MAX_ROWS};
 
@@ -81,7 +82,18 @@ pub(crate) async fn run(ledger: Weak<Inner>) {
 
 /// Looks once. `foreign`: the directories of other stores' journals.
 async fn look(inner: &Inner, foreign: &mut HashSet<PathBuf>) {
-    let found = others(&inner.options.directory, inner.journal.directory());
+    let parent = &inner.options.directory;
+    match making::remove_unfinished(parent) {
+        Ok(0) => {}
+        Ok(directories) => tracing::info!(
+            directories,
+            "removed what processes had begun to make for their journals"
+        ),
+        Err(error) => {
+            tracing::warn!(directory = %parent.display(), %error, "what processes had begun to make for their journals stays")
+        }
+    }
+    let found = others(parent, inner.journal.directory());
     foreign.retain(|known| found.contains(known));
     for directory in found {
         if foreign.contains(&directory) {

@@ -206,6 +206,20 @@ async fn a_directory_that_two_stores_share_mixes_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_process_left_half_made_is_removed() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let left = directory.path().join(".new-0198c7a2-0000-7000-8000-000000000000");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("lock"), "").unwrap();
+    let store = "{ sqlite: { path: \":memory:\" } }";
+    let gateway = Gateway::start(&config(&provider, store, directory.path()));
+    until_journals(directory.path(), 1).await;
+    assert!(!left.exists());
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_row_that_was_deleted_for_its_age_is_not_counted_again_from_a_journal() {
     let provider = provider().await;
     let (directory, stores) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

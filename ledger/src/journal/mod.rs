@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`record`] | what stands in it |
 //! | [`segment`] | one of its files |
+//! | [`making`] | its directory, until it is one |
 //!
 //! A record is copied into a mapped file under a lock that is held for that copy: no system call, and
 //! nothing is lost when the process is killed, since the pages are the kernel's. A power cut may lose what
@@ -12,6 +13,7 @@
 //! Room for an attempt's end is set aside when it begins, so that a full disk or a full journal refuses
 //! requests, and drops nothing.
 
+pub mod making;
 pub mod record;
 pub mod segment;
 
@@ -27,9 +29,6 @@ use uuid::Uuid;
 
 use self::record::Record;
 use self::segment::{OVERHEAD, Segment, USABLE};
-
-/// What the names of directories begin with that are being made.
-pub const HIDDEN: &str = ".new-";
 
 /// The name of the file whose lock says that the journal's process lives.
 pub const LOCK: &str = "lock";
@@ -110,7 +109,7 @@ impl Journal {
     /// # Errors
     /// Where the disk says no.
     pub fn create(directory: &Path, most_bytes: u64, store: Uuid) -> io::Result<Self> {
-        let lock = make_locked(directory)?;
+        let lock = making::make_locked(directory)?;
         let mut beginning = Vec::new();
         record::store(&mut beginning, store);
         let segment_bytes = (USABLE + OVERHEAD) as u64;
@@ -369,20 +368,6 @@ impl Kept {
         // How it begins is nothing to read.
         Self { read: segment.written(), segment, open: 0, charges: HashMap::new() }
     }
-}
-
-/// Makes a directory that is locked from the moment at which others can see it: without a lock, they would
-/// take it for one of a process that is gone.
-fn make_locked(directory: &Path) -> io::Result<Flock<File>> {
-    use std::os::unix::fs::DirBuilderExt;
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let hidden = directory.with_file_name(format!("{HIDDEN}{name}"));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
-    let file = File::options().create(true).append(true).open(hidden.join(LOCK))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| io::Error::from(errno))?;
-    std::fs::rename(&hidden, directory)?;
-    Ok(lock)
 }
 
 /// All records of the journal of a process that is gone, in their order. A record that was being written
