@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 fn begin_and_end(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a directory");
-    let journal = Journal::create(&directory.path().join("bench"), 1 << 28).expect("a journal");
+    let directory = directory.path().join("bench");
+    let journal = Journal::create(&directory, 1 << 28, Uuid::from_u128(1)).expect("a journal");
     let counter: Arc<str> = "team:blue|nano_usd|month-UTC".into();
     let charged: Vec<_> = (0..5)
         .map(|seq| Charged { counter: counter.clone(), bucket: 1 << 40, amount: 1 << 20, seq })

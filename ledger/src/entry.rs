@@ -11,6 +11,7 @@ use sluicegate_quota::{Charged, Engine};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::journal::record::{self, Id, Record};
 use crate::journal::{Full, Journal, Slot};
@@ -37,6 +38,8 @@ pub struct Counts {
     pub written: AtomicU64,
     /// Rows that it had already.
     pub repeated: AtomicU64,
+    /// Rows that it may have had already, and that are as old as what it has deleted: left out.
+    pub too_old: AtomicU64,
     /// Calls of it that failed.
     pub failures: AtomicU64,
     /// Attempts that were refused, for want of room.
@@ -47,6 +50,8 @@ pub struct Counts {
     pub crashed: AtomicU64,
     /// Ends that there was no room for. Always 0, but for a fault in this program.
     pub lost: AtomicU64,
+    /// Journals of other stores in the directory, whose processes are gone: how many there are.
+    pub foreign: AtomicU64,
 }
 
 /// The ledger of this instance.
@@ -55,6 +60,7 @@ pub struct Ledger(Option<Arc<Inner>>);
 pub(crate) struct Inner {
     pub(crate) journal: Journal,
     pub(crate) store: Arc<dyn LedgerStore>,
+    pub(crate) store_id: Uuid,
     pub(crate) engine: Arc<Engine>,
     pub(crate) options: Options,
     pub(crate) counts: Counts,
@@ -82,20 +88,22 @@ impl Ledger {
     }
 
     /// One with a journal in a directory of its own, named after the engine's instance. What other
-    /// instances have left there is seen to on `io`.
+    /// instances of the store, whose `id` this is, have left there is seen to on `io`.
     ///
     /// # Errors
     /// Where the journal can't be made.
     pub fn open(
         options: Options,
         store: Arc<dyn LedgerStore>,
+        id: Uuid,
         engine: Arc<Engine>,
         io: &Handle,
     ) -> io::Result<Self> {
         let directory = options.directory.join(&**engine.instance());
         let inner = Arc::new(Inner {
-            journal: Journal::create(&directory, options.journal_size)?,
+            journal: Journal::create(&directory, options.journal_size, id)?,
             store,
+            store_id: id,
             engine,
             options,
             counts: Counts::default(),

@@ -20,5 +20,5 @@ pub use entry::{Entry, Ledger, Options};
 pub use journal::Full;
 pub use row::Row;
 pub use store::{
-    Dimension, Group, LedgerError, LedgerStore, MAX_ROWS, RowsQuery, Total, UsageQuery,
+    Again, Dimension, Group, LedgerError, LedgerStore, MAX_ROWS, RowsQuery, Total, UsageQuery,
 };

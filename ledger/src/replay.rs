@@ -3,8 +3,13 @@
 //! What such a process had ended becomes rows; what it had begun becomes rows as they were drafted; and
 //! the counters are charged what it had not told. All of it can be done again without a second effect, so
 //! that a replay that fails half-way is simply repeated.
+//!
+//! A journal is of one store, and what is in it goes there alone: a directory that another store's processes
+//! use, or have used, costs this one nothing. The counters need no such care: what a journal tells of
+//! one is charged to the lease that its process had there, by a name that no other process ever has. Counters
+//! without it, in another store of quotas, stay as they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
@@ -15,12 +20,14 @@ use sluicegate_filters::admit::OnLostLease;
 use sluicegate_quota::engine::recover::{Remains, recover};
 use sluicegate_quota::{Charged, QuotaStore, QuotaStoreError};
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::entry::Inner;
+use crate::journal;
+use crate::journal::making::{self, HIDDEN};
 use crate::journal::record::{Id, Record};
-use crate::journal::{self, HIDDEN};
 use crate::row::Row;
-use crate::store::{LedgerError, LedgerStore, MAX_ROWS};
+use crate::store::{Again, LedgerError, LedgerStore, MAX_ROWS};
 
 /// How often the dead are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -41,37 +48,82 @@ pub enum ReplayError {
 pub struct Replayed {
     /// Rows that the store did not have.
     pub rows: u64,
+    /// Rows that it may have had, and that are as old as what it has deleted: left out.
+    pub too_old: u64,
     /// Attempts whose end nobody knows.
     pub crashed: u64,
     /// Counters that did not know what the journal told.
     pub behind: usize,
 }
 
+/// What there was in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A journal whose process lives, or none.
+    Nothing,
+    /// A journal of this store, which is no longer there.
+    Replayed(Replayed),
+    /// A journal of that other store, which is as it was.
+    Foreign(Uuid),
+}
+
 /// Looks for journals of the dead until the ledger is gone.
 pub(crate) async fn run(ledger: Weak<Inner>) {
+    // Journals of other stores are looked at, and told of, once.
+    let mut foreign = HashSet::new();
     loop {
         let Some(inner) = ledger.upgrade() else { return };
-        let own = inner.journal.directory().to_owned();
-        for directory in others(&inner.options.directory, &own) {
-            let now = inner.engine.now().store;
-            let quotas = inner.engine.store();
-            match replay(&directory, &*inner.store, &**quotas, now).await {
-                Ok(None) => {}
-                Ok(Some(replayed)) => {
-                    let Replayed { rows, crashed, behind } = replayed;
-                    inner.counts.recovered.fetch_add(rows, Ordering::Relaxed);
-                    inner.counts.crashed.fetch_add(crashed, Ordering::Relaxed);
-                    let directory = directory.display();
-                    tracing::warn!(%directory, rows, crashed, behind, "recovered the journal of a process that is gone");
-                }
-                Err(error) => {
-                    let directory = directory.display();
-                    tracing::warn!(%directory, %error, "the journal of a process that is gone waits");
-                }
-            }
-        }
+        look(&inner, &mut foreign).await;
+        inner.counts.foreign.store(foreign.len() as u64, Ordering::Relaxed);
         drop(inner);
         sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Looks once. `foreign`: the directories of other stores' journals.
+async fn look(inner: &Inner, foreign: &mut HashSet<PathBuf>) {
+    let parent = &inner.options.directory;
+    match making::remove_unfinished(parent) {
+        Ok(0) => {}
+        Ok(directories) => tracing::info!(
+            directories,
+            "removed what processes had begun to make for their journals"
+        ),
+        Err(error) => {
+            tracing::warn!(directory = %parent.display(), %error, "what processes had begun to make for their journals stays")
+        }
+    }
+    let found = others(parent, inner.journal.directory());
+    foreign.retain(|known| found.contains(known));
+    for directory in found {
+        if foreign.contains(&directory) {
+            continue;
+        }
+        let now = inner.engine.now().store;
+        let quotas = inner.engine.store();
+        let shown = directory.display();
+        match replay(&directory, &*inner.store, inner.store_id, &**quotas, now).await {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Replayed(Replayed { rows, too_old, crashed, behind })) => {
+                inner.counts.recovered.fetch_add(rows, Ordering::Relaxed);
+                inner.counts.too_old.fetch_add(too_old, Ordering::Relaxed);
+                inner.counts.crashed.fetch_add(crashed, Ordering::Relaxed);
+                tracing::warn!(directory = %shown, rows, too_old, crashed, behind, "recovered the journal of a process that is gone");
+            }
+            Ok(Found::Foreign(its_store)) => {
+                let this_store = inner.store_id;
+                tracing::warn!(
+                    directory = %shown, %its_store, %this_store,
+                    "the journal of a process that is gone is of another store, and stays as it is: start a \
+                     gateway with that store and this `ledger.directory`, which stores it, or remove it if \
+                     nobody needs its rows; and give each store a directory of its own"
+                );
+                foreign.insert(directory);
+            }
+            Err(error) => {
+                tracing::warn!(directory = %shown, %error, "the journal of a process that is gone waits");
+            }
+        }
     }
 }
 
@@ -85,25 +137,32 @@ fn others(parent: &Path, own: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Replays the journal in `directory` and deletes it. `None`: its process lives, or it is none. `now` is
-/// the quota store's time.
+/// Replays the journal in `directory` and deletes it, if its process is gone and it is of the store `id`,
+/// which `store` is, or was written before journals said of which they are. `now` is the quota store's time.
 ///
 /// # Errors
 /// Where a store is away, or the files can't be read.
 pub async fn replay(
     directory: &Path,
     store: &dyn LedgerStore,
+    id: Uuid,
     quotas: &dyn QuotaStore,
     now: i64,
-) -> Result<Option<Replayed>, ReplayError> {
-    let Some(lock) = journal::take_over(directory)? else { return Ok(None) };
+) -> Result<Found, ReplayError> {
+    let Some(lock) = journal::take_over(directory)? else { return Ok(Found::Nothing) };
+    if let Some(other) = journal::store(directory)?.filter(|found| *found != id) {
+        return Ok(Found::Foreign(other));
+    }
     let path = directory.to_owned();
     let records = tokio::task::spawn_blocking(move || journal::read_all(&path));
     let records = records.await.map_err(io::Error::other)??;
     let Told { rows, crashed, remains } = Told::of(records);
     let mut replayed = Replayed { crashed, ..Replayed::default() };
     for rows in rows.chunks(MAX_ROWS) {
-        replayed.rows += store.append(rows).await?;
+        // Whoever wrote the journal may have stored them.
+        let Again { added, too_old } = store.append_again(rows).await?;
+        replayed.rows += added;
+        replayed.too_old += too_old;
     }
     if let Some(instance) = directory.file_name().and_then(|name| name.to_str()) {
         let policy = OnLostLease::Charge;
@@ -112,7 +171,7 @@ pub async fn replay(
     }
     std::fs::remove_dir_all(directory)?;
     drop(lock);
-    Ok(Some(replayed))
+    Ok(Found::Replayed(replayed))
 }
 
 /// What records tell together.

@@ -22,12 +22,26 @@ pub enum LedgerError {
 /// Where rows are kept.
 #[async_trait]
 pub trait LedgerStore: Send + Sync + 'static {
+    /// Which store this is: random, made with its tables, and the same wherever they are.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    async fn id(&self) -> Result<Uuid, LedgerError>;
+
     /// Adds rows, at most [`MAX_ROWS`], all or none. Those that are there already, by request and
     /// attempt, are left as they are. Says how many were not.
     ///
     /// # Errors
-    /// `Unavailable`: they may have been added; add them again.
+    /// `Unavailable`: they may have been added; [add them again](Self::append_again).
     async fn append(&self, rows: &[Row<'static>]) -> Result<u64, LedgerError>;
+
+    /// The same, for rows that may have been added before: by a call whose answer got lost, or by a process
+    /// that is gone. Those as old as what was [forgotten](Self::forget) are left out. They may be among it,
+    /// and then their totals would count twice.
+    ///
+    /// # Errors
+    /// As for `append`.
+    async fn append_again(&self, rows: &[Row<'static>]) -> Result<Again, LedgerError>;
 
     /// Totals by `query.by`, in the order of what they are by.
     ///
@@ -46,6 +60,15 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// # Errors
     /// Where the store is away.
     async fn forget(&self, before: i64) -> Result<u64, LedgerError>;
+}
+
+/// What became of rows that may have been added before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// Rows that were not there.
+    pub added: u64,
+    /// Rows that were left out, as nobody knows whether they have been there.
+    pub too_old: u64,
 }
 
 /// What totals are by.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::entry::Inner;
 use crate::journal::record::Record;
 use crate::row::Row;
-use crate::store::{LedgerError, MAX_ROWS};
+use crate::store::{Again, LedgerError, MAX_ROWS};
 
 /// How often the journal is read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,13 +27,14 @@ pub(crate) async fn run(ledger: Weak<Inner>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retry = FIRST_RETRY;
     let (mut synced_at, mut forgot_at) = (Instant::now(), Instant::now());
+    let mut sent = 0;
     loop {
         let Some(inner) = ledger.upgrade() else { return };
         tokio::select! {
             _ = ticks.tick() => {}
             () = inner.wake.notified() => {}
         }
-        match write(&inner).await {
+        match write(&inner, &mut sent).await {
             Ok(()) => retry = FIRST_RETRY,
             Err(error) => {
                 inner.counts.failures.fetch_add(1, Ordering::Relaxed);
@@ -58,8 +59,9 @@ pub(crate) async fn run(ledger: Weak<Inner>) {
     }
 }
 
-/// Writes all that has ended.
-async fn write(inner: &Inner) -> Result<(), LedgerError> {
+/// Writes all that has ended. `sent`: how many of the rows that are read next were sent before, and may have
+/// been stored though nobody heard of it.
+async fn write(inner: &Inner, sent: &mut usize) -> Result<(), LedgerError> {
     while let Some(mut read) = inner.journal.read() {
         let rows: Vec<Row<'static>> = std::mem::take(&mut read.records)
             .into_iter()
@@ -68,18 +70,42 @@ async fn write(inner: &Inner) -> Result<(), LedgerError> {
                 Record::Begun { .. } | Record::Cancelled { .. } => None,
             })
             .collect();
-        for rows in rows.chunks(MAX_ROWS) {
+        // Reading goes on from where it failed, so that those that were sent are the first again.
+        let (again, fresh) = rows.split_at(rows.len().min(*sent));
+        let mut done = 0;
+        for rows in again.chunks(MAX_ROWS) {
+            let Again { added, too_old } = inner.store.append_again(rows).await?;
+            written(inner, rows, added, too_old);
+            done += rows.len();
+        }
+        for rows in fresh.chunks(MAX_ROWS) {
+            *sent = done + rows.len();
             let added = inner.store.append(rows).await?;
-            inner.counts.written.fetch_add(added, Ordering::Relaxed);
-            let repeated = (rows.len() as u64).saturating_sub(added);
-            inner.counts.repeated.fetch_add(repeated, Ordering::Relaxed);
-            if inner.store_away.swap(false, Ordering::Relaxed) {
-                tracing::info!("rows of the ledger are written again");
-            }
+            written(inner, rows, added, 0);
+            done += rows.len();
         }
         inner.journal.dealt_with(&read);
+        *sent = 0;
     }
     Ok(())
+}
+
+/// The store has taken `rows`, of which it did not know so many.
+fn written(inner: &Inner, rows: &[Row<'static>], added: u64, too_old: u64) {
+    let counts = &inner.counts;
+    counts.written.fetch_add(added, Ordering::Relaxed);
+    counts.too_old.fetch_add(too_old, Ordering::Relaxed);
+    let repeated = (rows.len() as u64).saturating_sub(added).saturating_sub(too_old);
+    counts.repeated.fetch_add(repeated, Ordering::Relaxed);
+    if too_old > 0 {
+        tracing::warn!(
+            rows = too_old,
+            "rows as old as what was deleted were left out of the ledger: they may have been in it"
+        );
+    }
+    if inner.store_away.swap(false, Ordering::Relaxed) {
+        tracing::info!("rows of the ledger are written again");
+    }
 }
 
 /// What was in the journal before survives a power cut from now on.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sluicegate_filters::identify::virtual_key::KeyHasher;
-use sluicegate_ledger::{Ledger, LedgerStore};
+use sluicegate_ledger::{Ledger, LedgerError, LedgerStore};
 use sluicegate_quota::redis::{RedisOptions, RedisQuotas, RedisServers};
 use sluicegate_quota::{Engine, MemoryQuotas, QuotaStore, QuotaStoreError};
 use tokio::runtime::Handle;
@@ -65,6 +65,9 @@ pub enum OpenError {
     /// What sends traces.
     #[error("telemetry.traces: {0}")]
     Traces(String),
+    /// The ledger's rows.
+    #[error("ledger: {0}")]
+    Rows(#[from] LedgerError),
     /// The ledger's journal.
     #[error("ledger: {directory}: {error}")]
     Ledger { directory: String, error: std::io::Error },
@@ -98,7 +101,7 @@ impl Services {
         };
         let quotas = open_quotas(counters, config.quota_store.lease_ttl, io);
         io.spawn(warnings::run(Arc::downgrade(quotas.engine()), audit.clone()));
-        let ledger = open_ledger(config, rows, &quotas, io)?;
+        let ledger = open_ledger(config, rows, &quotas, io).await?;
         let tokens = AccessTokens::new(io.clone());
         let tracer = Tracer::start(config.telemetry.traces.as_ref()).map_err(OpenError::Traces)?;
         Ok(Self {
@@ -205,7 +208,7 @@ async fn forget(store: Weak<dyn QuotaStore>) {
 /// Where rows of a ledger wait if nobody says.
 const LEDGER_DIRECTORY: &str = "data/ledger";
 
-fn open_ledger(
+async fn open_ledger(
     config: &Config,
     rows: Option<Arc<dyn LedgerStore>>,
     quotas: &Quotas,
@@ -230,7 +233,8 @@ fn open_ledger(
         journal_size: config.ledger.journal_size,
         retention: config.ledger.retention,
     };
-    Ledger::open(options, rows, quotas.engine().clone(), io)
+    let id = rows.id().await?;
+    Ledger::open(options, rows, id, quotas.engine().clone(), io)
         .map_err(|error| OpenError::Ledger { directory: directory.display().to_string(), error })
 }
 

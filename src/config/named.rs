@@ -15,6 +15,8 @@ pub struct Named {
     pub path: PathBuf,
     /// The place of what there may be to say, still without words.
     at: Problem,
+    /// What to call it there, where that is not plain.
+    what: String,
 }
 
 /// Files that are of use together.
@@ -33,17 +35,17 @@ pub enum PemFiles {
 
 impl Named {
     pub(super) fn new(path: PathBuf, at: Problem) -> Self {
-        Self { path, at }
+        Self { path, at, what: String::new() }
     }
 
-    /// The whole config key.
-    pub fn key(&self) -> &str {
-        &self.at.path
+    /// The same, of which is said what it is: its key names others as well.
+    pub(super) fn said_of(self, what: String) -> Self {
+        Self { what, ..self }
     }
 
     /// What there is to say of it.
     pub fn problem(&self, message: &str, hint: Option<&str>) -> Problem {
-        let message = format!("{}: {message}", shorten_path(&self.path));
+        let message = format!("{}{}: {message}", self.what, shorten_path(&self.path));
         Problem { message, hint: hint.map(str::to_owned), ..self.at.clone() }
     }
 }

@@ -6,33 +6,34 @@
 //! any part of one.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::url::{self, UrlError};
 
 /// Parameters that the driver knows and whose values it takes as they are.
-const PLAIN_PARAMETERS: [&str; 13] = [
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-    "statement-cache-capacity",
-];
+const PLAIN_PARAMETERS: [&str; 6] =
+    ["dbname", "user", "password", "application_name", "options", "statement-cache-capacity"];
 
 /// What the rules look at in a Postgres URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PostgresUrl {
     /// Whether every host it names is this machine or a Unix socket.
     pub(super) local: bool,
     /// What it says of TLS; `None` where it leaves that to the driver.
     pub(super) ssl_mode: Option<SslMode>,
+    /// The files that it names for TLS.
+    pub(super) files: SslFiles,
+}
+
+/// Files of certificates that a URL names. What stands in the URL itself, as PEM, is not one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SslFiles {
+    /// `sslrootcert`: who may have signed the server's certificate.
+    pub(super) authorities: Option<PathBuf>,
+    /// `sslcert`: ours.
+    pub(super) certificate: Option<PathBuf>,
+    /// `sslkey`: its key.
+    pub(super) key: Option<PathBuf>,
 }
 
 /// `sslmode`, the weakest first (PostgreSQL documentation, 32.19.3).
@@ -84,6 +85,8 @@ pub(super) enum PostgresUrlError {
     Value(&'static str),
     #[error("has more than one `sslmode`")]
     SslModes,
+    #[error("has one of `sslcert` and `sslkey` without the other")]
+    HalfPair,
 }
 
 impl PostgresUrlError {
@@ -105,6 +108,7 @@ impl PostgresUrlError {
             }
             Self::Value(_) => "see the documentation of PostgreSQL's connection URIs",
             Self::SslModes => "keep one",
+            Self::HalfPair => "write both, or neither",
         }
     }
 }
@@ -127,6 +131,7 @@ pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
         hosts.push(is_local(host)?);
     }
     let mut ssl_mode = None;
+    let [mut authorities, mut certificate, mut key] = [None, None, None];
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match name {
@@ -151,6 +156,11 @@ pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
                 let invalid = |_| PostgresUrlError::Value("statement-cache-capacity");
                 value.parse::<usize>().map_err(invalid)?;
             }
+            "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
+                authorities = Some(pem("sslrootcert", pair)?);
+            }
+            "sslcert" | "ssl-cert" => certificate = Some(pem("sslcert", pair)?),
+            "sslkey" | "ssl-key" => key = Some(pem("sslkey", pair)?),
             name if PLAIN_PARAMETERS.contains(&name) => {}
             name if name.starts_with("options[") && name.ends_with(']') => {}
             _ => return Err(PostgresUrlError::Parameter),
@@ -159,8 +169,46 @@ pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
     if hosts.is_empty() {
         return Err(PostgresUrlError::NoHost);
     }
+    if certificate.is_some() != key.is_some() {
+        return Err(PostgresUrlError::HalfPair);
+    }
     // Which of several hosts the driver takes depends on their order, so all of them count.
-    Ok(PostgresUrl { local: hosts.iter().all(|local| *local), ssl_mode })
+    let local = hosts.iter().all(|local| *local);
+    let files = SslFiles {
+        authorities: authorities.and_then(Pem::file),
+        certificate: certificate.and_then(Pem::file),
+        key: key.and_then(Pem::file),
+    };
+    Ok(PostgresUrl { local, ssl_mode, files })
+}
+
+/// What a parameter for certificates holds.
+enum Pem {
+    File(PathBuf),
+    /// The driver takes PEM itself as well.
+    Inline,
+}
+
+impl Pem {
+    fn file(self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Inline => None,
+        }
+    }
+}
+
+/// The value of `pair`, as the driver reads it.
+fn pem(name: &'static str, pair: &str) -> Result<Pem, PostgresUrlError> {
+    let value = form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value);
+    let value = value.unwrap_or_default();
+    match value.trim() {
+        "" => Err(PostgresUrlError::Value(name)),
+        text if text.starts_with("-----BEGIN") && text.ends_with("-----") => Ok(Pem::Inline),
+        // Half of a key is no file's name, and never shown as one.
+        text if text.contains("-----BEGIN") => Err(PostgresUrlError::Value(name)),
+        _ => Ok(Pem::File(PathBuf::from(&*value))),
+    }
 }
 
 /// Whether `host`, with a port or without, is a Unix socket or this machine.
@@ -211,8 +259,27 @@ mod tests {
             ("postgres://db.example.com/x?hostaddr=127.0.0.1", false, None),
             ("postgres://db/x?options[search_path]=a&application_name=b", false, None),
         ] {
-            assert_eq!(parse(text), Ok(PostgresUrl { local, ssl_mode }), "{text}");
+            let files = SslFiles::default();
+            assert_eq!(parse(text), Ok(PostgresUrl { local, ssl_mode, files }), "{text}");
         }
+    }
+
+    #[test]
+    fn files_for_tls_are_found() {
+        let files =
+            |parameters: &str| parse(&format!("postgres://db/x?{parameters}")).unwrap().files;
+        let path = |path: &str| Some(PathBuf::from(path));
+        let found = files("sslrootcert=/a%20b/c+d.pem&sslcert=own.pem&sslkey=%2Fk.pem");
+        assert_eq!(
+            (found.authorities, found.certificate, found.key),
+            (path("/a b/c d.pem"), path("own.pem"), path("/k.pem"))
+        );
+        // The driver takes the last, by any of the names.
+        for parameters in ["ssl-ca=a&sslrootcert=b", "sslrootcert=a&ssl-root-cert=b"] {
+            assert_eq!(files(parameters).authorities, path("b"), "{parameters}");
+        }
+        let inline = "sslrootcert=-----BEGIN+CERTIFICATE-----%0AMII%0A-----END+CERTIFICATE-----%0A";
+        assert_eq!(files(inline), SslFiles::default());
     }
 
     #[test]
@@ -241,6 +308,13 @@ mod tests {
             ("postgres://db/x?sslmode=yes", PostgresUrlError::Value("sslmode")),
             ("postgres://db/x?sslmode", PostgresUrlError::Value("sslmode")),
             ("postgres://db/x?sslmode=require&sslmode=disable", PostgresUrlError::SslModes),
+            ("postgres://db/x?sslrootcert=", PostgresUrlError::Value("sslrootcert")),
+            ("postgres://db/x?sslcert=a.pem", PostgresUrlError::HalfPair),
+            ("postgres://db/x?ssl-key=a.pem", PostgresUrlError::HalfPair),
+            (
+                "postgres://db/x?sslcert=a.pem&sslkey=-----BEGIN+KEY-----hunter2",
+                PostgresUrlError::Value("sslkey"),
+            ),
             ("postgres://db/x?pasword=hunter2", PostgresUrlError::Parameter),
             ("postgres://db/x?%73slmode=disable", PostgresUrlError::Parameter),
             // Passwords whose characters mean something: each would make the host another one.
@@ -260,7 +334,7 @@ mod tests {
             host in "db\\.example\\.com|localhost|127\\.0\\.0\\.[0-9]|\\[::1\\]|%2Ftmp|[a-z.:,0-9]{0,4}",
             port in "(:[0-9]{1,5})?",
             path in "(/[a-z@]{0,3})?",
-            query in "(\\?((host|hostaddr|sslmode|ssl-mode|port|user)=\
+            query in "(\\?((host|hostaddr|sslmode|ssl-mode|port|user|sslrootcert|ssl-ca|sslcert|sslkey)=\
                       (localhost|db|127\\.0\\.0\\.1|10\\.0\\.0\\.1|/tmp|require|disable|7|%2Ftmp)&?){0,3})?",
         ) {
             let text = format!("postgres://{user}{host}{port}{path}{query}");
@@ -275,6 +349,18 @@ mod tests {
             let host = driver.get_host().trim_matches(['[', ']']);
             let local = driver.get_socket().is_some() || url::is_loopback(host);
             prop_assert!(!ours.local || local, "{text}: {host}");
+            // It tells of no file but in its debugging text.
+            let shown = format!("{driver:?}");
+            let SslFiles { authorities, certificate, key } = &ours.files;
+            for (name, file) in
+                [("root_cert", authorities), ("client_cert", certificate), ("client_key", key)]
+            {
+                let expected = match file {
+                    Some(path) => format!("ssl_{name}: Some(File({path:?}))"),
+                    None => format!("ssl_{name}: None"),
+                };
+                prop_assert!(shown.contains(&expected), "{text}: {shown}");
+            }
             if let Some(mode) = ours.ssl_mode {
                 let encrypted = matches!(
                     driver.get_ssl_mode(),

@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -341,18 +341,23 @@ impl Reader<'_> {
     /// The path of a file that can be read now.
     pub(super) fn file(&mut self, at: &Cursor<'_>) -> Option<PathBuf> {
         let path = PathBuf::from(self.text(at)?);
-        let problem: Option<Box<dyn Display>> = match std::fs::metadata(&path) {
+        self.readable(at, &path, "").then_some(path)
+    }
+
+    /// Whether the file at `path`, which the value at `at` names, can be read now. `what`: what to call it
+    /// where that is not plain.
+    pub(super) fn readable(&mut self, at: &Cursor<'_>, path: &Path, what: &str) -> bool {
+        let problem: Option<Box<dyn Display>> = match std::fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => Some(Box::new("is not a regular file")),
-            Ok(_) => std::fs::File::open(&path).err().map(|error| Box::new(error) as _),
+            Ok(_) => std::fs::File::open(path).err().map(|error| Box::new(error) as _),
             Err(error) => Some(Box::new(error)),
         };
-        if let Some(problem) = problem {
-            let message = format!("{} can't be read: {problem}", report::shorten_path(&path));
+        if let Some(problem) = &problem {
+            let message = format!("{what}{} can't be read: {problem}", report::shorten_path(path));
             let hint = "relative paths are relative to the working directory";
             self.wrong(at, message, path.is_relative().then_some(hint));
-            return None;
         }
-        Some(path)
+        problem.is_none()
     }
 
     /// The path of a directory that can be read now.

@@ -1,8 +1,9 @@
 //! What one attempt has used and cost, once it has ended.
 //!
 //! Where the provider has not told, or not to the end, it is estimated: what went in by the body's length
-//! and what came out by what was seen of it, or all that was held where nothing came at all. Too much
-//! rather than too little: an estimate is the only way in which a limit can be passed.
+//! and what came out by what was seen of it, a stream's events or another answer's bytes, or all that was held
+//! where nothing came at all. Too much rather than too little: an estimate is the only way in which a limit
+//! can be passed.
 
 use sluicegate_ledger::Entry;
 use sluicegate_quota::{Amounts, Charged, Holds};
@@ -14,6 +15,7 @@ use super::rows::{self, Whose};
 use super::watchdog::Expiry;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
+use crate::quotas::estimate;
 
 /// What an attempt has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Used {
         } else {
             match exchange.reply.usage() {
                 Some(usage) if exchange.reply.is_whole() => (usage, false),
-                _ => (estimate(exchange, exchange.reply.so_far().unwrap_or_default()), true),
+                _ => (estimated(exchange, exchange.reply.so_far()), true),
             }
         };
         let nano_usd = cost::cost(exchange, &usage);
@@ -137,17 +139,24 @@ pub fn calibrate(exchange: &Exchange, used: &Used) {
     }
 }
 
-/// Tokens of an answer of which the provider has told only `seen`.
-fn estimate(exchange: &Exchange, seen: Usage) -> Usage {
-    let mut usage = seen;
-    if seen.total_input() == 0 {
+/// Tokens of an answer of which the provider has told only `seen`, or nothing.
+fn estimated(exchange: &Exchange, seen: Option<Usage>) -> Usage {
+    let mut usage = seen.unwrap_or_default();
+    if usage.total_input() == 0 {
         let bytes = exchange.body_len as u64;
         let bound = exchange.admission.bound.input;
         let most = if bound == 0 { bytes } else { bound };
         usage.input = exchange.target().calibration.bound(bytes).unwrap_or(bytes).min(most);
     }
-    if let Reply::Awaited = exchange.reply {
-        usage.output = exchange.admission.bound.output;
+    match &exchange.reply {
+        Reply::Awaited => usage.output = exchange.admission.bound.output,
+        reply if reply.is_stream() || seen.is_some() => {}
+        // A token is at least a byte.
+        _ => {
+            let answerer = exchange.model.answerer();
+            let most = estimate::output(exchange.endpoint, &exchange.peek, &answerer);
+            usage.output = exchange.bytes_in.min(most);
+        }
     }
     usage
 }

@@ -163,6 +163,7 @@ async fn exchange(
         reply: Reply::Awaited,
         times: Times::default(),
         upstream_status: None,
+        bytes_in: 0,
         bytes_out: 0,
     });
     model.requested();
@@ -237,6 +238,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         exchange.under_way = exchange.model.begin(next);
         route::send_to(gateway, exchange, choice);
         exchange.reply = Reply::Awaited;
+        exchange.bytes_in = 0;
         exchange.upstream_status = None;
         if let Err(denial) = rows::begin(gateway, whose, exchange, admitted) {
             *refusal = Some(denial);

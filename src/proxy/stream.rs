@@ -145,7 +145,8 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
     let answers = &runtime.config.answers;
     let Some(exchange) = exchange else { return Ok(()) };
     let now = Instant::now();
-    if body.is_some() {
+    if let Some(piece) = body {
+        exchange.bytes_in += piece.len() as u64;
         exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
     }
     let awaits = exchange.awaits_content;

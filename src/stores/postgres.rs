@@ -25,10 +25,11 @@ use super::sql::{
     Cell, Database, Migration, Source, Statement, Transaction, end, migrate, version, wanted,
 };
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, script: include_str!("migrations/postgres/0001_records.sql") },
     Migration { version: 2, script: include_str!("migrations/postgres/0002_quota.sql") },
     Migration { version: 3, script: include_str!("migrations/postgres/0003_ledger.sql") },
+    Migration { version: 4, script: include_str!("migrations/postgres/0004_ledger_store.sql") },
 ];
 
 /// Connections to a replica for lists, at most.

@@ -30,10 +30,11 @@ const READERS: u32 = 4;
 /// How long to wait for another process's write, or for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, script: include_str!("migrations/sqlite/0001_records.sql") },
     Migration { version: 2, script: include_str!("migrations/sqlite/0002_quota.sql") },
     Migration { version: 3, script: include_str!("migrations/sqlite/0003_ledger.sql") },
+    Migration { version: 4, script: include_str!("migrations/sqlite/0004_ledger_store.sql") },
 ];
 
 /// A store in one file. Cheap to share behind an `Arc`.

@@ -16,10 +16,11 @@ pub struct LedgerMetrics {
     journal_bytes: IntGauge,
     journal_limit: IntGauge,
     under_way: IntGauge,
+    foreign: IntGauge,
     store_up: IntGauge,
 }
 
-const RESULTS: [&str; 4] = ["stored", "repeated", "refused", "lost"];
+const RESULTS: [&str; 5] = ["stored", "repeated", "too_old", "refused", "lost"];
 
 impl LedgerMetrics {
     /// Registers everything.
@@ -53,6 +54,10 @@ impl LedgerMetrics {
                 "Bytes that the journal may have; 0 without a ledger.",
             )?,
             under_way: gauge("ledger_attempts_under_way", "Attempts that have begun only.")?,
+            foreign: gauge(
+                "ledger_foreign_journals",
+                "Journals in the directory that are of another store, and stay as they are.",
+            )?,
             store_up: gauge("ledger_store_up", "1 where the store last took rows.")?,
         })
     }
@@ -62,15 +67,16 @@ impl LedgerMetrics {
         let Some(counts) = ledger.counts() else { return };
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counted =
-            [get(&counts.written), get(&counts.repeated), get(&counts.refused), get(&counts.lost)];
+            [&counts.written, &counts.repeated, &counts.too_old, &counts.refused, &counts.lost];
         for (metric, count) in self.rows.iter().zip(counted) {
-            follow(metric, count);
+            follow(metric, get(count));
         }
         follow(&self.failures, get(&counts.failures));
         follow(&self.recovered, get(&counts.recovered));
         self.journal_bytes.set(i64::try_from(ledger.journal_bytes()).unwrap_or(i64::MAX));
         self.journal_limit.set(i64::try_from(ledger.journal_limit()).unwrap_or(i64::MAX));
         self.under_way.set(i64::try_from(ledger.under_way()).unwrap_or(i64::MAX));
+        self.foreign.set(i64::try_from(get(&counts.foreign)).unwrap_or(i64::MAX));
         self.store_up.set(i64::from(!ledger.store_is_away()));
     }
 }

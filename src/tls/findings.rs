@@ -32,7 +32,7 @@ pub fn findings(files: &[PemFiles], now: i64) -> Findings {
         let named = PemSource(files).named();
         match made {
             Err(error) => {
-                let named = named.iter().find(|named| named.key() == error.key());
+                let named = error.key().parse().ok().and_then(|index: usize| named.get(index));
                 let problem = named.map(|named| named.problem(error.message(), None));
                 findings.errors.extend(problem);
             }
@@ -67,8 +67,10 @@ impl<'f> PemSource<'f> {
 impl Source for PemSource<'_> {
     type Made = ();
 
+    /// Each under its number: one key may name several files, and they may be one.
     fn files(&self) -> Vec<File> {
-        self.named().into_iter().map(|named| File::new(named.key(), &named.path)).collect()
+        let named = self.named().into_iter().enumerate();
+        named.map(|(index, named)| File::new(index.to_string(), &named.path)).collect()
     }
 
     fn make(&self, contents: &[Vec<u8>], now: i64) -> Result<Made<()>, TlsError> {

@@ -142,6 +142,42 @@ async fn who_leaves_pays_for_what_was_made() {
 }
 
 #[tokio::test]
+async fn a_plain_answer_that_breaks_off_is_charged_by_what_came_of_it() {
+    let provider = provider().await;
+    // One that waits for its cost and one that passes as it comes, of the caller's dialect and of another.
+    let models = "  sim-1: { targets: [{ provider: sim, model: sim-1 }], \
+                  price: { input: \"10\", output: \"20\" } }\n  \
+                  claude-sim: { targets: [{ provider: anth, model: claude-sim }], \
+                  price: { input: \"10\", output: \"20\" } }\n";
+    let waits = config(provider.address(), PRICED).with_models(models);
+    let passes = waits.clone().with("answers: { cost_header: false }");
+    let mut before = 0;
+    for config in [waits, passes] {
+        let gateway = Gateway::start(&config);
+        let key = gateway.key(&json!({"max_budget": 5})).await;
+        for model in ["sim-1", "claude-sim"] {
+            for (most, tokens) in [(1_000, 150), (100, 100)] {
+                let mut body = asks_for(most, &format!("fault=close-mid-body,tokens={tokens}"));
+                body["model"] = json!(model);
+                let answer = gateway.chat(&key, &body).await;
+                assert!(answer.cut || answer.status == 502, "{answer:?}");
+            }
+        }
+        let log = gateway.stop().await;
+        let spent = cost(&provider.ledger().total) - before;
+        before += spent;
+        assert_eq!(log.len(), 4);
+        assert!(log.iter().all(|line| line["usage_estimated"] == true), "{log:#?}");
+        // Of an answer, what came bounds what is in it; and no answer has more than was asked for.
+        assert!(logged(&log) >= spent, "{} for {spent}", logged(&log));
+        for (line, most) in log.iter().zip([1_000, 100, 1_000, 100]) {
+            let output = line["usage"]["output"].as_u64().unwrap();
+            assert!(output >= 100 && output <= most, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_that_may_be_charged_is_paid_and_another_is_held_anew() {
     let provider = provider().await;
     let mut config = config(provider.address(), "");

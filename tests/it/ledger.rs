@@ -1,6 +1,11 @@
 //! What is written down of each attempt: once, whatever becomes of the gateway, its store and its clients.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
+use sluicegate::stores::sqlite::SqliteStore;
+use sluicegate_ledger::{LedgerStore as _, UsageQuery};
 use sluicegate_simulator::{Counts, Simulator};
 use sqlx::{Connection as _, Row as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +17,7 @@ use crate::support::{Config, Gateway, chat, provider, soon};
 const IN: u64 = 10_000;
 const OUT: u64 = 20_000;
 
-fn config(provider: &Simulator, store: &str, directory: &std::path::Path) -> Config {
+fn config(provider: &Simulator, store: &str, directory: &Path) -> Config {
     let mut config = Config::for_provider(provider.address());
     config.head = format!(
         "admin: {{ master_key: \"env:MASTER_KEY\" }}\nstore: {store}\n\
@@ -129,6 +134,121 @@ async fn rows_wait_while_the_database_is_away_and_none_is_written_twice() {
     assert_eq!((found.rows, found.cost), (21, cost(&provider.ledger().total)));
 }
 
+/// Directories and files in them.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = |directory: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let files = paths(directory).into_iter().flat_map(|journal| paths(&journal));
+    files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+/// Waits until there are no more journals than `count`: those of processes that live.
+async fn until_journals(directory: &Path, count: usize) {
+    soon("the journals of the dead", async {
+        while std::fs::read_dir(directory).unwrap().count() > count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_that_two_stores_share_mixes_nothing() {
+    let provider = provider().await;
+    let (directory, stores) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = |name: &str| {
+        let path = stores.path().join(name);
+        let store = format!("{{ sqlite: {{ path: \"{}\" }} }}", path.display());
+        config(&provider, &store, directory.path())
+    };
+    let attempts = async |gateway: &Gateway| {
+        let answer = gateway.admin("GET", "/admin/v1/usage", &json!({})).await;
+        answer.json()["items"][0]["attempts"].as_u64().unwrap()
+    };
+    let killed = Gateway::start(&config("one.db"));
+    let key = killed.key(&json!({})).await;
+    assert_eq!(killed.chat(&key, &request(5, false)).await.status, 200);
+    killed.signal("KILL");
+    killed.ended().await;
+    let left = files(directory.path());
+    assert!(!left.is_empty());
+
+    // Another store's gateway leaves it, and says so.
+    let other = Gateway::start(&config("other.db"));
+    let named = left.keys().next().unwrap().parent().unwrap();
+    other.until_metric("sluicegate_ledger_foreign_journals", "", 1.0).await;
+    let mut now = files(directory.path());
+    now.retain(|path, _| path.starts_with(named));
+    assert_eq!(now, left, "as it was");
+    assert_eq!(attempts(&other).await, 0);
+
+    // Its own store's takes it, and the other forgets it.
+    let second = Gateway::start(&config("one.db"));
+    until_journals(directory.path(), 2).await;
+    assert!(!named.exists());
+    assert_eq!(attempts(&second).await, 1);
+    soon("no more of it", async {
+        while other.metric("sluicegate_ledger_foreign_journals", "").await > 0.0 {}
+    })
+    .await;
+
+    // And one that lives beside it takes what the other left.
+    let third = Gateway::start(&config("one.db"));
+    assert_eq!(second.chat(&key, &request(5, false)).await.status, 200);
+    second.signal("KILL");
+    second.ended().await;
+    until_journals(directory.path(), 2).await;
+    assert_eq!((attempts(&third).await, attempts(&other).await), (2, 0));
+    third.stop().await;
+    other.stop().await;
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_process_left_half_made_is_removed() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let left = directory.path().join(".new-0198c7a2-0000-7000-8000-000000000000");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("lock"), "").unwrap();
+    let store = "{ sqlite: { path: \":memory:\" } }";
+    let gateway = Gateway::start(&config(&provider, store, directory.path()));
+    until_journals(directory.path(), 1).await;
+    assert!(!left.exists());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_was_deleted_for_its_age_is_not_counted_again_from_a_journal() {
+    let provider = provider().await;
+    let (directory, stores) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = stores.path().join("one.db");
+    let store = format!("{{ sqlite: {{ path: \"{}\" }} }}", path.display());
+    let config = config(&provider, &store, directory.path());
+    let gateway = Gateway::start(&config);
+    let key = gateway.key(&json!({})).await;
+    assert_eq!(gateway.chat(&key, &request(5, false)).await.status, 200);
+    gateway.until_metric("sluicegate_ledger_rows_total", "result=\"stored\"", 1.0).await;
+    gateway.signal("KILL");
+    gateway.ended().await;
+
+    // Longer than rows are kept, nobody comes to see what the killed one has left.
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.forget(i64::MAX).await.unwrap(), 1);
+    let gateway = Gateway::start(&config);
+    until_journals(directory.path(), 1).await;
+    gateway.until_metric("sluicegate_ledger_rows_total", "result=\"too_old\"", 1.0).await;
+    assert_eq!(gateway.metric("sluicegate_ledger_recovered_rows_total", "").await, 0.0);
+    gateway.stop().await;
+    let all = UsageQuery { limit: 1, ..UsageQuery::default() };
+    let total = store.usage(&all).await.unwrap()[0].total;
+    assert_eq!(
+        (total.attempts, total.nano_usd),
+        (1, cost(&provider.ledger().total).cast_unsigned())
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_again_and_again_loses_nothing_and_charges_nothing_twice() {
     let provider = provider().await;
@@ -174,13 +294,7 @@ async fn a_process_that_is_killed_again_and_again_loses_nothing_and_charges_noth
     }
     // The next one finds what they left.
     let gateway = Gateway::start(&config);
-    soon("the journals of the dead", async {
-        let others = || std::fs::read_dir(directory.path()).unwrap().count();
-        while others() > 1 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until_journals(directory.path(), 1).await;
     gateway.stop().await;
     let found = rows(&server.url()).await;
     let judge = provider.ledger().total;

@@ -816,3 +816,83 @@ async fn what_is_wrong_with_certificates_is_said_before_they_are_served() {
         served.gateway.metric("sluicegate_tls_certificate_not_after_timestamp_seconds", "").await;
     assert_eq!(status, new_year(2021));
 }
+
+/// The same of those that a database's URL names. The URL, which is a secret, is not shown.
+#[test]
+fn what_is_wrong_with_a_databases_certificates_is_said_before_it_is_connected_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let authority = Authority::new("servers");
+    let (leaf, other) = (authority.leaf(), authority.leaf());
+    put("ca.crt", &authority.pem());
+    put("old ca.crt", &Authority::good("old", (2020, 2021)).pem());
+    put("own.crt", &leaf.pem);
+    put("own.key", &leaf.key);
+    put("other.key", &other.key);
+    put("none.crt", "no certificate\n");
+    let file = directory.path().join("sluicegate.yaml");
+    let check = |key: &str, parameters: &str| {
+        let other = if key == "replica_url" { "\n    url: env:OTHER_URL" } else { "" };
+        let yaml = format!(
+            "auth: {{ anonymous: true }}\nstore:\n  postgres:\n    {key}: env:URL{other}\n\
+             providers: {{ sim: {{ dialect: openai, base_url: \"http://127.0.0.1:1\" }} }}\n\
+             models: {{ m: {{ targets: [{{ provider: sim, model: m }}] }} }}\n"
+        );
+        std::fs::write(&file, yaml).unwrap();
+        let parameters = parameters.replace('@', directory.path().to_str().unwrap());
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .args(["check", "--config"])
+            .arg(&file)
+            .env_clear()
+            .env("URL", format!("postgres://gate:hunter2@db.example.com/x?{parameters}"))
+            .env("OTHER_URL", "postgres://db.example.com/x?sslmode=require")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("hunter2") && !said.contains("PRIVATE KEY"), "{said}");
+        (output.status.code(), said)
+    };
+    let good = "sslmode=verify-full&sslrootcert=@/ca.crt&sslcert=@/own.crt&sslkey=@/own.key";
+    for key in ["url", "replica_url"] {
+        assert_eq!(check(key, good), (Some(0), String::new()));
+        assert_eq!(check(key, "sslmode=disable&sslrootcert=@/nowhere").0, Some(0), "never read");
+        let (code, said) = check(key, "sslmode=verify-ca&sslrootcert=@/old%20ca.crt");
+        assert_eq!(code, Some(0), "a warning: {said}");
+        assert!(said.contains("the URL's `sslrootcert` ") && said.contains("expired at"), "{said}");
+        for (parameters, message) in [
+            (
+                "sslrootcert=@/nowhere.crt",
+                "`sslrootcert` `@/nowhere.crt` can't be read: No such file",
+            ),
+            ("sslrootcert=@", "`sslrootcert` `@` can't be read: is not a regular file"),
+            (
+                "sslrootcert=@/none.crt",
+                "`sslrootcert` `@/none.crt`: the file holds no PEM certificate",
+            ),
+            (
+                "sslcert=@/own.crt&sslkey=@/nowhere.key",
+                "`sslkey` `@/nowhere.key` can't be read: No",
+            ),
+            (
+                "sslcert=@/none.crt&sslkey=@/own.key",
+                "`sslcert` `@/none.crt`: the file holds no PEM c",
+            ),
+            (
+                "sslcert=@/own.crt&sslkey=@/own.crt",
+                "`sslkey` `@/own.crt`: the file holds no PEM pri",
+            ),
+            (
+                "sslcert=@/own.crt&sslkey=@/other.key",
+                "`sslkey` `@/other.key`: the key is not that of",
+            ),
+            ("sslcert=@/own.crt", "the URL has one of `sslcert` and `sslkey` without the other"),
+        ] {
+            let (code, said) = check(key, &format!("sslmode=verify-full&{parameters}"));
+            assert_eq!(code, Some(64), "{parameters}: {said}");
+            let place = format!("store.postgres.{key}: ");
+            let message = message.replace('@', directory.path().to_str().unwrap());
+            assert!(said.contains(&place) && said.contains(&message), "{parameters}: {said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}

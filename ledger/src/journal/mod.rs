@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`record`] | what stands in it |
 //! | [`segment`] | one of its files |
+//! | [`making`] | its directory, until it is one |
 //!
 //! A record is copied into a mapped file under a lock that is held for that copy: no system call, and
 //! nothing is lost when the process is killed, since the pages are the kernel's. A power cut may lose what
@@ -12,10 +13,11 @@
 //! Room for an attempt's end is set aside when it begins, so that a full disk or a full journal refuses
 //! requests, and drops nothing.
 
+pub mod making;
 pub mod record;
 pub mod segment;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +25,10 @@ use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use self::record::Record;
 use self::segment::{OVERHEAD, Segment, USABLE};
-
-/// What the names of directories begin with that are being made.
-pub const HIDDEN: &str = ".new-";
 
 /// The name of the file whose lock says that the journal's process lives.
 pub const LOCK: &str = "lock";
@@ -51,6 +51,8 @@ pub struct Full;
 pub struct Journal {
     state: Mutex<State>,
     directory: PathBuf,
+    /// What each segment begins with: the record of the store that it is of.
+    beginning: Vec<u8>,
     most_segments: usize,
     /// Held for as long as the process lives.
     _lock: Flock<File>,
@@ -101,15 +103,18 @@ pub struct Read {
 }
 
 impl Journal {
-    /// Makes `directory`, which must not be there yet, and the first segment in it.
+    /// Makes `directory`, which must not be there yet, and the first segment in it. What is written there is
+    /// for `store` and no other.
     ///
     /// # Errors
     /// Where the disk says no.
-    pub fn create(directory: &Path, most_bytes: u64) -> io::Result<Self> {
-        let lock = make_locked(directory)?;
+    pub fn create(directory: &Path, most_bytes: u64, store: Uuid) -> io::Result<Self> {
+        let lock = making::make_locked(directory)?;
+        let mut beginning = Vec::new();
+        record::store(&mut beginning, store);
         let segment_bytes = (USABLE + OVERHEAD) as u64;
         let most_segments = usize::try_from(most_bytes / segment_bytes).unwrap_or(usize::MAX);
-        let first = Segment::create(directory, 1)?;
+        let first = Segment::create(directory, 1, &beginning)?;
         Ok(Self {
             state: Mutex::new(State {
                 segments: VecDeque::from([Kept::new(first)]),
@@ -120,6 +125,7 @@ impl Journal {
                 free_slots: Vec::new(),
             }),
             directory: directory.to_owned(),
+            beginning,
             most_segments: most_segments.max(2),
             _lock: lock,
         })
@@ -187,8 +193,8 @@ impl Journal {
         let mut records = Vec::new();
         let mut up_to = from;
         segment::walk(&bytes, number, |record, length| {
-            // One that can't be understood was written by another version; there is none in a process's
-            // own journal.
+            // What is not of an attempt is the segment's beginning: in a process's own journal, all is of its
+            // own version.
             records.extend(Record::decode(record));
             up_to += length;
         });
@@ -235,7 +241,7 @@ impl Journal {
             if state.spares.len() < SPARES {
                 let number = state.next;
                 state.next += 1;
-                match oldest.segment.again(&self.directory, number) {
+                match oldest.segment.again(&self.directory, number, &self.beginning) {
                     Ok(spare) => state.spares.push(spare),
                     Err(error) => tracing::warn!(%error, "a segment could not be used again"),
                 }
@@ -289,7 +295,7 @@ impl Journal {
         if state.segments.len() + state.spares.len() >= self.most_segments {
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "as large as it may be"));
         }
-        let segment = Segment::create(&self.directory, state.next)?;
+        let segment = Segment::create(&self.directory, state.next, &self.beginning)?;
         state.next += 1;
         Ok(segment)
     }
@@ -304,7 +310,8 @@ impl State {
     /// Bytes that can be written for certain, whatever the records' lengths.
     fn room(&self) -> usize {
         let last = self.segments.back().map_or(0, |kept| kept.segment.room());
-        last.saturating_sub(LONGEST) + self.spares.len() * (USABLE - LONGEST)
+        let spares = self.spares.iter().map(|spare| spare.room().saturating_sub(LONGEST));
+        last.saturating_sub(LONGEST) + spares.sum::<usize>()
     }
 
     fn write(&mut self, record: &[u8]) -> Result<(u64, usize), Full> {
@@ -358,22 +365,9 @@ impl State {
 
 impl Kept {
     fn new(segment: Segment) -> Self {
-        Self { segment, read: 0, open: 0, charges: HashMap::new() }
+        // How it begins is nothing to read.
+        Self { read: segment.written(), segment, open: 0, charges: HashMap::new() }
     }
-}
-
-/// Makes a directory that is locked from the moment at which others can see it: without a lock, they would
-/// take it for one of a process that is gone.
-fn make_locked(directory: &Path) -> io::Result<Flock<File>> {
-    use std::os::unix::fs::DirBuilderExt;
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let hidden = directory.with_file_name(format!("{HIDDEN}{name}"));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
-    let file = File::options().create(true).append(true).open(hidden.join(LOCK))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| io::Error::from(errno))?;
-    std::fs::rename(&hidden, directory)?;
-    Ok(lock)
 }
 
 /// All records of the journal of a process that is gone, in their order. A record that was being written
@@ -388,8 +382,9 @@ pub fn read_all(directory: &Path) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut foreign = 0_u64;
     for (number, bytes) in segments {
-        segment::walk(&bytes, number, |record, _| match Record::decode(record) {
+        segment::walk(&bytes, number, |bytes, _| match Record::decode(bytes) {
             Some(record) => records.push(record),
+            None if record::decode_store(bytes).is_some() => {}
             None => foreign += 1,
         });
     }
@@ -398,6 +393,22 @@ pub fn read_all(directory: &Path) -> io::Result<Vec<Record>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(records)
+}
+
+/// Which store the journal of a process that is gone is of. `None`: it was written before journals said
+/// so, or nothing is in it.
+///
+/// # Errors
+/// Where the files can't be read, or are of several stores.
+pub fn store(directory: &Path) -> io::Result<Option<Uuid>> {
+    let mut stores = HashSet::new();
+    for (number, bytes) in segment::find_beginnings(directory)? {
+        stores.extend(segment::first(&bytes, number).and_then(record::decode_store));
+    }
+    if stores.len() > 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its files are of several stores"));
+    }
+    Ok(stores.into_iter().next())
 }
 
 fn keep_last(charges: &mut HashMap<Arc<str>, u64>, counter: &Arc<str>, seq: u64) {

@@ -35,6 +35,24 @@ struct Note<'a> {
 const BEGUN: u8 = 1;
 const ENDED: u8 = 2;
 const CANCELLED: u8 = 3;
+/// Of the whole journal, and of no attempt.
+const STORE: u8 = 4;
+
+/// Writes which store the journal is of: what each segment begins with.
+///
+/// A record and no word in the file's head: a program that does not know it leaves the journal to one that
+/// does, as with every record that it does not know.
+pub fn store(out: &mut Vec<u8>, id: Uuid) {
+    out.clear();
+    out.push(STORE);
+    append(out, &id);
+}
+
+/// The store of [`store`]. `None`: these bytes are another record, or none.
+pub fn decode_store(bytes: &[u8]) -> Option<Uuid> {
+    let rest = bytes.strip_prefix(&[STORE])?;
+    postcard::from_bytes(rest).ok()
+}
 
 /// Writes that an attempt begins.
 pub fn begun(out: &mut Vec<u8>, row: &Row<'_>, charged: &[Charged], under_way: &[Charged]) {
@@ -77,7 +95,7 @@ fn notes(out: &mut Vec<u8>, charged: &[Charged]) {
 }
 
 impl Record {
-    /// The record that these bytes are. `None`: they are none.
+    /// The record that these bytes are. `None`: they are none, or that of [`store`].
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         match *kind {

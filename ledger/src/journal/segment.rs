@@ -5,7 +5,7 @@
 //! being written when the process ended is no record either.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -19,6 +19,9 @@ pub const OVERHEAD: usize = 16;
 pub const USABLE: usize = 4 * 1024 * 1024 - OVERHEAD;
 /// Bytes before each record.
 pub const FRAME: usize = 8;
+
+/// Bytes of a file that hold its first record, where that is a short one.
+const BEGINNING: u64 = 256;
 
 const WORD: [u8; 8] = *b"sgledgr1";
 const SUFFIX: &str = ".segment";
@@ -34,12 +37,12 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Makes a file for it.
+    /// Makes a file for it, which begins with the record `first`.
     ///
     /// # Errors
     /// Where the disk has no room.
     #[expect(unsafe_code, reason = "a mapping is sound as long as nobody else changes the file")]
-    pub fn create(directory: &Path, number: u64) -> io::Result<Self> {
+    pub fn create(directory: &Path, number: u64, first: &[u8]) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let path = path(directory, number);
         let file =
@@ -54,19 +57,23 @@ impl Segment {
         // process is gone is not this program, and nobody truncates it.
         let mut map = unsafe { MmapMut::map_mut(&file)? };
         head(&mut map, number);
-        Ok(Self { number, path, file: Arc::new(file), map, written: 0 })
+        let mut segment = Self { number, path, file: Arc::new(file), map, written: 0 };
+        segment.write(first);
+        Ok(segment)
     }
 
-    /// The same file for another segment.
+    /// The same file for another segment, which begins with `first` as well.
     ///
     /// # Errors
     /// Where it can't be renamed.
-    pub fn again(mut self, directory: &Path, number: u64) -> io::Result<Self> {
+    pub fn again(mut self, directory: &Path, number: u64, first: &[u8]) -> io::Result<Self> {
         let path = path(directory, number);
         // The number goes first: under its old name, the file then has no records.
         head(&mut self.map, number);
         std::fs::rename(&self.path, &path)?;
-        Ok(Self { number, path, written: 0, ..self })
+        let mut segment = Self { number, path, written: 0, ..self };
+        segment.write(first);
+        Ok(segment)
     }
 
     /// Deletes the file.
@@ -157,6 +164,11 @@ fn record(bytes: &[u8], number: u64) -> Option<&[u8]> {
     (sum(number, record) == expected).then_some(record)
 }
 
+/// The first record of a segment. `None`: there is none, or not all of it.
+pub fn first(bytes: &[u8], number: u64) -> Option<&[u8]> {
+    record(bytes, number)
+}
+
 /// Calls `each` with every record and its length, frame included, up to the first that is none.
 pub fn walk(mut bytes: &[u8], number: u64, mut each: impl FnMut(&[u8], usize)) {
     while let Some(found) = record(bytes, number) {
@@ -171,13 +183,26 @@ pub fn walk(mut bytes: &[u8], number: u64, mut each: impl FnMut(&[u8], usize)) {
 /// # Errors
 /// Where they can't be read.
 pub fn find(directory: &Path) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    read(directory, u64::MAX)
+}
+
+/// The same, each with no more than a record as short as those that segments begin with.
+///
+/// # Errors
+/// Where they can't be read.
+pub fn find_beginnings(directory: &Path) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    read(directory, BEGINNING)
+}
+
+fn read(directory: &Path, most: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != &SUFFIX[1..]) {
             continue;
         }
-        let mut bytes = std::fs::read(&path)?;
+        let mut bytes = Vec::new();
+        File::open(&path)?.take(most).read_to_end(&mut bytes)?;
         if bytes.len() < OVERHEAD || bytes[..8] != WORD {
             continue;
         }

@@ -8,6 +8,7 @@ use super::*;
 use crate::row::Row;
 
 const MOST: u64 = 64 * 1024 * 1024;
+const STORE: Uuid = Uuid::from_u128(1);
 
 fn row(n: u128) -> Row<'static> {
     Row {
@@ -37,7 +38,7 @@ fn ended(n: u128) -> Vec<u8> {
 
 fn journal(most: u64) -> (tempfile::TempDir, Journal) {
     let directory = tempfile::tempdir().unwrap();
-    let journal = Journal::create(&directory.path().join("one"), most).unwrap();
+    let journal = Journal::create(&directory.path().join("one"), most, STORE).unwrap();
     (directory, journal)
 }
 
@@ -72,6 +73,10 @@ fn what_is_written_is_read_by_the_process_and_by_whoever_comes_after_it() {
     assert!(take_over(&path).unwrap().is_none(), "its process lives");
     drop(journal);
     assert!(take_over(&path).unwrap().is_some());
+    assert_eq!(store(&path).unwrap(), Some(STORE));
+    let beginning = segment::find_beginnings(&path).unwrap().remove(0);
+    let first = segment::first(&beginning.1, beginning.0).unwrap();
+    assert_eq!(Record::decode(first), None, "programs before this one don't know it, and leave it");
     assert_eq!(read_all(&path).unwrap(), read.records);
 }
 
@@ -101,6 +106,10 @@ fn a_segment_is_freed_when_all_of_it_is_known_and_what_is_under_way_moves_on() {
     read_through(&journal);
     assert!(journal.is_needless(|_, _| true) && !journal.is_needless(|_, _| false));
     drop(journal);
+    for (number, bytes) in segment::find(&directory.path().join("one")).unwrap() {
+        let first = segment::first(&bytes, number).and_then(record::decode_store);
+        assert_eq!(first, Some(STORE), "also of a file that is used again");
+    }
     let left = read_all(&directory.path().join("one")).unwrap();
     let last = 2 * USABLE / each;
     let known = |record: &Record| {
@@ -144,7 +153,7 @@ proptest! {
         flip in proptest::option::of(any::<prop::sample::Index>()),
     ) {
         let directory = tempfile::tempdir().unwrap();
-        let mut segment = Segment::create(directory.path(), 9).unwrap();
+        let mut segment = Segment::create(directory.path(), 9, &[]).unwrap();
         let mut written = Vec::new();
         for (n, kind) in kinds.iter().enumerate() {
             let mut out = Vec::new();

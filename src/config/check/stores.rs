@@ -7,8 +7,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::{required, value};
+use crate::config::named::PemFiles;
 use crate::config::node::Scalar;
-use crate::config::postgres;
+use crate::config::postgres::{self, SslFiles, SslMode};
 use crate::config::reader::{Cursor, Keys, Reader};
 use crate::config::valid::{Audit, Secret, SqlitePath, Store};
 
@@ -162,7 +163,27 @@ fn database_url(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<Secret> {
         let hint = "add `?sslmode=verify-full`; `verify-ca` and `require` are accepted as well";
         reader.wrong(at, message, hint);
     }
+    if !matches!(url.ssl_mode, Some(SslMode::Disable | SslMode::Allow)) {
+        ssl_files(reader, at, url.files);
+    }
     Some(secret)
+}
+
+/// Files that the driver reads when it connects.
+fn ssl_files(reader: &mut Reader<'_>, at: &Cursor<'_>, files: SslFiles) {
+    let mut named = |parameter, path: PathBuf| {
+        let what = format!("the URL's `{parameter}` ");
+        let readable = reader.readable(at, &path, &what);
+        readable.then(|| reader.report.named(at.place(), &at.path, &path).said_of(what))
+    };
+    let authorities = files.authorities.and_then(|path| named("sslrootcert", path));
+    let certificate = files.certificate.and_then(|path| named("sslcert", path));
+    let key = files.key.and_then(|path| named("sslkey", path));
+    let certificates = &mut reader.report.certificates;
+    certificates.extend(authorities.map(PemFiles::Authorities));
+    if let (Some(certificate), Some(key)) = (certificate, key) {
+        certificates.push(PemFiles::Pair { certificate, key });
+    }
 }
 
 /// Reads `audit`.

@@ -103,7 +103,8 @@ fn within_context(
     }
 }
 
-fn output(endpoint: Endpoint, peek: &Peek, answerer: &Answerer) -> u64 {
+/// The most tokens of all answers together.
+pub fn output(endpoint: Endpoint, peek: &Peek, answerer: &Answerer) -> u64 {
     let one = match endpoint {
         Endpoint::Embeddings | Endpoint::CountTokens => 0,
         Endpoint::Completions => peek.max_output_tokens.unwrap_or(COMPLETIONS_DEFAULT),

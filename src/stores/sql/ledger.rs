@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use sluicegate_filters::Usage;
 use sluicegate_ledger::{
-    Dimension, Group, LedgerError, Row as LedgerRow, RowsQuery, Total, UsageQuery,
+    Again, Dimension, Group, LedgerError, Row as LedgerRow, RowsQuery, Total, UsageQuery,
 };
 use uuid::Uuid;
 
@@ -32,11 +32,22 @@ macro_rules! ledger_store {
     ($store:ty, $with_tag:literal) => {
         #[async_trait]
         impl sluicegate_ledger::LedgerStore for $store {
+            async fn id(&self) -> Result<uuid::Uuid, sluicegate_ledger::LedgerError> {
+                super::sql::ledger::id(self).await
+            }
+
             async fn append(
                 &self,
                 rows: &[sluicegate_ledger::Row<'static>],
             ) -> Result<u64, sluicegate_ledger::LedgerError> {
                 super::sql::ledger::append(self, rows).await
+            }
+
+            async fn append_again(
+                &self,
+                rows: &[sluicegate_ledger::Row<'static>],
+            ) -> Result<sluicegate_ledger::Again, sluicegate_ledger::LedgerError> {
+                super::sql::ledger::append_again(self, rows).await
             }
 
             async fn usage(
@@ -60,6 +71,21 @@ macro_rules! ledger_store {
     };
 }
 
+/// Which store this is.
+pub(in crate::stores) async fn id(database: &dyn Database) -> Result<Uuid, LedgerError> {
+    let mut transaction = database.read(Source::Primary).await.map_err(told)?;
+    let id = async {
+        let row = transaction.row(Statement::new("SELECT id FROM ledger_store")).await?;
+        Reader::new("ledger's store", row.ok_or_else(no_row)?).id("id")
+    }
+    .await;
+    end(transaction, id).await.map_err(told)
+}
+
+fn no_row() -> StoreError {
+    StoreError::Broken("the table `ledger_store` has lost its row".to_owned())
+}
+
 /// Adds rows that are not there yet, and their totals.
 ///
 /// Only after a crash, or an answer that got lost, are there rows already. So it is tried as if there were
@@ -77,13 +103,43 @@ pub(in crate::stores) async fn append(
     }
 }
 
+/// Adds rows that may have been there, and are no longer.
+pub(in crate::stores) async fn append_again(
+    database: &dyn Database,
+    rows: &[LedgerRow<'static>],
+) -> Result<Again, LedgerError> {
+    if rows.is_empty() {
+        return Ok(Again::default());
+    }
+    let mut transaction = database.append().await.map_err(told)?;
+    let again = async {
+        let tx = &mut *transaction;
+        let forgotten = lock_forgotten(tx).await?;
+        let is_young = |row: &&LedgerRow<'_>| forgotten.is_none_or(|at| row.begun_at > at);
+        let young: Vec<_> = rows.iter().filter(is_young).collect();
+        let added = missing(tx, &young).await?;
+        Ok(Again { added, too_old: (rows.len() - young.len()) as u64 })
+    }
+    .await;
+    end(transaction, again).await.map_err(told)
+}
+
+/// The latest beginning of a deleted row. Until the transaction's end, no row is deleted.
+async fn lock_forgotten(tx: &mut dyn Transaction) -> Result<Option<i64>, StoreError> {
+    let lock = Statement::new(
+        "UPDATE ledger_store SET forgotten_up_to = forgotten_up_to RETURNING forgotten_up_to",
+    );
+    let row = tx.row(lock).await?.ok_or_else(no_row)?;
+    Reader::new("ledger's store", row).opt_int("forgotten_up_to")
+}
+
 /// Adds all the rows, or none: `false`, if some are there already.
 async fn add_all(database: &dyn Database, rows: &[LedgerRow<'static>]) -> Result<bool, StoreError> {
     let mut transaction = database.append().await?;
     let all = async {
         let tx = &mut *transaction;
         for rows in rows.chunks(AT_ONCE) {
-            if tx.execute(insert(rows)?).await? < rows.len() as u64 {
+            if tx.execute(insert(rows.iter())?).await? < rows.len() as u64 {
                 return Ok(false);
             }
         }
@@ -105,29 +161,34 @@ async fn add_missing(
     rows: &[LedgerRow<'static>],
 ) -> Result<u64, StoreError> {
     let mut transaction = database.append().await?;
-    let added = async {
-        let tx = &mut *transaction;
-        let mut fresh = HashSet::with_capacity(rows.len());
-        for rows in rows.chunks(AT_ONCE) {
-            for row in tx.rows(insert(rows)?.push(" RETURNING request_id, attempt")).await? {
-                let mut reader = Reader::new("ledger", row);
-                let id = reader.id("request_id")?;
-                fresh.insert((id, u16::try_from(reader.int("attempt")?).unwrap_or(u16::MAX)));
-            }
-        }
-        // A row that was twice among them was added once.
-        let added = fresh.len() as u64;
-        add_totals(tx, rows.iter().filter(|row| fresh.remove(&(row.request_id, row.attempt))))
-            .await?;
-        Ok(added)
-    }
-    .await;
+    let rows: Vec<_> = rows.iter().collect();
+    let added = missing(&mut *transaction, &rows).await;
     end(transaction, added).await
 }
 
-fn insert(rows: &[LedgerRow<'static>]) -> Result<Statement, StoreError> {
+async fn missing(
+    tx: &mut dyn Transaction,
+    rows: &[&LedgerRow<'static>],
+) -> Result<u64, StoreError> {
+    let mut fresh = HashSet::with_capacity(rows.len());
+    for rows in rows.chunks(AT_ONCE) {
+        let insert = insert(rows.iter().copied())?.push(" RETURNING request_id, attempt");
+        for row in tx.rows(insert).await? {
+            let mut reader = Reader::new("ledger", row);
+            let id = reader.id("request_id")?;
+            fresh.insert((id, u16::try_from(reader.int("attempt")?).unwrap_or(u16::MAX)));
+        }
+    }
+    // A row that was twice among them was added once.
+    let added = fresh.len() as u64;
+    let is_fresh = |row: &&LedgerRow<'_>| fresh.remove(&(row.request_id, row.attempt));
+    add_totals(tx, rows.iter().copied().filter(is_fresh)).await?;
+    Ok(added)
+}
+
+fn insert<'a>(rows: impl Iterator<Item = &'a LedgerRow<'static>>) -> Result<Statement, StoreError> {
     let mut statement = Statement::new("INSERT INTO ledger (").push(COLUMNS).push(") VALUES ");
-    for (index, row) in rows.iter().enumerate() {
+    for (index, row) in rows.enumerate() {
         statement = statement.push(if index == 0 { "" } else { ", " }).list(values(row)?);
     }
     Ok(statement.push(" ON CONFLICT (request_id, attempt) DO NOTHING"))
@@ -466,22 +527,33 @@ fn read(row: Row) -> Result<LedgerRow<'static>, StoreError> {
     })
 }
 
-/// Deletes some of the oldest rows.
+/// Deletes some of the oldest rows, and notes up to which.
 pub(in crate::stores) async fn forget(
     database: &dyn Database,
     before: i64,
 ) -> Result<u64, LedgerError> {
     let mut transaction = database.append().await.map_err(told)?;
-    let oldest = Statement::new(
-        "DELETE FROM ledger WHERE (request_id, attempt) IN \
-         (SELECT request_id, attempt FROM ledger WHERE begun_at < ",
-    )
-    .value(before)
-    .push(" ORDER BY begun_at LIMIT ")
-    .value(FORGET_AT_ONCE)
-    .push(")");
-    let forgotten = transaction.execute(oldest).await;
+    let forgotten = forget_some(&mut *transaction, before).await;
     end(transaction, forgotten).await.map_err(told)
+}
+
+async fn forget_some(tx: &mut dyn Transaction, before: i64) -> Result<u64, StoreError> {
+    let oldest =
+        Statement::new("SELECT max(begun_at) FROM (SELECT begun_at FROM ledger WHERE begun_at < ")
+            .value(before)
+            .push(" ORDER BY begun_at LIMIT ")
+            .value(FORGET_AT_ONCE)
+            .push(") AS oldest");
+    let Some(row) = tx.row(oldest).await? else { return Ok(0) };
+    let Some(up_to) = Reader::new("ledger", row).opt_int("begun_at")? else { return Ok(0) };
+    let known = lock_forgotten(tx).await?;
+    // Up to what is deleted, and not up to what may be: rows that nobody has sent yet are not lost by it,
+    // nor does a clock that was far ahead once shut out what begins now.
+    let noted = Statement::new("UPDATE ledger_store SET forgotten_up_to = ")
+        .value(known.map_or(up_to, |known| known.max(up_to)));
+    tx.execute(noted).await?;
+    let delete = Statement::new("DELETE FROM ledger WHERE begun_at <= ").value(up_to);
+    tx.execute(delete).await
 }
 
 fn told(error: StoreError) -> LedgerError {

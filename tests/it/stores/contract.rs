@@ -91,6 +91,10 @@ cases! {
         usage_is_grouped_filtered_and_paged,
         rows_are_filtered_and_paged_newest_first,
         old_rows_are_forgotten_and_totals_stay,
+        rows_that_may_be_there_are_added_once,
+        rows_that_were_forgotten_are_not_added_again,
+        what_is_forgotten_while_it_is_added_again_counts_once,
+        an_id_stays,
         hostile_names_are_values,
     },
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use sluicegate::stores::postgres::{PostgresOptions, PostgresStore};
 use sluicegate::stores::{KeyFilter, Store, StoreError, TeamFilter, UserFilter};
+use sluicegate_ledger::{LedgerStore, Row, RowsQuery, UsageQuery};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::task::JoinSet;
@@ -244,6 +245,10 @@ async fn four_may_migrate_at_once() {
         stores.spawn(async move { open(&url).await });
     }
     let stores = stores.join_all().await;
+    let id = stores[0].id().await.unwrap();
+    for store in &stores {
+        assert_eq!(store.id().await.unwrap(), id);
+    }
     for (number, store) in stores.iter().enumerate() {
         store.create_team(&team(&format!("t{number}"))).await.unwrap();
     }
@@ -303,7 +308,7 @@ async fn each_role_may_do_its_part_and_no_more() {
     // Before there are tables, the running role says what is missing and where to find it.
     let early = connect(run).await.unwrap();
     let error = early.migrate().await.err().unwrap().to_string();
-    for part in ["version 0", "version 3", "sql/roles.sql"] {
+    for part in ["version 0", "version 4", "sql/roles.sql"] {
         assert!(error.contains(part), "{error}");
     }
     assert!(matches!(early.ping().await, Err(StoreError::Broken(_))));
@@ -315,6 +320,7 @@ async fn each_role_may_do_its_part_and_no_more() {
     let store = open(run).await;
     store.ping().await.unwrap();
     everything_that_the_gateway_does(&store).await;
+    everything_that_the_ledger_does(&store).await;
     for forbidden in [
         "CREATE TABLE more (id BIGINT)",
         "CREATE TABLE public.more (id BIGINT)",
@@ -363,6 +369,18 @@ async fn refusal(url: &str, statement: &str) -> String {
     }
 }
 
+async fn everything_that_the_ledger_does(store: &dyn LedgerStore) {
+    store.id().await.unwrap();
+    let row = |number| Row { request_id: Uuid::from_u128(number), ..Row::default() };
+    assert_eq!(store.append(&[row(1)]).await.unwrap(), 1);
+    assert_eq!(store.append_again(&[row(1), row(2)]).await.unwrap().added, 1);
+    assert_eq!(store.rows(&RowsQuery { limit: 3, ..RowsQuery::default() }).await.unwrap().len(), 2);
+    assert_eq!(store.forget(1).await.unwrap(), 2);
+    assert_eq!(store.append_again(&[row(1)]).await.unwrap().too_old, 1);
+    let query = UsageQuery { limit: 1, ..UsageQuery::default() };
+    assert_eq!(store.usage(&query).await.unwrap()[0].total.attempts, 2);
+}
+
 async fn everything_that_the_gateway_does(store: &dyn Store) {
     let acme = Some("acme".to_owned());
     store.create_organization(&organization("acme")).await.unwrap();
@@ -404,7 +422,7 @@ async fn a_database_of_a_newer_version_is_refused_with_both_versions() {
         .await;
     let store = connect(&postgres.url()).await.unwrap();
     let error = store.migrate().await.err().unwrap().to_string();
-    assert!(error.contains("version 99") && error.contains("version 3"), "{error}");
+    assert!(error.contains("version 99") && error.contains("version 4"), "{error}");
 }
 
 #[tokio::test]

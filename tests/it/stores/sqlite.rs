@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use sluicegate::stores::sqlite::SqliteStore;
 use sluicegate::stores::{Store, StoreError};
+use sluicegate_ledger::LedgerStore;
 
 use super::contract;
 use super::contract::samples::organization;
@@ -73,6 +74,7 @@ async fn a_copy_made_while_it_is_in_use_holds_everything() {
     execute(&path, &format!("VACUUM INTO '{}'", copy.display())).await;
     store.delete_organization("acme").await.unwrap();
     let restored = open(copy).await.unwrap();
+    assert_eq!(restored.id().await.unwrap(), store.id().await.unwrap());
     assert_eq!(restored.organization("acme").await.unwrap(), Some(acme));
     // Whoever followed the feed further than the copy goes must look at everything anew.
     assert!(restored.changes(Some(2)).await.unwrap().gap);
@@ -83,11 +85,18 @@ async fn several_may_open_one_new_file_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sluicegate.db");
     let opened: Vec<_> = (0..8).map(|_| tokio::spawn(open(path.clone()))).collect();
+    let mut ids = std::collections::HashSet::new();
     for (number, store) in opened.into_iter().enumerate() {
         let store = store.await.unwrap().unwrap();
+        ids.insert(store.id().await.unwrap());
         store.create_organization(&organization(&format!("o{number}"))).await.unwrap();
     }
-    assert_eq!(open(path).await.unwrap().changes(None).await.unwrap().last, 8);
+    let store = open(path).await.unwrap();
+    assert_eq!(store.changes(None).await.unwrap().last, 8);
+    ids.insert(store.id().await.unwrap());
+    assert_eq!(ids.len(), 1, "one store, whoever made it");
+    let other = open(directory.path().join("other.db")).await.unwrap();
+    assert!(!ids.contains(&other.id().await.unwrap()));
 }
 
 async fn open(path: std::path::PathBuf) -> Result<SqliteStore, StoreError> {
@@ -101,7 +110,7 @@ async fn a_database_of_a_newer_version_is_refused_with_both_versions() {
     open(path.clone()).await.unwrap();
     execute(&path, "INSERT INTO schema_version (version) VALUES (99)").await;
     let error = open(path).await.err().unwrap().to_string();
-    assert!(error.contains("version 99") && error.contains("version 3"), "{error}");
+    assert!(error.contains("version 99") && error.contains("version 4"), "{error}");
     assert!(error.contains("sluicegate.db"), "{error}");
 }
 

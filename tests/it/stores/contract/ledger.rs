@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use sluicegate_filters::Usage;
 use sluicegate_ledger::{
-    Dimension, Group, LedgerStore, MAX_ROWS, Row, RowsQuery, Total, UsageQuery,
+    Again, Dimension, Group, LedgerStore, MAX_ROWS, Row, RowsQuery, Total, UsageQuery,
 };
 use uuid::Uuid;
 
@@ -240,6 +240,58 @@ pub async fn old_rows_are_forgotten_and_totals_stay(store: Arc<dyn LedgerStore>)
     assert_eq!(store.forget(row(4).begun_at).await.unwrap(), 0);
     assert_eq!(all(&*store).await.len(), 6);
     assert_eq!(total(&*store).await.attempts, 9);
+}
+
+pub async fn rows_that_may_be_there_are_added_once(store: Arc<dyn LedgerStore>) {
+    let rows: Vec<_> = (1..=3).map(row).collect();
+    let again = |added| Again { added, too_old: 0 };
+    assert_eq!(store.append_again(&[]).await.unwrap(), again(0));
+    assert_eq!(store.append_again(&rows[..2]).await.unwrap(), again(2));
+    assert_eq!(store.append_again(&rows).await.unwrap(), again(1));
+    assert_eq!(store.append_again(&[row(4), row(4)]).await.unwrap(), again(1));
+    let total = total(&*store).await;
+    assert_eq!((total.attempts, total.nano_usd), (4, 10));
+}
+
+pub async fn rows_that_were_forgotten_are_not_added_again(store: Arc<dyn LedgerStore>) {
+    let rows: Vec<_> = (1..=10).map(row).collect();
+    store.append(&rows[..9]).await.unwrap();
+    assert_eq!(store.forget(row(4).begun_at).await.unwrap(), 3);
+    let again = store.append_again(&rows).await.unwrap();
+    assert_eq!(again, Again { added: 1, too_old: 3 });
+    assert_eq!(total(&*store).await.attempts, 10);
+    // What is forgotten later is not the earlier for it.
+    assert_eq!(store.forget(row(1).begun_at).await.unwrap(), 0);
+    assert_eq!(store.append_again(&rows[..3]).await.unwrap(), Again { added: 0, too_old: 3 });
+    assert_eq!(all(&*store).await.len(), 7);
+    // What nobody has sent before is new, however old it is.
+    let late = Row { request_id: Uuid::from_u128(77), ..row(1) };
+    assert_eq!(store.append(&[late]).await.unwrap(), 1);
+    assert_eq!(total(&*store).await.attempts, 11);
+}
+
+pub async fn what_is_forgotten_while_it_is_added_again_counts_once(store: Arc<dyn LedgerStore>) {
+    let rows: Vec<_> = (1..=60).map(row).collect();
+    store.append(&rows).await.unwrap();
+    let forgets = Arc::clone(&store);
+    let forgetting = tokio::spawn(async move {
+        for number in (3..=60).step_by(3) {
+            forgets.forget(row(number).begun_at).await.unwrap();
+        }
+    });
+    while !forgetting.is_finished() {
+        let again = store.append_again(&rows).await.unwrap();
+        assert_eq!(again.added, 0);
+    }
+    forgetting.await.unwrap();
+    let total = total(&*store).await;
+    assert_eq!((total.attempts, total.nano_usd), (60, (1..=60).sum()));
+}
+
+pub async fn an_id_stays(store: Arc<dyn LedgerStore>) {
+    let id = store.id().await.unwrap();
+    assert_eq!((id.get_version_num(), id.get_variant()), (4, uuid::Variant::RFC4122));
+    assert_eq!(store.id().await.unwrap(), id);
 }
 
 pub async fn hostile_names_are_values(store: Arc<dyn LedgerStore>) {
