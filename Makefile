@@ -87,10 +87,14 @@ prices: build-tools ## Write the table of prices anew from the release that scri
 	$(PYTHON) scripts/prices.py filters/src/price/table.json
 
 .PHONY: fuzz
-fuzz: ## Fuzz each target for FUZZ_SECONDS (60)
+fuzz: build-tools ## Fuzz each target of FUZZ_TARGETS (all) for FUZZ_SECONDS (60)
+	@scripts/need.sh python3
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-	for target in sse peek config jwt policies; do \
-		cargo +nightly fuzz run $$target -- -max_len=150000 -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; \
+	cargo +nightly fuzz build
+	python3 fuzz/seeds.py fuzz/corpus
+	for target in $${FUZZ_TARGETS:-$$(cargo +nightly fuzz list)}; do \
+		cargo +nightly fuzz run $$target -- -dict=fuzz/corpus/$$target.dict -max_len=150000 -timeout=20 \
+			-max_total_time=$${FUZZ_SECONDS:-60} -print_final_stats=1 || exit 1; \
 	done
 
 .PHONY: deny

@@ -70,8 +70,7 @@ fuzz_target!(|input: &[u8]| {
 fn signed(input: &[u8]) {
     let Some((&length, rest)) = input.split_first() else { return };
     let (header, payload) = rest.split_at(usize::from(length).min(rest.len()));
-    let message =
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = crypto::sign(message.as_bytes(), &KEY, Signing::EdDSA).expect("a signature");
     let token = format!("{message}.{signature}");
     let Ok(verified) = VERIFIER.verify(token.as_bytes(), &|_| Some(KEYS.clone()), NOW * 1000)

@@ -12,6 +12,7 @@ use sluicegate::dialects::{
     peek::{Peek, peek},
     rewrite::{BodyBuffer, rewrite, rewrite_copy},
 };
+use sluicegate_fuzz::is_json;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&pick, body)) = input.split_first() else {
@@ -21,6 +22,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(seen) = peek(endpoint, body) else {
         return;
     };
+    assert!(is_json(body), "no JSON was accepted");
     // A full parser may refuse what it would have to store: a lone surrogate, a huge number.
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return;
@@ -50,6 +52,11 @@ fn agree(seen: &Peek, value: &Value) {
     assert_eq!(value["stream"].as_bool().unwrap_or(false), seen.stream);
     let include = value["stream_options"]["include_usage"].as_bool();
     assert_eq!(include.unwrap_or(false), seen.include_usage);
+    let largest = |names: &[&str]| names.iter().filter_map(|name| value[*name].as_u64()).max();
+    let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+    assert_eq!(largest(&limits), seen.max_output_tokens);
+    assert_eq!(largest(&["n", "best_of"]).unwrap_or(1), u64::from(seen.n));
+    assert_eq!(!value["tools"].is_null(), seen.tools);
 }
 
 /// The rewritten body has the new model, asks for usage if it should, and is else the same.

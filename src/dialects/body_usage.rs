@@ -1,10 +1,15 @@
 //! Finds the usage in an answer that is one JSON document.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use sluicegate_filters::price::ServiceTier;
 
-use super::{Endpoint, json, scan::JsonScan, tokens};
+use super::{
+    Endpoint, json,
+    scan::{JsonScan, MAX_CAPTURE},
+    tokens,
+};
 use crate::chat::Usage;
 
 /// Reads an answer's body piece by piece, cut anywhere, without holding it.
@@ -76,15 +81,21 @@ impl UsageScanner {
         let mut told = Told { usage: None, tier: None };
         json::whole(bytes, |at| {
             at.object(|name, at| {
+                let start = at.place();
                 match name {
                     b"usage" if self.endpoint == Endpoint::Messages => {
                         let raw = at.value()?;
-                        told.usage = tokens::of_answer(self.endpoint, raw);
-                        told.tier = tokens::tier_in_usage(raw);
+                        let kept = is_kept(bytes, start..at.place());
+                        told.usage = tokens::of_answer(self.endpoint, raw).filter(|_| kept);
+                        told.tier = tokens::tier_in_usage(raw).filter(|_| kept);
                     }
-                    b"usage" => told.usage = tokens::pass(self.endpoint, at)?,
+                    b"usage" => {
+                        let usage = tokens::pass(self.endpoint, at)?;
+                        told.usage = usage.filter(|_| is_kept(bytes, start..at.place()));
+                    }
                     b"service_tier" if self.endpoint != Endpoint::Messages => {
-                        told.tier = tokens::tier(at.value()?);
+                        let tier = tokens::tier(at.value()?);
+                        told.tier = tier.filter(|_| is_kept(bytes, start..at.place()));
                     }
                     _ => drop(at.value()?),
                 }
@@ -129,6 +140,15 @@ impl UsageScanner {
             Body::Pieces { scan, .. } => scan.is_complete(),
         }
     }
+}
+
+/// Whether [`JsonScan`] would have kept the value in this place too, so that what is found does not depend on how a
+/// body is cut. It counts the white space around a value.
+fn is_kept(bytes: &[u8], value: Range<usize>) -> bool {
+    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let before = bytes[..value.start].iter().rev().take_while(blank).count();
+    let behind = bytes[value.end..].iter().take_while(blank).count();
+    before + value.len() + behind <= MAX_CAPTURE
 }
 
 #[cfg(test)]
@@ -231,6 +251,51 @@ mod tests {
             (Endpoint::ChatCompletions, r#"{"choices":[{"service_tier":"priority"}]}"#, None),
         ] {
             assert_eq!(scan_whole(endpoint, body.as_bytes()).tier(), tier, "{body}");
+        }
+    }
+
+    /// What is found in a body that comes in one piece, and in two.
+    fn found(endpoint: Endpoint, body: &[u8]) -> (Option<Usage>, Option<ServiceTier>) {
+        let whole = scan_whole(endpoint, body);
+        let mut cut = UsageScanner::new(endpoint);
+        let (first, rest) = body.split_at(body.len() / 2);
+        cut.push(first);
+        cut.push(rest);
+        assert_eq!((cut.finish(), cut.tier()), (whole.finish(), whole.tier()), "{endpoint:?}");
+        (whole.finish(), whole.tier())
+    }
+
+    #[test]
+    fn a_tier_below_the_root_is_none_however_the_body_is_cut() {
+        for endpoint in Endpoint::ALL {
+            for name in ["response", "message"] {
+                let body = format!(r#"{{"{name}":{{"service_tier":"flex"}},"x":"{name}"}}"#);
+                assert_eq!(found(endpoint, body.as_bytes()), (None, None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_kept_is_none_however_the_body_is_cut() {
+        for endpoint in Endpoint::ALL {
+            for (blanks, fits) in [(100, true), (MAX_CAPTURE, false)] {
+                let blank = " ".repeat(blanks);
+                for body in [
+                    format!(
+                        r#"{{"usage":{{"input_tokens":3,{blank}"service_tier":"flex"}},"x":1}}"#
+                    ),
+                    format!(r#"{{"usage":{blank}{{"input_tokens":3,"service_tier":"flex"}}}}"#),
+                    format!(
+                        r#"{{"usage":{{"input_tokens":3,"service_tier":"flex"}}{blank},"x":1}}"#
+                    ),
+                ] {
+                    let (usage, _) = found(endpoint, body.as_bytes());
+                    assert_eq!(usage.is_some(), fits, "{endpoint:?}, {blanks}");
+                }
+                let body = format!(r#"{{"service_tier":{blank}"flex","x":1}}"#);
+                let (_, tier) = found(endpoint, body.as_bytes());
+                assert_eq!(tier.is_some(), fits && endpoint != Endpoint::Messages);
+            }
         }
     }
 

@@ -129,7 +129,12 @@ impl Facts {
         if name == b"error" || (self.is_chat() && found.error) {
             return Verdict::Error;
         }
-        self.take_tier(found.tier.as_deref());
+        self.take_tier(match self.endpoint {
+            Endpoint::Responses => found.inner_tier.as_deref(),
+            // It stands in the usage.
+            Endpoint::Messages => None,
+            _ => found.tier.as_deref(),
+        });
         if self.is_chat() {
             self.see_content();
             let usage = found.usage.as_deref();

@@ -30,7 +30,7 @@ pub(super) fn fields<'a, const N: usize>(
 }
 
 /// Gives each member of the object `text` to `take`, as [`Cursor::object`] does.
-pub(super) fn members<'a>(
+pub fn members<'a>(
     text: &'a [u8],
     mut take: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
 ) -> Option<()> {
@@ -38,10 +38,7 @@ pub(super) fn members<'a>(
 }
 
 /// Gives each element of the array `text` to `take`. Stops with `None` where `take` does.
-pub(super) fn elements<'a>(
-    text: &'a [u8],
-    mut take: impl FnMut(&'a [u8]) -> Option<()>,
-) -> Option<()> {
+pub fn elements<'a>(text: &'a [u8], mut take: impl FnMut(&'a [u8]) -> Option<()>) -> Option<()> {
     whole(text, |at| at.array(|at| take(at.value()?)))
 }
 
@@ -68,6 +65,11 @@ impl<'a> Cursor<'a> {
     /// Whether the value begins with `byte`.
     pub(super) fn is_at(&self, byte: u8) -> bool {
         self.text.get(self.at) == Some(&byte)
+    }
+
+    /// Where in the document it is.
+    pub(super) fn place(&self) -> usize {
+        self.at
     }
 
     /// Passes the value; gives it as it is written.

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`peek`] | reads the few fields of a request body that decisions need |
+//! | [`json`] | goes through plain JSON once, strictly |
 //! | [`rewrite`] | swaps the model's name in a body without touching other bytes |
 //! | [`observe`] | watches an answer's stream: usage, end, faults |
 //! | [`body_usage`] | finds the usage in an answer that is one JSON document |
@@ -14,7 +15,7 @@
 pub mod body_usage;
 pub mod error;
 mod inspect;
-mod json;
+pub mod json;
 pub mod models;
 pub mod observe;
 mod oversized;

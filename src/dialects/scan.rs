@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use memchr::memchr2;
 
 /// The longest value that is kept. Usage objects have a few hundred bytes.
-const MAX_CAPTURE: usize = 16 * 1024;
+pub(super) const MAX_CAPTURE: usize = 16 * 1024;
 
 /// Finds `usage`, `type` and `error` at the root, and `usage` in a `response` or `message` there.
 #[derive(Debug, Default)]
@@ -36,8 +36,10 @@ pub(super) struct Found {
     pub(super) inner_usage: Option<Vec<u8>>,
     /// The raw value of `type` at the root, quotes included.
     pub(super) kind: Option<Vec<u8>>,
-    /// The raw value of `service_tier` at the root or in `response`, quotes included.
+    /// The raw value of `service_tier` at the root, quotes included.
     pub(super) tier: Option<Vec<u8>>,
+    /// The raw value of `service_tier` in `response` or `message`, quotes included.
+    pub(super) inner_tier: Option<Vec<u8>>,
     /// Whether the root has an `error` other than null.
     pub(super) error: bool,
 }
@@ -215,7 +217,8 @@ impl JsonScan {
             Member::Usage if depth == 1 => self.found.usage = whole,
             Member::Usage => self.found.inner_usage = whole,
             Member::Kind => self.found.kind = whole,
-            Member::Tier => self.found.tier = whole,
+            Member::Tier if depth == 1 => self.found.tier = whole,
+            Member::Tier => self.found.inner_tier = whole,
             Member::Error => self.found.error = whole.is_none_or(|value| value != b"null"),
             Member::Inside => {}
         }

@@ -8,7 +8,7 @@
 mod arrivals;
 mod conn;
 mod forwarded;
-mod frames;
+pub mod frames;
 mod guard;
 mod limits;
 mod rate;

@@ -263,9 +263,12 @@ impl Steps {
             }
             Ok::<_, Fault>(true)
         })?;
+        if !self.started {
+            return Err(Broken::Malformed("it goes on before it starts"));
+        }
         self.tell_usage(sink);
         let Some(reason) = reason else { return Ok(()) };
-        if !self.started || self.finished || self.open != Open::Nothing {
+        if self.finished || self.open != Open::Nothing {
             return Err(Broken::Malformed("a stop reason comes where none can"));
         }
         self.finished = true;

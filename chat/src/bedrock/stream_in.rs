@@ -89,7 +89,15 @@ impl Decode for Steps {
         if state.over {
             return Ok(());
         }
-        frames.push(chunk, |frame| if state.over { Ok(()) } else { state.frame(frame, sink) })
+        let mut told = Ok(());
+        let pushed = frames.push(chunk, |frame| {
+            if !state.over {
+                told = state.frame(frame, sink);
+            }
+            told.clone()
+        });
+        // Nor does it have to be frames, wherever the stream is cut.
+        told.and(if state.over { Ok(()) } else { pushed })
     }
 
     fn finish(&mut self, _sink: Sink<'_>) -> Result<(), Broken> {
@@ -422,6 +430,34 @@ mod tests {
         let broken = Err(Broken::Malformed("a frame's checksum is wrong"));
         assert_eq!(decoder.push(&bytes, &mut |_| {}), broken);
         assert_eq!(decoder.finish(&mut |_| {}), broken);
+    }
+
+    #[test]
+    fn what_follows_the_end_need_not_be_frames() {
+        let mut bytes = frames(&[
+            ("messageStart", r#"{"role":"assistant"}"#),
+            ("messageStop", r#"{"stopReason":"end_turn"}"#),
+            ("metadata", "{}"),
+        ]);
+        bytes.extend_from_slice(b"behind the end, no frame");
+        for size in [1, 7, bytes.len()] {
+            let mut decoder = StreamDecoder::new(Dialect::Bedrock, &Expect::default());
+            let mut ends = 0;
+            let mut sink = |event: Event<'_>| ends += u32::from(event == Event::End);
+            for chunk in bytes.chunks(size) {
+                assert_eq!(decoder.push(chunk, &mut sink), Ok(()), "{size}");
+            }
+            assert_eq!(decoder.finish(&mut sink), Ok(()));
+            assert_eq!(ends, 1);
+        }
+        // A last event that is cut short is no end.
+        let bytes = frames(&[
+            ("messageStart", r#"{"role":"assistant"}"#),
+            ("messageStop", r#"{"stopReason":"end_turn"}"#),
+            ("metadata", "{}}"),
+        ]);
+        let mut decoder = StreamDecoder::new(Dialect::Bedrock, &Expect::default());
+        assert!(matches!(decoder.push(&bytes, &mut |_| {}), Err(Broken::Syntax(_))));
     }
 
     #[test]

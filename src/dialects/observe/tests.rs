@@ -570,3 +570,31 @@ proptest! {
         prop_assert_eq!(whole, observe(observer(), &stream, &sizes));
     }
 }
+
+#[test]
+fn the_tier_of_a_long_event_is_where_the_dialect_has_it() {
+    for (endpoint, event, tier) in [
+        (
+            Endpoint::ChatCompletions,
+            r#"{"service_tier":"flex","message":{"service_tier":"batch"},"choices":[]}"#,
+            Some(ServiceTier::Flex),
+        ),
+        (
+            Endpoint::Responses,
+            r#"{"type":"response.completed","response":{"service_tier":"flex"},"service_tier":"batch"}"#,
+            Some(ServiceTier::Flex),
+        ),
+        (
+            Endpoint::Messages,
+            r#"{"type":"message_start","message":{"service_tier":"batch"},"service_tier":"batch"}"#,
+            None,
+        ),
+    ] {
+        let stream = format!("data: {event}\n\n");
+        for limit in [16, MAX_HELD] {
+            let mut observer = StreamObserver::with_limit(endpoint, false, limit);
+            observer.push(Bytes::from(stream.clone()));
+            assert_eq!(observer.tier(), tier, "{endpoint:?}, {limit}");
+        }
+    }
+}

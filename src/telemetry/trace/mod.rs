@@ -10,7 +10,7 @@
 //! at its headers and a draw of chance.
 
 mod client;
-mod context;
+pub mod context;
 mod export;
 mod grpc;
 mod record;
