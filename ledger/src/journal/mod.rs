@@ -61,7 +61,8 @@ pub struct Journal {
 struct State {
     /// The oldest first. The last is written to.
     segments: VecDeque<Kept>,
-    spares: Vec<Segment>,
+    /// In the order of their numbers, in which a reader goes through them later: the first is the next to be used.
+    spares: VecDeque<Segment>,
     /// The number of the next segment.
     next: u64,
     /// Bytes that are set aside.
@@ -118,7 +119,7 @@ impl Journal {
         Ok(Self {
             state: Mutex::new(State {
                 segments: VecDeque::from([Kept::new(first)]),
-                spares: Vec::new(),
+                spares: VecDeque::new(),
                 next: 2,
                 promised: 0,
                 open: Vec::new(),
@@ -146,7 +147,7 @@ impl Journal {
                 tracing::error!(%error, "the ledger's journal can't grow");
                 Full
             })?;
-            state.spares.push(spare);
+            state.spares.push_back(spare);
         }
         let (segment, at) = state.write(record)?;
         state.promised += promise;
@@ -242,7 +243,7 @@ impl Journal {
                 let number = state.next;
                 state.next += 1;
                 match oldest.segment.again(&self.directory, number, &self.beginning) {
-                    Ok(spare) => state.spares.push(spare),
+                    Ok(spare) => state.spares.push_back(spare),
                     Err(error) => tracing::warn!(%error, "a segment could not be used again"),
                 }
             } else {
@@ -316,7 +317,7 @@ impl State {
 
     fn write(&mut self, record: &[u8]) -> Result<(u64, usize), Full> {
         if self.current().segment.room() < record.len() + segment::FRAME {
-            let spare = self.spares.pop().ok_or(Full)?;
+            let spare = self.spares.pop_front().ok_or(Full)?;
             self.segments.push_back(Kept::new(spare));
         }
         let segment = &mut self.current().segment;

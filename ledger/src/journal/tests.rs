@@ -119,6 +119,32 @@ fn a_segment_is_freed_when_all_of_it_is_known_and_what_is_under_way_moves_on() {
     assert!(left.len() >= 2 && left.iter().all(known), "what was in a file before is no record");
 }
 
+/// An end that is read before its beginning would lose what the beginning was charged with.
+#[test]
+fn files_that_are_used_again_are_read_in_the_order_of_their_records() {
+    let (directory, journal) = journal(MOST);
+    let each = begun(1).len() + ended(1).len() + 2 * segment::FRAME;
+    let most = 3 * USABLE / each;
+    let write = |from: usize| {
+        for n in (from..from + most).map(|n| n as u128) {
+            let slot = journal.begin(&begun(n)).unwrap();
+            assert!(journal.end(slot, &ended(n)));
+        }
+    };
+    write(0);
+    read_through(&journal);
+    journal.free(|_, _| true);
+    assert!(journal.state.lock().spares.len() > 1, "there is an order that can be wrong");
+    write(most);
+    drop(journal);
+    let read = read_all(&directory.path().join("one")).unwrap();
+    let order: Vec<_> = read.iter().map(|record| record.id().0.as_u128()).collect();
+    let wrong = order.windows(2).position(|pair| pair[0] > pair[1]);
+    assert_eq!(wrong.map(|at| (at, order[at], order[at + 1])), None, "of {} records", order.len());
+    assert!(order.len() > 2 * most);
+    assert!(matches!(read.last(), Some(Record::Ended { .. })));
+}
+
 #[test]
 fn without_room_for_its_end_no_attempt_begins_and_every_end_has_room() {
     let (_directory, journal) = journal(2 * (USABLE + OVERHEAD) as u64);
