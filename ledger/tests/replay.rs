@@ -1,4 +1,5 @@
 //! What becomes of the journals of processes that are gone.
+#![expect(clippy::unwrap_used, reason = "a test that fails should say where")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
