@@ -40,7 +40,8 @@ pub fn write(
         let same = rest.iter().take_while(|message| message.role == first.role).count();
         let (turn, others) = rest.split_at(same);
         rest = others;
-        any |= write_turn(role, turn, losses, out)?;
+        // Instructions among the turns are none themselves.
+        any |= write_turn(role, turn, losses, out)? && !is_instruction(&first);
     }
     out.close_array();
     if any {
