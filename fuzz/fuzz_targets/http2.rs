@@ -26,7 +26,7 @@ fn judge<'p>(
     written: impl Iterator<Item = &'p [u8]>,
     mut read: impl Iterator<Item = &'p [u8]>,
 ) -> (Result<(), Abuse>, bool) {
-    let mut frames = Frames::new();
+    let mut frames = Frames::default();
     // What we say ourselves is no foreign bytes.
     written.for_each(|piece| _ = frames.wrote(piece));
     let judged = read.try_for_each(|piece| frames.read(piece));

@@ -105,9 +105,9 @@ pub struct Frames {
     abuse: Option<Abuse>,
 }
 
-impl Frames {
+impl Default for Frames {
     /// A connection of which nothing is known yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             preface: Some(0),
             read: Walker::default(),
@@ -118,7 +118,9 @@ impl Frames {
             abuse: None,
         }
     }
+}
 
+impl Frames {
     /// Looks at what the client has sent.
     ///
     /// # Errors
@@ -298,7 +300,7 @@ mod tests {
     }
 
     fn begun() -> Frames {
-        let mut frames = Frames::new();
+        let mut frames = Frames::default();
         frames.read(PREFACE).expect("the preface");
         frames
     }
@@ -310,7 +312,7 @@ mod tests {
 
     #[test]
     fn http1_is_not_looked_at() {
-        let mut frames = Frames::new();
+        let mut frames = Frames::default();
         frames.read(b"PRINT / HTTP/1.1\r\n").unwrap();
         assert_eq!(pass(&mut frames, &frame(6, 0, &[0; 8]), 10_000), 10_000);
         assert_eq!(frames.wrote(&frame(GOAWAY, 0, &[0, 0, 0, 0, 0, 0, 0, 11])), None);
@@ -408,7 +410,7 @@ mod tests {
             let mut frames = begun();
             let _ = frames.read(&bytes);
             let _ = frames.wrote(&bytes);
-            let _ = Frames::new().read(&bytes);
+            let _ = Frames::default().read(&bytes);
         }
     }
 }

@@ -75,7 +75,7 @@ impl GuardedStream {
             timer,
             write_timeout,
             stuck: None,
-            frames: Frames::new(),
+            frames: Frames::default(),
             blame,
         }
     }
