@@ -29,7 +29,7 @@ pub(super) fn fields<'a, const N: usize>(
     Some(found)
 }
 
-/// Gives each member of the object `text` to `take`, as [`Cursor::object`] does.
+/// Gives each member of the object `text` to `take`, as `Cursor::object` does.
 pub fn members<'a>(
     text: &'a [u8],
     mut take: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
