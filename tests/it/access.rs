@@ -320,12 +320,16 @@ async fn a_token_that_is_known_is_good_until_it_expires_and_no_longer() {
         assert_eq!((refused.status, refused.code().as_str()), (401, "token_expired"));
         assert!(now_ms() >= until * 1000, "refused before its end");
         if good >= 2 {
-            // Once for all that were good, once for the refusal.
-            assert_eq!(looked_up(&fixture.gateway).await - before, 2.0, "after {good} requests");
-            return;
+            // Once for all that were good, once for the refusal; once more where what is remembered ended
+            // a moment before the token did.
+            let lookups = looked_up(&fixture.gateway).await - before;
+            assert!((2.0..=3.0).contains(&lookups), "{lookups} after {good} requests");
+            if good > 2 {
+                return;
+            }
         }
     }
-    panic!("no token was good for two requests");
+    panic!("no token was good for three requests");
 }
 
 #[tokio::test]
