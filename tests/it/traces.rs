@@ -342,7 +342,15 @@ async fn a_slow_or_dead_collector_costs_a_request_nothing() {
     let (quick, slow, dead) = seen[seen.len() - 1];
     assert!(slow.max(dead) <= quick * 3 / 2 + Duration::from_millis(1), "{seen:?}");
     let [_, slow, _] = &gateways;
-    assert!(slow.metric("sluicegate_traces_dropped_total", "").await > 0.0, "its queue was full");
+    // A machine that is slow itself has not filled its queue yet.
+    soon("a full queue", async {
+        while slow.metric("sluicegate_traces_dropped_total", "").await == 0.0 {
+            for _ in 0..20 {
+                slow.client().post("/v1/chat/completions", &chat(false, "")).await;
+            }
+        }
+    })
+    .await;
     let [quick, ..] = &gateways;
     assert_eq!(quick.metric("sluicegate_traces_exported_total", "failed").await, 0.0);
 }
