@@ -37,11 +37,6 @@ write_variant() {
     } >"$variants/$1/kustomization.yaml"
 }
 
-say "copies of scripts"
-for script in backup.sh restore.sh database_env.sh; do
-    cmp "scripts/$script" "k8s/components/backup/$script"
-done
-
 say "render"
 rm -rf "$rendered" "$variants"
 mkdir -p "$rendered"
