@@ -179,14 +179,7 @@ async fn an_upgrade_under_load_fails_nobody_and_open_streams_finish_on_the_old_p
     long.read_exact(&mut first).await.unwrap();
 
     let mut new = old.successor();
-    soon("the successor", async {
-        while !old.root().join("handover/upgrade.sock").exists() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    old.signal("QUIT");
-    new.await_listening();
+    hand_over(&old, &mut new).await;
     load.go_on_for(200).await;
 
     until_done(&mut long).await;
@@ -197,6 +190,18 @@ async fn an_upgrade_under_load_fails_nobody_and_open_streams_finish_on_the_old_p
     load.finish().await;
     let log = new.stop().await;
     assert!(log.len() >= 50 && log.iter().all(|line| line["end"] == "complete"));
+}
+
+/// Has `old` give its sockets to `new`, which waits for them.
+async fn hand_over(old: &Gateway, new: &mut Gateway) {
+    soon("the successor", async {
+        while !old.root().join("handover/upgrade.sock").exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    old.signal("QUIT");
+    new.await_listening();
 }
 
 /// Reads a stream to its end.
@@ -373,14 +378,7 @@ async fn an_upgrade_loses_no_connection_over_tls_no_key_and_no_row() {
     let long_too = soon("a beginning by HTTP/2", long_too).await.unwrap().unwrap();
 
     let mut new = Gateway::launch(root.path(), &path("sluicegate.yaml"), true);
-    soon("the successor", async {
-        while !path("handover/upgrade.sock").exists() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    old.signal("QUIT");
-    new.await_listening();
+    hand_over(&old, &mut new).await;
     go_on(50).await;
     // What one of them makes, the other knows. With a budget, which the new one counts.
     for maker in [&old, &new] {
@@ -454,14 +452,7 @@ async fn a_process_that_has_handed_its_sockets_over_can_be_ended_without_waiting
         stream.read_exact(&mut [0; 16]).await.unwrap();
 
         let mut new = old.successor();
-        soon("the successor", async {
-            while !old.root().join("handover/upgrade.sock").exists() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        old.signal("QUIT");
-        new.await_listening();
+        hand_over(&old, &mut new).await;
         // Its stream would keep it until `shutdown.timeout`.
         old.signal(signal);
         let (code, _) = old.ended().await;
