@@ -18,7 +18,9 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
+use self::signals::Signals;
 use crate::app::Gateway;
 use crate::config::valid::Limits;
 use crate::edge::Edge;
@@ -129,11 +131,18 @@ pub fn serve(
         metrics: metrics.local_addr()?,
     };
 
+    // Before anybody is told that we listen, and may send one.
+    let (signals, hangup) = {
+        let _runtime = io.enter();
+        let signals = Signals::install(gateway.clone(), options.upgrade_socket.clone())?;
+        (signals, signal(SignalKind::hangup())?)
+    };
+
     io.block_on(gateway.resolvers.refresh(true));
     let services = admin::Services::of(gateway);
     io.spawn(admin::serve_admin(Arc::new(services), admin));
     io.spawn(admin::serve_metrics(gateway.clone(), metrics));
-    io.spawn(upkeep::run(gateway.clone()));
+    io.spawn(upkeep::run(gateway.clone(), hangup));
 
     let mut server = Server::new_with_opt_and_conf(
         Opt { upgrade: options.upgrade, ..Opt::default() },
@@ -148,7 +157,6 @@ pub fn serve(
         announce(&addresses);
     });
     drop(runtime);
-    let signals = signals::Signals::new(gateway.clone(), options.upgrade_socket.clone());
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -19,12 +19,32 @@ const TERMINATED: i32 = 143;
 pub struct Signals {
     gateway: Arc<Gateway>,
     upgrade_socket: PathBuf,
+    streams: Mutex<Option<Streams>>,
+}
+
+/// A signal that comes before somebody waits for it is not lost.
+struct Streams {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
 }
 
 impl Signals {
-    /// Sockets are handed over at `upgrade_socket`.
-    pub fn new(gateway: Arc<Gateway>, upgrade_socket: PathBuf) -> Self {
-        Self { gateway, upgrade_socket }
+    /// Sockets are handed over at `upgrade_socket`. From now on these signals don't end the process by
+    /// themselves.
+    ///
+    /// # Errors
+    /// The system takes no handler.
+    ///
+    /// # Panics
+    /// Outside of a runtime. It has to last as long as the process.
+    pub fn install(gateway: Arc<Gateway>, upgrade_socket: PathBuf) -> std::io::Result<Self> {
+        let streams = Streams {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        };
+        Ok(Self { gateway, upgrade_socket, streams: Mutex::new(Some(streams)) })
     }
 
     /// Whether a new process is waiting for our sockets. Pingora would leave without one.
@@ -37,21 +57,22 @@ impl Signals {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let mut terminate = stream(SignalKind::terminate());
-        let mut interrupt = stream(SignalKind::interrupt());
-        let mut quit = stream(SignalKind::quit());
+        // Pingora waits once.
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(streams) = streams else { return std::future::pending().await };
+        let Streams { mut terminate, mut interrupt, mut quit } = streams;
         loop {
             tokio::select! {
-                () = next(&mut terminate) => {}
-                () = next(&mut interrupt) => {}
-                () = next(&mut quit) => {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = quit.recv() => {
                     if self.successor_is_waiting() {
                         tracing::info!("handing the listening sockets to a new process");
                         // The process is on its way out, and the new one is who is to be asked to drain.
                         tokio::spawn(async move {
                             let code = tokio::select! {
-                                () = next(&mut terminate) => TERMINATED,
-                                () = next(&mut interrupt) => INTERRUPTED,
+                                _ = terminate.recv() => TERMINATED,
+                                _ = interrupt.recv() => INTERRUPTED,
                             };
                             tracing::warn!("ended before all was done");
                             std::process::exit(code);
@@ -71,21 +92,10 @@ impl ShutdownSignalWatch for Signals {
             tracing::info!("draining");
             // A second INT is a person who does not want to wait.
             tokio::spawn(async move {
-                next(&mut interrupt).await;
+                interrupt.recv().await;
                 std::process::exit(INTERRUPTED);
             });
             return ShutdownSignal::GracefulTerminate;
         }
-    }
-}
-
-fn stream(kind: SignalKind) -> Option<Signal> {
-    signal(kind).inspect_err(|error| tracing::error!(%error, ?kind, "signal not handled")).ok()
-}
-
-async fn next(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Receiver;
 
 use crate::app::{Gateway, Source};
@@ -22,10 +22,10 @@ const RESOLVE_PENDING_EVERY: Duration = Duration::from_secs(2);
 /// How often files of certificates are looked at beside changes of them.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs for as long as the process.
-pub async fn run(gateway: Arc<Gateway>) {
+/// Runs for as long as the process. `hangup`: each asks for a reload.
+pub async fn run(gateway: Arc<Gateway>, hangup: Signal) {
     tokio::join!(
-        on_hangup(&gateway),
+        on_hangup(&gateway, hangup),
         on_change(&gateway),
         on_change_of(&gateway, policies),
         on_change_of(&gateway, prices),
@@ -38,11 +38,7 @@ pub async fn run(gateway: Arc<Gateway>) {
     );
 }
 
-async fn on_hangup(gateway: &Gateway) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP can't be handled");
-        return;
-    };
+async fn on_hangup(gateway: &Gateway, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         // The outcome is logged and counted where it is decided.
         gateway.reload().await.ok();

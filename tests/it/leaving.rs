@@ -57,6 +57,16 @@ async fn an_idle_gateway_leaves_at_once_even_with_open_connections() {
 }
 
 #[tokio::test]
+async fn signals_are_heeded_from_the_moment_that_it_listens() {
+    let provider = provider().await;
+    for _ in 0..5 {
+        let gateway = gateway(&provider).await;
+        gateway.signal("HUP");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn what_outlasts_the_timeout_ends_in_an_error_event_and_so_does_the_process() {
     let provider = provider().await;
     let config = Config::for_provider(provider.address()).with("shutdown: { timeout: 1s }");
