@@ -26,6 +26,8 @@ pub struct ApiError {
     pub hint: Option<Cow<'static, str>>,
     /// When to try again, in seconds.
     pub retry_after: Option<u64>,
+    /// How to authenticate (RFC 9110 section 15.5.2).
+    challenge: Option<&'static str>,
 }
 
 /// In which words an endpoint speaks.
@@ -44,7 +46,9 @@ impl ApiError {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, code, message: message.into(), field: None, hint: None, retry_after: None }
+        let challenge = (status == StatusCode::UNAUTHORIZED).then_some("Bearer");
+        let message = message.into();
+        Self { status, code, message, field: None, hint: None, retry_after: None, challenge }
     }
 
     /// Names the field at fault.
@@ -110,9 +114,8 @@ impl ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 9110 section 15.5.2.
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -197,6 +200,7 @@ impl From<Denial> for ApiError {
     fn from(denial: Denial) -> Self {
         let mut error = Self::new(denial.status(), denial.code(), denial.message().to_owned());
         error.retry_after = denial.kind().retry_after_seconds().map(u64::from);
+        error.challenge = denial.kind().challenge();
         error
     }
 }
