@@ -35,7 +35,7 @@ mod master_key;
 pub mod named;
 mod node;
 mod overrides;
-mod postgres;
+pub(crate) mod postgres;
 mod problem;
 pub mod raw;
 pub mod raw_quotas;

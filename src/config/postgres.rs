@@ -2,7 +2,7 @@
 //!
 //! The driver reads `PGHOST`, `PGSSLMODE` and their like where a URL is silent, takes what it does
 //! not know for nothing and writes it to the log with its value. So a URL must say where it leads,
-//! and may have only parameters that the driver knows. A URL holds a password: no error here shows
+//! and may have only parameters that have a meaning here. A URL holds a password: no error here shows
 //! any part of one.
 
 use std::net::IpAddr;
@@ -10,35 +10,37 @@ use std::path::PathBuf;
 
 use super::url::{self, UrlError};
 
-/// Parameters that the driver knows and whose values it takes as they are.
-const PLAIN_PARAMETERS: [&str; 6] =
-    ["dbname", "user", "password", "application_name", "options", "statement-cache-capacity"];
+/// Parameters whose values the driver takes as they are. Not `options`: what belongs to a session is lost
+/// behind a PgBouncer that changes sessions with every transaction.
+const PLAIN_PARAMETERS: [&str; 3] = ["dbname", "user", "application_name"];
 
 /// What the rules look at in a Postgres URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PostgresUrl {
+pub(crate) struct PostgresUrl {
     /// Whether every host it names is this machine or a Unix socket.
-    pub(super) local: bool,
+    pub(crate) local: bool,
     /// What it says of TLS; `None` where it leaves that to the driver.
-    pub(super) ssl_mode: Option<SslMode>,
+    pub(crate) ssl_mode: Option<SslMode>,
+    /// Whether it names authorities, in a file or as they are.
+    pub(crate) has_authorities: bool,
     /// The files that it names for TLS.
-    pub(super) files: SslFiles,
+    pub(crate) files: SslFiles,
 }
 
 /// Files of certificates that a URL names. What stands in the URL itself, as PEM, is not one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SslFiles {
+pub(crate) struct SslFiles {
     /// `sslrootcert`: who may have signed the server's certificate.
-    pub(super) authorities: Option<PathBuf>,
+    pub(crate) authorities: Option<PathBuf>,
     /// `sslcert`: ours.
-    pub(super) certificate: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
     /// `sslkey`: its key.
-    pub(super) key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// `sslmode`, the weakest first (PostgreSQL documentation, 32.19.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum SslMode {
+pub(crate) enum SslMode {
     Disable,
     Allow,
     Prefer,
@@ -58,19 +60,19 @@ impl SslMode {
     ];
 
     /// As it stands in a URL.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| name)
     }
 
     /// Whether there is no connection without TLS.
-    pub(super) fn is_encrypted(self) -> bool {
+    pub(crate) fn is_encrypted(self) -> bool {
         self >= Self::Require
     }
 }
 
 /// Why a URL is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PostgresUrlError {
+pub(crate) enum PostgresUrlError {
     #[error("does not begin with postgres:// or postgresql://")]
     Scheme,
     #[error("has a `#`, or an `@` behind its host")]
@@ -79,6 +81,7 @@ pub(super) enum PostgresUrlError {
     NoHost,
     #[error("{0}")]
     Host(UrlError),
+    /// It is not named: with a `?` in it, part of a password stands where a name does.
     #[error("has a parameter that is not known")]
     Parameter,
     #[error("has a `{0}` that is not valid")]
@@ -91,7 +94,7 @@ pub(super) enum PostgresUrlError {
 
 impl PostgresUrlError {
     /// What to do about it.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Scheme => "it is like postgres://user:password@db.example.com:5432/sluicegate",
             Self::Unescaped | Self::Host(UrlError::Port) => {
@@ -104,7 +107,7 @@ impl PostgresUrlError {
             }
             Self::Parameter => {
                 "take it out; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, \
-                 port, dbname, user, password, application_name, options, statement-cache-capacity"
+                 port, dbname, user, application_name"
             }
             Self::Value(_) => "see the documentation of PostgreSQL's connection URIs",
             Self::SslModes => "keep one",
@@ -114,7 +117,7 @@ impl PostgresUrlError {
 }
 
 /// Reads a URL (PostgreSQL documentation, 32.1.1.2).
-pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
+pub(crate) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(PostgresUrlError::Scheme)?;
     if !["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(PostgresUrlError::Scheme);
@@ -135,7 +138,7 @@ pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match name {
-            "sslmode" | "ssl-mode" => {
+            "sslmode" => {
                 let mode = SslMode::ALL.iter().find(|(known, _)| value.eq_ignore_ascii_case(known));
                 let (_, mode) = mode.ok_or(PostgresUrlError::Value("sslmode"))?;
                 if ssl_mode.replace(*mode).is_some() {
@@ -152,17 +155,10 @@ pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
             "port" => {
                 value.parse::<u16>().map_err(|_| PostgresUrlError::Value("port"))?;
             }
-            "statement-cache-capacity" => {
-                let invalid = |_| PostgresUrlError::Value("statement-cache-capacity");
-                value.parse::<usize>().map_err(invalid)?;
-            }
-            "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
-                authorities = Some(pem("sslrootcert", pair)?);
-            }
-            "sslcert" | "ssl-cert" => certificate = Some(pem("sslcert", pair)?),
-            "sslkey" | "ssl-key" => key = Some(pem("sslkey", pair)?),
+            "sslrootcert" => authorities = Some(pem("sslrootcert", pair)?),
+            "sslcert" => certificate = Some(pem("sslcert", pair)?),
+            "sslkey" => key = Some(pem("sslkey", pair)?),
             name if PLAIN_PARAMETERS.contains(&name) => {}
-            name if name.starts_with("options[") && name.ends_with(']') => {}
             _ => return Err(PostgresUrlError::Parameter),
         }
     }
@@ -174,12 +170,13 @@ pub(super) fn parse(text: &str) -> Result<PostgresUrl, PostgresUrlError> {
     }
     // Which of several hosts the driver takes depends on their order, so all of them count.
     let local = hosts.iter().all(|local| *local);
+    let has_authorities = authorities.is_some();
     let files = SslFiles {
         authorities: authorities.and_then(Pem::file),
         certificate: certificate.and_then(Pem::file),
         key: key.and_then(Pem::file),
     };
-    Ok(PostgresUrl { local, ssl_mode, files })
+    Ok(PostgresUrl { local, ssl_mode, has_authorities, files })
 }
 
 /// What a parameter for certificates holds.
@@ -244,7 +241,7 @@ mod tests {
         for (text, local, ssl_mode) in [
             ("postgres://db.example.com/x", false, None),
             ("postgresql://u:p@db:5432/x?sslmode=require", false, Some(SslMode::Require)),
-            ("POSTGRES://u@10.0.0.1?ssl-mode=Verify-Full", false, Some(SslMode::VerifyFull)),
+            ("POSTGRES://u@10.0.0.1?sslmode=Verify-Full", false, Some(SslMode::VerifyFull)),
             ("postgres://u:a%2Fb%40c@db/x?sslmode=disable", false, Some(SslMode::Disable)),
             ("postgres://u:p@w@db/x", false, None),
             ("postgres://localhost/x", true, None),
@@ -257,10 +254,11 @@ mod tests {
             // The driver would take the second.
             ("postgres://localhost/x?host=db.example.com", false, None),
             ("postgres://db.example.com/x?hostaddr=127.0.0.1", false, None),
-            ("postgres://db/x?options[search_path]=a&application_name=b", false, None),
+            ("postgres://db/x?dbname=a&application_name=b", false, None),
         ] {
             let files = SslFiles::default();
-            assert_eq!(parse(text), Ok(PostgresUrl { local, ssl_mode, files }), "{text}");
+            let expected = PostgresUrl { local, ssl_mode, has_authorities: false, files };
+            assert_eq!(parse(text), Ok(expected), "{text}");
         }
     }
 
@@ -274,12 +272,11 @@ mod tests {
             (found.authorities, found.certificate, found.key),
             (path("/a b/c d.pem"), path("own.pem"), path("/k.pem"))
         );
-        // The driver takes the last, by any of the names.
-        for parameters in ["ssl-ca=a&sslrootcert=b", "sslrootcert=a&ssl-root-cert=b"] {
-            assert_eq!(files(parameters).authorities, path("b"), "{parameters}");
-        }
+        // The driver takes the last.
+        assert_eq!(files("sslrootcert=a&sslrootcert=b").authorities, path("b"));
         let inline = "sslrootcert=-----BEGIN+CERTIFICATE-----%0AMII%0A-----END+CERTIFICATE-----%0A";
         assert_eq!(files(inline), SslFiles::default());
+        assert!(parse(&format!("postgres://db/x?{inline}")).unwrap().has_authorities);
     }
 
     #[test]
@@ -301,21 +298,23 @@ mod tests {
             ("postgres://db/x?host=d%62", PostgresUrlError::Host(UrlError::Host)),
             ("postgres://db/x?hostaddr=db", PostgresUrlError::Value("hostaddr")),
             ("postgres://db/x?port=70000", PostgresUrlError::Value("port")),
-            (
-                "postgres://db/x?statement-cache-capacity=a",
-                PostgresUrlError::Value("statement-cache-capacity"),
-            ),
             ("postgres://db/x?sslmode=yes", PostgresUrlError::Value("sslmode")),
             ("postgres://db/x?sslmode", PostgresUrlError::Value("sslmode")),
             ("postgres://db/x?sslmode=require&sslmode=disable", PostgresUrlError::SslModes),
             ("postgres://db/x?sslrootcert=", PostgresUrlError::Value("sslrootcert")),
             ("postgres://db/x?sslcert=a.pem", PostgresUrlError::HalfPair),
-            ("postgres://db/x?ssl-key=a.pem", PostgresUrlError::HalfPair),
+            ("postgres://db/x?sslkey=a.pem", PostgresUrlError::HalfPair),
             (
                 "postgres://db/x?sslcert=a.pem&sslkey=-----BEGIN+KEY-----hunter2",
                 PostgresUrlError::Value("sslkey"),
             ),
             ("postgres://db/x?pasword=hunter2", PostgresUrlError::Parameter),
+            ("postgres://db/x?password=hunter2", PostgresUrlError::Parameter),
+            ("postgres://db/x?options=-c%20a=b", PostgresUrlError::Parameter),
+            ("postgres://db/x?options[search_path]=a", PostgresUrlError::Parameter),
+            ("postgres://db/x?ssl-mode=require", PostgresUrlError::Parameter),
+            ("postgres://db/x?hunter2", PostgresUrlError::Parameter),
+            ("postgres://db/x?Hunter2=1", PostgresUrlError::Parameter),
             ("postgres://db/x?%73slmode=disable", PostgresUrlError::Parameter),
             // Passwords whose characters mean something: each would make the host another one.
             ("postgres://u:1/2@db/x", PostgresUrlError::Unescaped),
@@ -334,7 +333,7 @@ mod tests {
             host in "db\\.example\\.com|localhost|127\\.0\\.0\\.[0-9]|\\[::1\\]|%2Ftmp|[a-z.:,0-9]{0,4}",
             port in "(:[0-9]{1,5})?",
             path in "(/[a-z@]{0,3})?",
-            query in "(\\?((host|hostaddr|sslmode|ssl-mode|port|user|sslrootcert|ssl-ca|sslcert|sslkey)=\
+            query in "(\\?((host|hostaddr|sslmode|port|user|sslrootcert|sslcert|sslkey)=\
                       (localhost|db|127\\.0\\.0\\.1|10\\.0\\.0\\.1|/tmp|require|disable|7|%2Ftmp)&?){0,3})?",
         ) {
             let text = format!("postgres://{user}{host}{port}{path}{query}");

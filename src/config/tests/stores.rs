@@ -113,7 +113,7 @@ fn a_database_url_is_understood_and_never_shown() {
         "write `#`, `/`, `?`, `@`, `:` and `%` of a password as %23, %2F, %3F, %40, %3A and %25";
     const HOSTS: &str =
         "name one, such as db.example.com, 192.0.2.1, [2001:db8::1] or `?host=/var/run/postgresql`";
-    const KNOWN: &str = "take it out; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options, statement-cache-capacity";
+    const KNOWN: &str = "take it out; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, application_name";
     const URIS: &str = "see the documentation of PostgreSQL's connection URIs";
     for (url, message, hint) in [
         (
