@@ -74,8 +74,9 @@ pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
         }
         return Charge::None;
     };
-    let outcome = match (exchange.upstream_status, exchange.deadlines.expired()) {
-        (Some(400..), _) => End::UpstreamError,
+    let refused = exchange.upstream_status.and_then(End::of_error);
+    let outcome = match (refused, exchange.deadlines.expired()) {
+        (Some(end), _) => end,
         (_, Some(Expiry::FirstByte | Expiry::Idle | Expiry::Total)) => End::TimedOut,
         _ => End::UpstreamBroke,
     };

@@ -182,7 +182,9 @@ pub enum End {
     Complete,
     /// Refused by us.
     Refused,
-    /// The provider answered with an error, which was passed on.
+    /// The provider found fault with what the request says, which was passed on.
+    Rejected,
+    /// The provider answered with another error, which was passed on.
     UpstreamError,
     /// The provider broke off, or sent what is not its dialect.
     UpstreamBroke,
@@ -199,11 +201,23 @@ pub enum End {
 }
 
 impl End {
+    /// That of a provider's answer with this status; `None` for one that is no error.
+    pub fn of_error(status: u16) -> Option<Self> {
+        match status {
+            // The caller's own doing: no provider would take it. Other statuses tell of a credential, a
+            // limit, or a model that is configured wrong.
+            400 | 413 | 415 | 422 => Some(Self::Rejected),
+            401.. => Some(Self::UpstreamError),
+            _ => None,
+        }
+    }
+
     /// The metric's label and the log's word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::Refused => "refused",
+            Self::Rejected => "rejected",
             Self::UpstreamError => "upstream_error",
             Self::UpstreamBroke => "upstream_broke",
             Self::Unreachable => "unreachable",

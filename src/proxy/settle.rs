@@ -102,17 +102,16 @@ fn settle_last(exchange: &mut Exchange, whose: Whose<'_>, end: End) -> Option<Us
 }
 
 fn end(ctx: &Ctx, status: u16, error: Option<&Error>) -> End {
+    let upstream_status = ctx.exchange.as_deref().and_then(|exchange| exchange.upstream_status);
     match (ctx.end, error) {
         (Some(end), _) => end,
         (None, Some(_)) => End::Abandoned,
-        (None, None) if is_upstream_error(ctx.exchange.as_deref()) => End::UpstreamError,
-        (None, None) if status == 0 => End::Abandoned,
-        (None, None) => End::Complete,
+        (None, None) => match upstream_status.and_then(End::of_error) {
+            Some(end) => end,
+            None if status == 0 => End::Abandoned,
+            None => End::Complete,
+        },
     }
-}
-
-fn is_upstream_error(exchange: Option<&Exchange>) -> bool {
-    exchange.and_then(|exchange| exchange.upstream_status).is_some_and(|status| status >= 400)
 }
 
 /// What we added: from the header to the provider's request, less the waits for the client's body

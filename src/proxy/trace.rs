@@ -93,8 +93,11 @@ fn error(exchange: &Exchange, end: Option<End>) -> Option<std::borrow::Cow<'stat
 fn fails(end: End) -> bool {
     match end {
         End::UpstreamBroke | End::Unreachable | End::TimedOut | End::Abandoned => true,
-        End::Complete | End::Refused | End::UpstreamError | End::ClientGone | End::LimitReached => {
-            false
-        }
+        End::Complete
+        | End::Refused
+        | End::Rejected
+        | End::UpstreamError
+        | End::ClientGone
+        | End::LimitReached => false,
     }
 }
