@@ -7,7 +7,7 @@ mod bytes;
 mod places;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::bytes::{BodyBytes, Held};
@@ -50,15 +50,21 @@ pub struct Overload {
     /// Requests of each address.
     pub addresses: Rates,
     shed: [AtomicU64; Shed::ALL.len()],
+    memory: OnceLock<Option<u64>>,
 }
 
 impl Overload {
+    /// The memory that this process may use, in bytes, as it was when it was first asked for.
+    pub fn memory(&self) -> Option<u64> {
+        *self.memory.get_or_init(memory)
+    }
+
     /// Puts limits in force.
     pub fn configure(&self, limits: &Limits) {
         self.places.resize(limits.concurrent_requests);
         let largest = limits.routes.values().map(|route| route.request_size);
         let largest = largest.fold(limits.request_size, u64::max);
-        let bytes = limits.buffered_bytes.unwrap_or_else(|| (memory() / 4).max(LEAST_BYTES));
+        let bytes = limits.buffered_bytes.unwrap_or_else(|| (self.memory().unwrap_or(SOME_MEMORY) / 4).max(LEAST_BYTES));
         self.bytes.limit_to(bytes.max(largest));
     }
 
@@ -78,18 +84,36 @@ const LEAST_BYTES: u64 = 64 << 20;
 /// The memory of a machine that does not tell.
 const SOME_MEMORY: u64 = 1 << 30;
 
-/// The memory that this process may use, in bytes: what the machine has, or what its control group may.
-fn memory() -> u64 {
+/// The memory that this process may use, in bytes: what the machine has, or what its control group may. `None`:
+/// nobody tells.
+fn memory() -> Option<u64> {
     let file = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = file(Path::new("/proc/meminfo")).and_then(|text| total(&text));
-    let group = file(Path::new("/proc/self/cgroup")).and_then(|text| {
-        let own = text.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-        let root = Path::new("/sys/fs/cgroup");
-        let of = |at: &Path| file(&at.join("memory.max"))?.trim().parse::<u64>().ok();
-        // The nearest limit above is as good as one's own: the least of them counts.
-        root.join(own).ancestors().take_while(|at| at.starts_with(root)).filter_map(of).min()
+    let groups = file(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let group = group_limit(&groups, Path::new("/sys/fs/cgroup"));
+    machine.into_iter().chain(group).min()
+}
+
+/// The limit of the control groups that `groups` (`/proc/self/cgroup`) names, of either version.
+fn group_limit(groups: &str, mounted: &Path) -> Option<u64> {
+    let limits = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, own) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+        let (root, name) = match controllers {
+            "" => (mounted.to_owned(), "memory.max"),
+            version_1 if version_1.split(',').any(|controller| controller == "memory") => {
+                (mounted.join("memory"), "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        let of = |at: &Path| {
+            std::fs::read_to_string(at.join(name)).ok()?.trim().parse::<u64>().ok()
+        };
+        // The nearest limit above is as good as one's own: the least of them counts. Within a container of
+        // version 1, its own is at the root, whatever the path.
+        root.join(own).ancestors().take_while(|at| at.starts_with(&root)).filter_map(of).min()
     });
-    machine.into_iter().chain(group).min().unwrap_or(SOME_MEMORY)
+    limits.min()
 }
 
 /// `MemTotal` of `/proc/meminfo`, in bytes.
@@ -108,6 +132,28 @@ mod tests {
         assert_eq!(total("MemTotal:       24000 kB\nMemFree: 1 kB\n"), Some(24_576_000));
         assert_eq!(total("MemTotal: many kB\n"), None);
         assert_eq!(total(""), None);
-        assert!(memory() > 0);
+        assert!(memory().is_some_and(|bytes| bytes > 0));
+    }
+    #[test]
+    fn the_least_limit_of_a_group_and_those_above_it_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let limit = |groups: &str| group_limit(groups, directory.path());
+        put("pod/memory.max", "1000\n");
+        put("pod/own/memory.max", "max\n");
+        assert_eq!(limit("0::/pod/own\n"), Some(1000));
+        assert_eq!(limit("0::/pod/own/sub\n"), Some(1000));
+        assert_eq!(limit("0::/\n"), None);
+        put("memory/memory.limit_in_bytes", "3000\n");
+        put("memory/docker/x/memory.limit_in_bytes", "2000\n");
+        // Of version 1, as a machine shows it and as a container does.
+        assert_eq!(limit("5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n"), Some(2000));
+        assert_eq!(limit("4:memory:/docker/not-shown\n1:name=systemd:/\n"), Some(3000));
+        assert_eq!(limit("4:memory:/docker/x\n0::/pod\n"), Some(1000));
+        assert_eq!(limit("nonsense\n4:memory\n"), None);
     }
 }

@@ -15,6 +15,7 @@ pub struct OverloadMetrics {
     queue_limit: IntGauge,
     bytes: IntGauge,
     bytes_limit: IntGauge,
+    memory_limit: IntGauge,
     shed: [(Shed, IntCounter); Shed::ALL.len()],
     aborted: [(Abuse, IntCounter); Abuse::ALL.len()],
 }
@@ -50,6 +51,10 @@ impl OverloadMetrics {
                 "buffered_bytes_limit",
                 "Bytes of request bodies that may be held.",
             )?,
+            memory_limit: gauge(
+                "memory_limit_bytes",
+                "Memory that the process may have; 0: not known.",
+            )?,
             shed: Shed::ALL.map(|why| (why, shed.with_label_values(&[why.reason()]))),
             aborted: Abuse::ALL.map(|why| (why, aborted.with_label_values(&[why.reason()]))),
         })
@@ -65,6 +70,7 @@ impl OverloadMetrics {
         self.queue_limit.set(count(limits.queue.size));
         self.bytes.set(bytes(overload.bytes.held()));
         self.bytes_limit.set(bytes(overload.bytes.limit()));
+        self.memory_limit.set(bytes(overload.memory().unwrap_or(0)));
         for (why, counter) in &self.shed {
             follow(counter, overload.count(*why));
         }
