@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq;
 
 use crate::app::Gateway;
 use crate::config::Secret;
+use crate::tls::Listener;
 
 /// Lets only the networks of `listeners.admin.allow` in.
 pub async fn admin_network(
@@ -25,7 +26,7 @@ pub async fn admin_network(
     request: Request,
     next: Next,
 ) -> Response {
-    let allowed = allows(&gateway.current().config.listeners.admin.allow, peer.ip());
+    let allowed = allows(&gateway, Listener::Admin, peer.ip());
     if allowed { next.run(request).await } else { foreign("listeners.admin.allow") }
 }
 
@@ -36,7 +37,7 @@ pub async fn metrics_network(
     request: Request,
     next: Next,
 ) -> Response {
-    let allowed = allows(&gateway.current().config.listeners.metrics.allow, peer.ip());
+    let allowed = allows(&gateway, Listener::Metrics, peer.ip());
     if allowed { next.run(request).await } else { foreign("listeners.metrics.allow") }
 }
 
@@ -50,7 +51,15 @@ pub async fn scraper(
     if presents(&request, token.as_ref()) { next.run(request).await } else { unauthorized() }
 }
 
-fn allows(networks: &[IpNet], peer: IpAddr) -> bool {
+/// Whether the list of a listener has a network that `peer` is in.
+pub fn allows(gateway: &Gateway, which: Listener, peer: IpAddr) -> bool {
+    let runtime = gateway.current();
+    let listeners = &runtime.config.listeners;
+    let networks: &[IpNet] = match which {
+        Listener::Admin => &listeners.admin.allow,
+        Listener::Metrics => &listeners.metrics.allow,
+        Listener::Proxy => return true,
+    };
     let peer = peer.to_canonical();
     networks.iter().any(|network| network.contains(&peer))
 }

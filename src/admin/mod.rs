@@ -46,17 +46,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub use self::services::Services;
 use crate::app::Gateway;
+use crate::edge::ConnectionLimits;
 use crate::tls::{Acceptor, Listener};
 
-/// Connections of one of these listeners.
+/// Connections of one of these listeners: from the networks that it allows, and as many again from elsewhere,
+/// so that strangers, who get no more than health and refusals, keep nobody out.
 const CONNECTIONS: usize = 256;
+/// Those of one address.
+const CONNECTIONS_PER_ADDRESS: usize = 64;
 /// How long a handshake may take, and a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after a failed accept, which is nearly always a lack of files.
@@ -69,8 +72,7 @@ pub async fn serve_admin(services: Arc<Services>, listener: TcpListener) {
         .merge(health().with_state(gateway.clone()))
         .layer(axum::middleware::from_fn_with_state(gateway.clone(), auth::admin_network))
         .layer(axum::middleware::from_fn(guard::dress));
-    let tls = gateway.tls.get(Listener::Admin).cloned();
-    serve("admin", router, listener, tls).await;
+    serve(Listener::Admin, router, listener, &gateway).await;
 }
 
 /// Serves `/metrics`.
@@ -82,21 +84,16 @@ pub async fn serve_metrics(gateway: Arc<Gateway>, listener: TcpListener) {
         // Outside the list: a kubelet's address is nobody's to know beforehand.
         .merge(health())
         .layer(axum::middleware::from_fn(guard::dress));
-    let tls = gateway.tls.get(Listener::Metrics).cloned();
-    serve("metrics", router.with_state(gateway), listener, tls).await;
+    serve(Listener::Metrics, router.with_state(gateway.clone()), listener, &gateway).await;
 }
 
 /// Serves connections, so many at once and no more, each with a deadline for its header: these
-/// listeners may face a network, and files are for the proxy's connections. With `tls`, all of them are TLS.
-async fn serve(
-    name: &'static str,
-    router: Router,
-    listener: TcpListener,
-    tls: Option<Arc<Acceptor>>,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// listeners may face a network, and files are for the proxy's connections.
+async fn serve(which: Listener, router: Router, listener: TcpListener, gateway: &Gateway) {
+    let name = which.name();
+    let tls = gateway.tls.get(which);
+    let (allowed, others) = (ConnectionLimits::new(), ConnectionLimits::new());
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -105,8 +102,17 @@ async fn serve(
                 continue;
             }
         };
+        let limits = if auth::allows(gateway, which, peer.ip()) { &allowed } else { &others };
+        let place = limits.acquire(Some(peer.ip()), CONNECTIONS_PER_ADDRESS, CONNECTIONS);
+        let place = match place {
+            Ok(place) => place,
+            Err(refusal) => {
+                tracing::debug!(name, peer = %peer.ip(), ?refusal, "connection closed at once");
+                continue;
+            }
+        };
         let router = router.clone().layer(Extension(ConnectInfo(peer)));
-        let tls = tls.clone();
+        let tls = tls.cloned();
         tokio::spawn(async move {
             match tls {
                 None => converse(name, router, stream).await,
