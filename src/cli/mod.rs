@@ -67,9 +67,11 @@ pub struct Serve {
 /// Options of everything that runs the gateway.
 #[derive(Args)]
 pub struct Run {
-    /// Take the listening sockets of the running process; then send it SIGQUIT.
-    #[arg(long)]
-    upgrade: bool,
+    /// Take the listening sockets of the running process. With its id, it is asked for them; without,
+    /// send it SIGQUIT within five seconds.
+    #[arg(long, value_name = "PID", num_args = 0..=1, require_equals = true)]
+    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+    upgrade: Option<Option<i32>>,
     /// Where sockets are handed over; its directory is made for the owner alone.
     #[arg(long, env = "SLUICEGATE_UPGRADE_SOCKET")]
     upgrade_socket: Option<PathBuf>,

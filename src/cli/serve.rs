@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use nix::unistd::Pid;
+
 use super::{Run, Serve, complain};
 use crate::app::services::Services;
 use crate::app::{Gateway, Source};
@@ -63,7 +65,8 @@ pub fn start(
         Err(error) => return complain(error),
     };
     let options = Options {
-        upgrade: run.upgrade,
+        upgrade: run.upgrade.is_some(),
+        upgrade_from: run.upgrade.flatten().map(Pid::from_raw),
         upgrade_socket: run.upgrade_socket.clone().unwrap_or_else(default_upgrade_socket),
     };
     match server::serve(&gateway, io, &options, announce) {

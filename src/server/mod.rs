@@ -1,6 +1,8 @@
 //! Runs the process: listeners, signals, reloads, and the way out.
 
+mod descriptors;
 mod drain;
+mod handover;
 mod listen;
 mod signals;
 mod upkeep;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
 use pingora_core::protocols::http::v2::server::H2Options;
@@ -53,6 +56,8 @@ const H2_ERRORS: usize = 512;
 pub struct Options {
     /// Take the listening sockets of a running process.
     pub upgrade: bool,
+    /// The id of that process, if it is to be asked for them.
+    pub upgrade_from: Option<Pid>,
     /// Where the sockets are handed over.
     pub upgrade_socket: PathBuf,
 }
@@ -77,6 +82,14 @@ pub enum ServeError {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
+    },
+    /// The process that is to give its sockets.
+    #[error("can't take the sockets of process {pid} (--upgrade): {source}")]
+    UpgradeFrom {
+        /// Its id.
+        pid: Pid,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// Something of the system's.
     #[error(transparent)]
@@ -120,6 +133,7 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let runtime = gateway.current();
     let listeners = &runtime.config.listeners;
+    descriptors::raise(&runtime.config.limits);
     listen::prepare_socket_directory(&options.upgrade_socket)?;
 
     let admin = listen::shared(&io, "listeners.admin.address", listeners.admin.address)?;
@@ -148,6 +162,10 @@ pub fn serve(
         Opt { upgrade: options.upgrade, ..Opt::default() },
         server_conf(&runtime.config, options),
     );
+    if let Some(pid) = options.upgrade_from {
+        handover::ask(pid, options.upgrade_socket.clone())
+            .map_err(|source| ServeError::UpgradeFrom { pid, source })?;
+    }
     server.bootstrap();
     io.spawn(drain::watch(gateway.clone(), server.watch_execution_phase()));
     server.add_service(proxy_service(gateway, &server, &addresses));

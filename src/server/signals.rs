@@ -1,7 +1,6 @@
 //! What signals mean: TERM and INT drain, QUIT hands the sockets to a new process and drains. INT during a
 //! drain ends it, and during one that QUIT began TERM does, too.
 
-use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +8,7 @@ use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::handover;
 use crate::app::Gateway;
 
 /// The exit codes that shells give to a process which a signal has ended.
@@ -46,12 +46,6 @@ impl Signals {
         };
         Ok(Self { gateway, upgrade_socket, streams: Mutex::new(Some(streams)) })
     }
-
-    /// Whether a new process is waiting for our sockets. Pingora would leave without one.
-    fn successor_is_waiting(&self) -> bool {
-        std::fs::symlink_metadata(&self.upgrade_socket)
-            .is_ok_and(|metadata| metadata.file_type().is_socket())
-    }
 }
 
 #[async_trait]
@@ -66,7 +60,8 @@ impl ShutdownSignalWatch for Signals {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = quit.recv() => {
-                    if self.successor_is_waiting() {
+                    // Pingora would leave without one.
+                    if handover::somebody_waits(&self.upgrade_socket) {
                         tracing::info!("handing the listening sockets to a new process");
                         // The process is on its way out, and the new one is who is to be asked to drain.
                         tokio::spawn(async move {

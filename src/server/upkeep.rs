@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::Barrier;
 use tokio::sync::mpsc::Receiver;
 
 use crate::app::{Gateway, Source};
@@ -24,12 +25,13 @@ const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs for as long as the process. `hangup`: each asks for a reload.
 pub async fn run(gateway: Arc<Gateway>, hangup: Signal) {
+    let watched = Barrier::new(4);
     tokio::join!(
         on_hangup(&gateway, hangup),
-        on_change(&gateway),
-        on_change_of(&gateway, policies),
-        on_change_of(&gateway, prices),
-        on_change_of(&gateway, secrets),
+        on_change(&gateway, &watched),
+        on_change_of(&gateway, policies, &watched),
+        on_change_of(&gateway, prices, &watched),
+        on_change_of(&gateway, secrets, &watched),
         certificates(&gateway),
         certificate_check::run(&gateway),
         on_rotation(&gateway),
@@ -45,20 +47,41 @@ async fn on_hangup(gateway: &Gateway, mut hangup: Signal) {
     }
 }
 
-async fn on_change(gateway: &Gateway) {
-    let Source::File(path) = gateway.source() else { return };
+/// Takes up what has changed between loading and the beginning of the last watch, once.
+async fn catch_up(gateway: &Gateway, watched: &Barrier) {
+    if watched.wait().await.is_leader() {
+        gateway.reload().await.ok();
+    }
+}
+
+async fn on_change(gateway: &Gateway, watched: &Barrier) {
+    let Source::File(path) = gateway.source() else {
+        catch_up(gateway, watched).await;
+        return;
+    };
     let (_watcher, mut changes) = watch(std::slice::from_ref(path));
+    catch_up(gateway, watched).await;
     while changes.recv().await.is_some() {
         gateway.reload().await.ok();
     }
 }
 
 /// What a configuration names beside itself; which paths those are can change with any reload.
-async fn on_change_of(gateway: &Gateway, named: fn(&Gateway) -> Vec<PathBuf>) {
+async fn on_change_of(
+    gateway: &Gateway,
+    named: fn(&Gateway) -> Vec<PathBuf>,
+    watched: &Barrier,
+) {
     let mut generations = gateway.generations();
+    let mut first = Some(watched);
     loop {
         let paths = named(gateway);
         let mut watching = Watching::of(&paths);
+        // What has changed before this watch began.
+        match first.take() {
+            Some(watched) => catch_up(gateway, watched).await,
+            None => drop(gateway.reload().await),
+        }
         while named(gateway) == paths {
             tokio::select! {
                 Some(()) = watching.changed() => drop(gateway.reload().await),

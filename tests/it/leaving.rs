@@ -1,6 +1,7 @@
 //! Shutdown and upgrade: nothing is dropped.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -344,7 +345,7 @@ async fn an_upgrade_loses_no_connection_over_tls_no_key_and_no_row() {
          held: { targets: [{ provider: held, model: m }], timeouts: { idle: 120s } }\n",
     );
     std::fs::write(path("sluicegate.yaml"), config.yaml()).unwrap();
-    let old = Gateway::launch(root.path(), &path("sluicegate.yaml"), false);
+    let old = Gateway::launch(root.path(), &path("sluicegate.yaml"));
     // Without a limit: how soon the file takes what is counted is the machine's affair.
     let made = old.admin("POST", "/admin/v1/keys", &json!({})).await.json();
     let [key, key_id] = ["key", "id"].map(|field| made[field].as_str().unwrap().to_owned());
@@ -387,8 +388,7 @@ async fn an_upgrade_loses_no_connection_over_tls_no_key_and_no_row() {
     behind_too.write_all(first_part().as_bytes()).await.unwrap();
     let long_too = soon("a beginning by HTTP/2", long_too).await.unwrap().unwrap();
 
-    let mut new = Gateway::launch(root.path(), &path("sluicegate.yaml"), true);
-    hand_over(&old, &mut new).await;
+    let new = old.successor_that_asks();
     go_on(50).await;
     // What one of them makes, the other knows. With a budget, which the new one counts.
     for maker in [&old, &new] {
@@ -446,6 +446,20 @@ async fn an_upgrade_loses_no_connection_over_tls_no_key_and_no_row() {
     assert_eq!(counted(&path("store.db")).await, (budgeted, 0), "what is counted, what is leased");
     let report = sluicegate::audit::verify(&path("audit"), None).unwrap();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+#[tokio::test]
+async fn sockets_are_handed_to_nobody_but_a_process_that_waits() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    // As a successor leaves it that is killed while it waits.
+    drop(UnixListener::bind(gateway.root().join("handover/upgrade.sock")).unwrap());
+    gateway.signal("QUIT");
+    gateway.await_log("no new process waits");
+    assert_eq!(gateway.client().get("/health").await.status, 200);
+    let new = gateway.successor_that_asks();
+    assert_eq!(gateway.ended().await.0, 0);
+    assert_eq!(new.client().get("/health").await.status, 200, "the new process serves");
 }
 
 #[tokio::test]

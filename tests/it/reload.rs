@@ -64,7 +64,7 @@ async fn a_kubernetes_mount_is_watched_through_its_links() {
     version("..v1", &config);
     std::os::unix::fs::symlink("..v1", mount.join("..data")).unwrap();
     std::os::unix::fs::symlink("..data/sluicegate.yaml", mount.join("sluicegate.yaml")).unwrap();
-    let gateway = Gateway::launch(root.path(), &mount.join("sluicegate.yaml"), false);
+    let gateway = Gateway::launch(root.path(), &mount.join("sluicegate.yaml"));
     for n in 2..5 {
         // As the kubelet does: a new directory, a new link, renamed over the old one.
         let name = format!("..v{n}");

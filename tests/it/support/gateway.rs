@@ -88,13 +88,19 @@ impl Gateway {
     pub fn start_in(directory: TempDir, config: &Config) -> Self {
         std::fs::write(directory.path().join("sluicegate.yaml"), config.yaml()).unwrap();
         let root = directory.path().to_owned();
-        let mut gateway = Self::launch(&root, &root.join("sluicegate.yaml"), false);
+        let mut gateway = Self::launch(&root, &root.join("sluicegate.yaml"));
         gateway.directory = Some(directory);
         gateway
     }
 
     /// Starts with a configuration file that is there already.
-    pub fn launch(root: &Path, config: &Path, upgrade: bool) -> Self {
+    pub fn launch(root: &Path, config: &Path) -> Self {
+        let mut gateway = Self::spawn(root, config, &[]);
+        gateway.await_listening();
+        gateway
+    }
+
+    fn spawn(root: &Path, config: &Path, more: &[&str]) -> Self {
         // Another build of the program, such as an optimized one, can be put to the same tests.
         let program = std::env::var_os("SLUICEGATE_PROGRAM");
         let mut command =
@@ -112,10 +118,7 @@ impl Gateway {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if upgrade {
-            command.arg("--upgrade");
-        }
-        let mut child = command.spawn().unwrap();
+        let mut child = command.args(more).spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -130,7 +133,7 @@ impl Gateway {
             lines.map(|line| serde_json::from_str(&line).unwrap()).collect()
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut gateway = Self {
+        Self {
             child,
             lines: Mutex::new(lines),
             log,
@@ -139,16 +142,20 @@ impl Gateway {
             proxy: unknown,
             admin: unknown,
             metrics: unknown,
-        };
-        if !upgrade {
-            gateway.await_listening();
         }
-        gateway
     }
 
-    /// Starts the successor that takes over this one's sockets.
+    /// Starts the successor that takes over this one's sockets, once this one is told to give them.
     pub fn successor(&self) -> Self {
-        Self::launch(&self.root, &self.config_path(), true)
+        Self::spawn(&self.root, &self.config_path(), &["--upgrade"])
+    }
+
+    /// Starts the successor that asks this one for its sockets.
+    pub fn successor_that_asks(&self) -> Self {
+        let upgrade = format!("--upgrade={}", self.pid());
+        let mut successor = Self::spawn(&self.root, &self.config_path(), &[&upgrade]);
+        successor.await_listening();
+        successor
     }
 
     pub fn await_listening(&mut self) {
