@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::StatusCode;
-use secrecy::ExposeSecret;
 use sluicegate_filters::authorize::Policies;
 use sluicegate_ledger::Ledger;
 use sluicegate_vault::Vault;
@@ -246,15 +245,15 @@ impl Gateway {
             .map_err(|error| LoadError::Filter { path: "config", message: error.to_string() })??;
         let loaded = &sources.loaded;
         let before = self.current();
-        for change in config::diff(&before.config, &loaded.config) {
+        let changes = config::diff(&before.config, &loaded.config);
+        for change in &changes {
             if change.effect == config::Effect::Restart {
                 tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
             }
         }
         let version = sources.policies.as_ref().map(|policies| policies.policies.version());
-        let unchanged = loaded.hash == before.hash
-            && version == before.pipeline.authorize.policies().map(Policies::version)
-            && !secrets_differ(&before.config, &loaded.config);
+        let unchanged = changes.is_empty()
+            && version == before.pipeline.authorize.policies().map(Policies::version);
         let (config, vault) = (loaded.config.clone(), loaded.vault.clone());
         let generation = before.generation + 1;
         if !unchanged {
@@ -271,15 +270,15 @@ impl Gateway {
             .transpose()?;
         // Certificates change behind unchanged paths, so they are read anew in any case; after all
         // else that could be refused, since from here on the change is made.
-        if next.is_none() {
+        let Some(next) = next else {
             self.look_at_certificates().await?;
-        } else {
-            Acceptors::put(self.tls.prepare(&config.listeners)?);
-        }
-        self.keep_secrets_of(&config, vault);
-        let Some(next) = next else { return Ok((before.generation, false)) };
+            self.keep_secrets_of(&config, vault);
+            return Ok((before.generation, false));
+        };
         // New names get their addresses before the first request needs them.
         self.resolvers.refresh(true).await;
+        Acceptors::put(self.tls.prepare(&config.listeners)?);
+        self.keep_secrets_of(&config, vault);
         self.current.store(Arc::new(next));
         self.generation.send_replace(generation);
         Ok((generation, true))
@@ -360,13 +359,4 @@ pub fn dry_run(sources: Sources) -> Result<(), LoadError> {
     let (resolvers, tokens) = (Resolvers::default(), AccessTokens::new(io.handle().clone()));
     let reach = Reach { resolvers: &resolvers, tokens: &tokens };
     Runtime::build(sources, 1, None, reach, &key_sets).map(drop)
-}
-
-/// Whether a secret has another value behind the same reference.
-fn secrets_differ(a: &Config, b: &Config) -> bool {
-    let (a, b) = (config::secrets_of(a), config::secrets_of(b));
-    a.len() != b.len()
-        || a.iter()
-            .zip(&b)
-            .any(|((_, a), (_, b))| a.value.expose_secret() != b.value.expose_secret())
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::audit::Resource;
 use super::super::call::{Answer, Call, ok};
+use super::super::error::ApiError;
 use crate::app::LoadError;
 use crate::config;
 
@@ -24,7 +25,10 @@ pub async fn show(call: Call) -> Answer {
 pub async fn reload(call: Call) -> Answer {
     let gateway = &call.services.gateway;
     call.act.allow(Resource { kind: "config", id: None }, Vec::new()).await?;
-    match gateway.reload().await {
+    // To its end, even if whoever asks does not wait for it.
+    let reloading = gateway.clone();
+    let reloaded = tokio::spawn(async move { reloading.reload().await }).await;
+    match reloaded.map_err(|_| ApiError::internal())? {
         Ok((generation, changed)) => {
             let hash = &gateway.current().hash;
             Ok(ok(json!({"generation": generation, "hash": hash, "changed": changed})))
