@@ -151,6 +151,9 @@ class Manifests:
         made += [{entry["secretKey"] for entry in item["spec"]["data"]} for item in self.of("ExternalSecret")]
         for keys in made:
             self.expect(asked <= keys, f"secrets that nobody makes: {sorted(asked - keys)}")
+            # A mounted file is as old as its pod: without its date, no alert would say that a secret is old.
+            undated = sorted(key for key in keys if not key.endswith(".rotated") and f"{key}.rotated" not in keys)
+            self.expect(not undated, f"secrets without the day of their last change: {undated}")
         # Where an overlay is on trial and not a component alone, its listener is the one that is exposed.
         if "/component-" not in self.path:
             port = settings["listeners"]["proxy"]["address"].rpartition(":")[2]
