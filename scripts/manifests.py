@@ -162,7 +162,7 @@ class Manifests:
 
     def mounts(self, pod):
         volumes = {volume["name"] for volume in pod["volumes"]}
-        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
+        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca", "vault-ca"}
         claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
         for volume in pod["volumes"]:
             if "configMap" in volume:
@@ -170,6 +170,12 @@ class Manifests:
             if "secret" in volume:
                 mode = volume["secret"].get("defaultMode", 0o644)
                 self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+            for source in volume.get("projected", {}).get("sources", []):
+                if "serviceAccountToken" in source:
+                    mode = volume["projected"].get("defaultMode", 0o644)
+                    self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+                    # Without an audience, it would be good for the cluster's API.
+                    self.expect(source["serviceAccountToken"].get("audience"), f"volume {volume['name']}: a token for the cluster's API")
             if "persistentVolumeClaim" in volume:
                 self.expect(volume["persistentVolumeClaim"]["claimName"] in claims, f"volume {volume['name']}: no such claim")
         for container in pod["containers"] + pod.get("initContainers", []):
