@@ -1,10 +1,17 @@
 # syntax=docker/dockerfile:1.17
 
-# Built as docs/kubernetes.md says, the same sources give the same image: every version is pinned, the
-# lock file is obeyed, paths are the same everywhere and times are the commit's.
+# Built as docs/kubernetes.md says, the same sources and base images give the same image: packages have exact
+# versions, the lock file is obeyed, paths are the same everywhere and times are the commit's.
+#
+# Base images, and the syntax above, are named by tags, which move. Who wants the same image months later names them
+# by digest, with these arguments and `BUILDKIT_SYNTAX`. The first is the workspace's `rust-version`; both are
+# Debian 13.
+ARG RUST_IMAGE=rust:1.95.0-slim-trixie
+ARG BASE_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 
-# The workspace's `rust-version`. A C compiler and cmake are for zlib-ng and aws-lc.
-FROM rust:1.95.0-slim-trixie AS build
+FROM ${RUST_IMAGE} AS build
+# A C compiler and cmake are for zlib-ng and aws-lc. Debian's mirrors have one version of each: when it is
+# replaced, the build fails here, instead of making another image without a word.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends cmake=3.31.6-2 g++=4:14.2.0-1 make=4.4.1-2 \
     && rm -rf /var/lib/apt/lists/*
@@ -29,15 +36,18 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --package sluicegate-simulator \
     && cp target/release/sluicegate-simulator /sluicegate-simulator
 
-FROM gcr.io/distroless/cc-debian13:nonroot AS simulator
+FROM ${BASE_IMAGE} AS simulator
 COPY --from=build-simulator /sluicegate-simulator /usr/local/bin/sluicegate-simulator
 USER 65532:65532
 EXPOSE 9090
 ENTRYPOINT ["/usr/local/bin/sluicegate-simulator"]
 CMD ["--listen", "0.0.0.0:9090"]
 
-# glibc, its C++ and unwinding libraries, authorities' certificates; no shell. Debian 13, as above.
-FROM gcr.io/distroless/cc-debian13:nonroot AS sluicegate
+# glibc, its C++ and unwinding libraries, authorities' certificates; no shell.
+FROM ${BASE_IMAGE} AS sluicegate
+# For the label alone: the recipe can't know what a tag leads to.
+ARG BASE_IMAGE
+ARG BASE_DIGEST=unknown
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -49,7 +59,8 @@ LABEL org.opencontainers.image.title="Sluicegate" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE}" \
-      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
       io.sluicegate.sbom="cargo-auditable: section .dep-v0 of /usr/local/bin/sluicegate"
 COPY --from=build /sluicegate /usr/local/bin/sluicegate
 # `nonroot`, by number, so that Kubernetes can see that it is not root.

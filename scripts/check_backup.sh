@@ -113,15 +113,26 @@ scripts/backup.sh --to "$work/pg" --postgres --ledger "$work/ledger" >/dev/null
 refused "a schema that is there" scripts/restore.sh --from "$work/pg" --postgres
 "${owner[@]}" -c 'DELETE FROM changes; ALTER TABLE keys ADD COLUMN later TEXT; CREATE TABLE newer (n INT)'
 [ "$before" != "$(state)" ] || fail "the comparison sees nothing"
-coproc CLIENT { psql -XAtq -h "$server" -U sluicegate_run -d sluicegate; }
+# A second role is what docs/runbook.md rotates by, under "Database and Redis".
+"${super[@]}" -d sluicegate -c 'CREATE ROLE sluicegate_run_2 LOGIN IN ROLE sluicegate_run'
+for role in sluicegate_run sluicegate_run_2 sluicegate_migrate; do
+    coproc CLIENT { psql -XAtq -h "$server" -U "$role" -d sluicegate; }
+    client=$CLIENT_PID
+    echo 'SELECT 1;' >&"${CLIENT[1]}"
+    read -r _ <&"${CLIENT[0]}"
+    refused "a connection of $role" scripts/restore.sh --from "$work/pg" --postgres --replace
+    grep -q "$role (pid" "$work/out" || fail "not told: a connection of $role"
+    echo '\q' >&"${CLIENT[1]}"
+    wait "$client" || true
+done
+# Connections to other databases are nobody's business here.
+coproc CLIENT { psql -XAtq -h "$server" -U sluicegate_run -d postgres; }
 client=$CLIENT_PID
 echo 'SELECT 1;' >&"${CLIENT[1]}"
 read -r _ <&"${CLIENT[0]}"
-refused "a connected instance" scripts/restore.sh --from "$work/pg" --postgres --replace
+scripts/restore.sh --from "$work/pg" --postgres --replace >/dev/null
 echo '\q' >&"${CLIENT[1]}"
 wait "$client" || true
-until [ "$("${super[@]}" -d postgres -c "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sluicegate_run'")" = 0 ]; do :; done
-scripts/restore.sh --from "$work/pg" --postgres --replace >/dev/null
 same "everything" "$before" "$(state)"
 may() { "${super[@]}" -d sluicegate -c "SELECT $1"; }
 same "the instances' rights" t "$(may "has_table_privilege('sluicegate_run', 'sluicegate.keys', 'INSERT')")"

@@ -151,6 +151,9 @@ class Manifests:
         made += [{entry["secretKey"] for entry in item["spec"]["data"]} for item in self.of("ExternalSecret")]
         for keys in made:
             self.expect(asked <= keys, f"secrets that nobody makes: {sorted(asked - keys)}")
+            # A mounted file is as old as its pod: without its date, no alert would say that a secret is old.
+            undated = sorted(key for key in keys if not key.endswith(".rotated") and f"{key}.rotated" not in keys)
+            self.expect(not undated, f"secrets without the day of their last change: {undated}")
         # Where an overlay is on trial and not a component alone, its listener is the one that is exposed.
         if "/component-" not in self.path:
             port = settings["listeners"]["proxy"]["address"].rpartition(":")[2]
@@ -159,7 +162,7 @@ class Manifests:
 
     def mounts(self, pod):
         volumes = {volume["name"] for volume in pod["volumes"]}
-        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca"}
+        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca", "vault-ca"}
         claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
         for volume in pod["volumes"]:
             if "configMap" in volume:
@@ -167,6 +170,12 @@ class Manifests:
             if "secret" in volume:
                 mode = volume["secret"].get("defaultMode", 0o644)
                 self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+            for source in volume.get("projected", {}).get("sources", []):
+                if "serviceAccountToken" in source:
+                    mode = volume["projected"].get("defaultMode", 0o644)
+                    self.expect(mode & 0o007 == 0, f"volume {volume['name']}: others may read it")
+                    # Without an audience, it would be good for the cluster's API.
+                    self.expect(source["serviceAccountToken"].get("audience"), f"volume {volume['name']}: a token for the cluster's API")
             if "persistentVolumeClaim" in volume:
                 self.expect(volume["persistentVolumeClaim"]["claimName"] in claims, f"volume {volume['name']}: no such claim")
         for container in pod["containers"] + pod.get("initContainers", []):

@@ -5,9 +5,16 @@
 #
 # Without MODEL, the first one that the key may use. It must be one of the OpenAI dialect; two short answers of
 # it are paid for.
+#
+# SMOKE_CERT and SMOKE_KEY are files of the certificate and key to show where the listener has a `client_ca`; SMOKE_CA
+# is one of the authorities that the gateway's own certificate is checked by, in place of this machine's.
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '3,4p' "$0" >&2; exit 64; }
+options=(-sS --max-time 60)
+[ -z "${SMOKE_CERT:-}" ] || options+=(--cert "$SMOKE_CERT")
+[ -z "${SMOKE_KEY:-}" ] || options+=(--key "$SMOKE_KEY")
+[ -z "${SMOKE_CA:-}" ] || options+=(--cacert "$SMOKE_CA")
 url=${1%/} key=$2 model=${3:-}
 [ "$key" != - ] || IFS= read -r key
 work=$(mktemp -d)
@@ -18,7 +25,7 @@ failed=0
 ask() {
     name=$1
     shift
-    status=$(curl -sS --max-time 60 -o "$work/body" -D "$work/head" -w '%{http_code}' "$@" 2>"$work/error") || {
+    status=$(curl "${options[@]}" -o "$work/body" -D "$work/head" -w '%{http_code}' "$@" 2>"$work/error") || {
         status=none
         : >"$work/head"
         head -1 "$work/error" >"$work/body"

@@ -68,8 +68,16 @@ else
     database_env
     there=$(psql -XAtq -v ON_ERROR_STOP=1 -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'sluicegate'")
     [ "$there" = 0 ] || [ -n "$replace" ] || fail "the schema has $there tables; --replace replaces them"
-    others=$(psql -XAtq -v ON_ERROR_STOP=1 -c "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'sluicegate_run'")
-    [ "$others" = 0 ] || fail "instances are connected: $others connections of sluicegate_run"
+    # Whoever it is: instances may have another role by now. What a session is, the server tells its own role alone
+    # and those that may see all: what is not known to be a worker of the server counts as a client. One that has
+    # just ended is there for a moment more.
+    for tries in {1..10}; do
+        others=$(psql -XAtq -v ON_ERROR_STOP=1 -c "SELECT string_agg(usename || ' (pid ' || pid || ')', ', ' ORDER BY usename, pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL AND COALESCE(backend_type, 'client backend') = 'client backend'")
+        [ -n "$others" ] || break
+        [ "$tries" -lt 10 ] || fail "others are connected to the database, instances perhaps; end them first: $others"
+        sleep 0.5
+    done
     # The schema itself stays, with its owner and the rights that sql/roles.sql gave. The rights that new tables
     # get by default come last, from the dump: else tables would have them beside their own.
     {
