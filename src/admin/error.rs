@@ -25,7 +25,7 @@ pub struct ApiError {
     /// What to do about it.
     pub hint: Option<Cow<'static, str>>,
     /// When to try again, in seconds.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
     /// How to authenticate (RFC 9110 section 15.5.2).
     challenge: Option<&'static str>,
 }
@@ -199,7 +199,7 @@ impl From<StoreError> for ApiError {
 impl From<Denial> for ApiError {
     fn from(denial: Denial) -> Self {
         let mut error = Self::new(denial.status(), denial.code(), denial.message().to_owned());
-        error.retry_after = denial.kind().retry_after_seconds().map(u64::from);
+        error.retry_after = denial.kind().retry_after_seconds();
         error.challenge = denial.kind().challenge();
         error
     }

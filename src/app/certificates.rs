@@ -128,7 +128,8 @@ impl Gateway {
         let listeners = self.tls.iter().map(|(listener, _)| Owner::Listener(listener));
         for owner in listeners.chain(providers) {
             for certificate in self.certificates_of(owner) {
-                own.insert((certificate.kind, owner.name().to_owned()), certificate.not_after);
+                let key = (certificate.kind, owner.name().to_owned());
+                own.insert(key, certificate.chain_not_after);
             }
         }
         self.metrics.tls.certificates(own, |name| {

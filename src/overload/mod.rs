@@ -7,8 +7,8 @@ mod bytes;
 mod places;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub use self::bytes::{BodyBytes, Held};
 pub use self::places::{Place, Places};
@@ -64,7 +64,9 @@ impl Overload {
         self.places.resize(limits.concurrent_requests);
         let largest = limits.routes.values().map(|route| route.request_size);
         let largest = largest.fold(limits.request_size, u64::max);
-        let bytes = limits.buffered_bytes.unwrap_or_else(|| (self.memory().unwrap_or(SOME_MEMORY) / 4).max(LEAST_BYTES));
+        let bytes = limits
+            .buffered_bytes
+            .unwrap_or_else(|| (self.memory().unwrap_or(SOME_MEMORY) / 4).max(LEAST_BYTES));
         self.bytes.limit_to(bytes.max(largest));
     }
 
@@ -106,9 +108,8 @@ fn group_limit(groups: &str, mounted: &Path) -> Option<u64> {
             }
             _ => return None,
         };
-        let of = |at: &Path| {
-            std::fs::read_to_string(at.join(name)).ok()?.trim().parse::<u64>().ok()
-        };
+        let of =
+            |at: &Path| std::fs::read_to_string(at.join(name)).ok()?.trim().parse::<u64>().ok();
         // The nearest limit above is as good as one's own: the least of them counts. Within a container of
         // version 1, its own is at the root, whatever the path.
         root.join(own).ancestors().take_while(|at| at.starts_with(&root)).filter_map(of).min()

@@ -67,11 +67,7 @@ async fn on_change(gateway: &Gateway, watched: &Barrier) {
 }
 
 /// What a configuration names beside itself; which paths those are can change with any reload.
-async fn on_change_of(
-    gateway: &Gateway,
-    named: fn(&Gateway) -> Vec<PathBuf>,
-    watched: &Barrier,
-) {
+async fn on_change_of(gateway: &Gateway, named: fn(&Gateway) -> Vec<PathBuf>, watched: &Barrier) {
     let mut generations = gateway.generations();
     let mut first = Some(watched);
     loop {

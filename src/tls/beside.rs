@@ -1,4 +1,4 @@
-//! Authorities of those that are asked beside providers: Vault, Redis, issuers of tokens.
+//! Certificates for those that are asked beside providers: Vault, Redis, PostgreSQL, issuers of tokens.
 //!
 //! Who asks them reads and follows their files. Here it is only told when they expire.
 
@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::{File, Kind, now, pem};
-use crate::config::valid::Config;
+use secrecy::ExposeSecret;
 
-/// By kind and name: until when the next of the authorities to expire is good, in seconds since the epoch.
+use super::{File, Kind, now, pem};
+use crate::config::postgres;
+use crate::config::valid::{Config, Store};
+
+/// By kind and name: until when the next of them to expire is good, in seconds since the epoch.
 type Ends = BTreeMap<(Kind, String), i64>;
 
-/// The file of somebody's authorities.
+/// A file of authorities, or of what is shown to one of these.
 struct Named {
     kind: Kind,
     name: String,
@@ -30,8 +33,12 @@ impl Authorities {
         let now = now();
         let look = |named: Named| {
             let content = named.file.read().ok()?;
-            let found = pem::authorities(named.kind, &named.file, &content, now).ok()?;
-            Some(((named.kind, named.name), found.next.not_after))
+            let end = match named.kind {
+                Kind::PostgresClient => pem::chain(named.kind, &named.file, &content).ok()?,
+                _ => pem::authorities(named.kind, &named.file, &content, now).ok()?.next,
+            }
+            .chain_not_after;
+            Some(((named.kind, named.name), end))
         };
         let found: Vec<_> = named(config).into_iter().filter_map(look).collect();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
@@ -66,6 +73,17 @@ fn named(config: &Config) -> Vec<Named> {
     add(Kind::VaultCa, "vault", "secrets.vault.ca", of_vault);
     let of_redis = redis.and_then(|redis| redis.ca.as_ref());
     add(Kind::RedisCa, "redis", "quota_store.redis.ca", of_redis);
+    if let Some(Store::Postgres { url, replica_url, .. }) = &config.store {
+        for (name, key, url) in [
+            ("postgres", "store.postgres.url", Some(url)),
+            ("postgres_replica", "store.postgres.replica_url", replica_url.as_ref()),
+        ] {
+            let read = url.and_then(|url| postgres::parse(url.value.expose_secret()).ok());
+            let Some(files) = read.map(|read| read.files) else { continue };
+            add(Kind::PostgresCa, name, key, files.authorities.as_ref());
+            add(Kind::PostgresClient, name, key, files.certificate.as_ref());
+        }
+    }
     for issuer in &config.auth.jwt {
         add(Kind::IssuerCa, &issuer.rules.issuer, "auth.jwt.ca", issuer.ca.as_ref());
     }

@@ -148,7 +148,8 @@ mod tests {
 
     fn good(not_before: i64, not_after: i64) -> Certificate {
         let file = File::new("a.key", Path::new("/a.pem"));
-        Certificate { kind: Kind::Ca, file, serial: "01".into(), not_before, not_after }
+        let (kind, serial) = (Kind::Ca, "01".into());
+        Certificate { kind, file, serial, not_before, not_after, chain_not_after: not_after }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Certificate {
     pub not_before: i64,
     /// Until when it is good, in seconds since the epoch.
     pub not_after: i64,
+    /// Until when it is good together with those that are sent beside it.
+    pub chain_not_after: i64,
 }
 
 impl Certificate {
@@ -62,6 +64,10 @@ pub enum Kind {
     VaultCa,
     /// Whoever may have signed the certificates of Redis.
     RedisCa,
+    /// Whoever may have signed the certificate of PostgreSQL.
+    PostgresCa,
+    /// What is shown to PostgreSQL.
+    PostgresClient,
     /// Whoever may have signed the certificate of an issuer of tokens.
     IssuerCa,
 }
@@ -77,6 +83,8 @@ impl Kind {
             Self::Upstream => "upstream",
             Self::VaultCa => "vault_ca",
             Self::RedisCa => "redis_ca",
+            Self::PostgresCa => "postgres_ca",
+            Self::PostgresClient => "postgres_client",
             Self::IssuerCa => "issuer_ca",
         }
     }

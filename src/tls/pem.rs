@@ -94,8 +94,7 @@ pub fn pair(
     key: (&File, &[u8]),
 ) -> Result<Pair, TlsError> {
     let chain = certificates(certificate.0, certificate.1)?;
-    // A chain is never empty.
-    let leaf = describe_all(kind, certificate.0, &chain)?.swap_remove(0);
+    let leaf = first_of(describe_all(kind, certificate.0, &chain)?);
     // The parser's errors show lines of the file.
     let private = PrivateKeyDer::from_pem_slice(key.1)
         .map_err(|_| key.0.wrong(&"the file holds no PEM private key"))?;
@@ -105,6 +104,14 @@ pub fn pair(
             error => key.0.wrong(&error),
         })?;
     Ok(Pair { chain, key: private, certified: Arc::new(certified), leaf })
+}
+
+/// Reads a certificate with those that are sent beside it.
+///
+/// # Errors
+/// There is none, or one can't be read.
+pub fn chain(kind: Kind, file: &File, pem: &[u8]) -> Result<Certificate, TlsError> {
+    Ok(first_of(describe_all(kind, file, &certificates(file, pem)?)?))
 }
 
 /// Reads certificates of authorities.
@@ -146,7 +153,16 @@ pub fn describe(
         serial: parsed.raw_serial_as_string(),
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
+        chain_not_after: validity.not_after.timestamp(),
     })
+}
+
+/// The first of a chain, which is never empty.
+fn first_of(mut chain: Vec<Certificate>) -> Certificate {
+    let end = chain.iter().map(|one| one.not_after).min();
+    let mut first = chain.swap_remove(0);
+    first.chain_not_after = end.unwrap_or(first.not_after);
+    first
 }
 
 /// The same of several.

@@ -265,6 +265,7 @@ mod tests {
                 serial: String::new(),
                 not_before: number(from)?,
                 not_after: number(to)?,
+                chain_not_after: number(to)?,
             };
             Ok(Made { it: text.into_owned(), certificates: vec![certificate] })
         }

@@ -67,6 +67,30 @@ fn logged(line: &Value) -> u64 {
 }
 
 #[tokio::test]
+async fn another_price_in_the_file_is_the_price() {
+    let provider = provider().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prices.json");
+    let set = |rate: f64| {
+        let rates = json!({"input_cost_per_token": rate, "output_cost_per_token": rate});
+        crate::support::certificates::replace(&file, &json!({"sim/sim-1": rates}).to_string());
+    };
+    set(1e-6);
+    let config = Config::for_provider(provider.address());
+    let config = config.with(&format!("prices: {{ file: {} }}", file.display()));
+    let gateway = Gateway::start_in(directory, &config);
+    let told = async || {
+        let answer = gateway.client().post("/v1/chat/completions", &chat(false, "tokens=7")).await;
+        nano(answer.header(COST).unwrap_or_else(|| panic!("{answer:?}")))
+    };
+    let before = told().await;
+    set(2e-6);
+    gateway.await_log("configuration in force");
+    assert_eq!(told().await, 2 * before);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_plain_answer_of_a_priced_model_tells_its_cost() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(&provider));

@@ -162,6 +162,25 @@ async fn what_cannot_be_said_is_refused_by_name_or_left_out_and_told() {
 }
 
 #[tokio::test]
+async fn what_a_provider_rejects_is_told_from_what_it_fails_at() {
+    let provider = provider().await;
+    let gateway = Gateway::start(&config(&provider).with_models(
+        "  sim-1: { targets: [{ provider: sim, model: sim-1 }], retries: { attempts: 1 } }\n",
+    ));
+    for status in [400, 422, 401, 404, 429, 500] {
+        let directives = format!("fault=status,status={status}");
+        let answer = gateway.client().post("/v1/chat/completions", &chat(false, &directives)).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    gateway.until_metric("sluicegate_exchanges_total", "rejected", 2.0).await;
+    gateway.until_metric("sluicegate_exchanges_total", "upstream_error", 4.0).await;
+    let log = gateway.stop().await;
+    let ends: Vec<_> = log.iter().map(|line| line["end"].as_str().unwrap()).collect();
+    assert_eq!(ends[..2], ["rejected"; 2]);
+    assert_eq!(ends[2..], ["upstream_error"; 4]);
+}
+
+#[tokio::test]
 async fn a_providers_error_comes_in_the_callers_dialect_with_its_status() {
     let provider = provider().await;
     let gateway = Gateway::start(&config(&provider).with_models(

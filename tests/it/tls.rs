@@ -12,6 +12,7 @@ use crate::support::certificates::{
     Authority, Leaf, Mounted, TlsFront, ask, client_config, handshake, new_year, replace, serial,
     shown,
 };
+use crate::support::postgres::Postgres;
 use crate::support::{
     Client, Config, Gateway, MASTER_KEY, chat, gateway, provider, read_response, soon,
 };
@@ -572,6 +573,38 @@ async fn metrics_tell_when_the_authorities_of_vault_redis_and_issuers_expire() {
     gateway.await_log("configuration in force");
     assert_eq!(gateway.metric(NAME, "https://other.test").await, 0.0);
     assert_eq!(gateway.metric(NAME, "https://issuer.test").await, new_year(2072));
+}
+
+#[tokio::test]
+async fn the_chain_beside_a_certificate_and_what_a_database_is_shown_are_told() {
+    const NAME: &str = "sluicegate_tls_certificate_not_after_timestamp_seconds";
+    let (provider, postgres) = (provider().await, Postgres::start_with_tls());
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("servers");
+    let leaf = authority.leaf_good((2020, 2070));
+    let put = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        replace(&path, content);
+        path.display().to_string()
+    };
+    let chain =
+        put("chain.pem", &(leaf.pem.clone() + &Authority::good("between", (2020, 2060)).pem()));
+    let (certificate, key) = (put("own.pem", &leaf.pem), put("key.pem", &leaf.key));
+    let url = format!("{}&sslcert={certificate}&sslkey={key}", postgres.url());
+    let config = Config::for_provider(provider.address()).with(&format!(
+        "listeners:\n  proxy: {{ address: \"127.0.0.1:0\", tls: {{ certificate: {chain}, key: {key} }} }}\n  \
+         admin: {{ address: \"127.0.0.1:0\" }}\n  metrics: {{ address: \"127.0.0.1:0\" }}\n\
+         store: {{ postgres: {{ url: \"{url}\" }} }}"
+    ));
+    let gateway = Gateway::start_in(directory, &config);
+    for (labels, year) in [
+        ("{kind=\"listener\",name=\"proxy\"}", 2060),
+        ("{kind=\"postgres_client\",name=\"postgres\"}", 2070),
+    ] {
+        gateway.until_metric(NAME, labels, new_year(year)).await;
+    }
+    let of_ca = "{kind=\"postgres_ca\",name=\"postgres\"}";
+    assert!(gateway.metric(NAME, of_ca).await > new_year(2020));
 }
 
 /// Speaks HTTP without TLS; all that comes back.

@@ -18,8 +18,8 @@ use crate::config::postgres;
 /// `Broken` for a URL that can't be used. It shows nothing that the URL holds.
 pub(super) fn parse(url: &SecretString, production: bool) -> Result<PgConnectOptions, StoreError> {
     let url = url.expose_secret();
-    let read = postgres::parse(url)
-        .map_err(|error| unusable(&format!("it {error}; {}", error.hint())))?;
+    let read =
+        postgres::parse(url).map_err(|error| unusable(&format!("it {error}; {}", error.hint())))?;
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| unusable("it is not postgres://user:password@host:port/database?sslmode=.."))?
         // What belongs to a session is lost behind a PgBouncer that changes sessions with every
