@@ -199,6 +199,19 @@ pub enum End {
 }
 
 impl End {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Complete,
+        Self::Refused,
+        Self::UpstreamError,
+        Self::UpstreamBroke,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::ClientGone,
+        Self::LimitReached,
+        Self::Abandoned,
+    ];
+
     /// The metric's label and the log's word.
     pub fn as_str(self) -> &'static str {
         match self {

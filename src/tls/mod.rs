@@ -67,6 +67,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Listener,
+        Self::ClientCa,
+        Self::Client,
+        Self::Ca,
+        Self::Upstream,
+        Self::VaultCa,
+        Self::RedisCa,
+        Self::IssuerCa,
+    ];
+
     /// Its name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
