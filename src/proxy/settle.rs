@@ -82,7 +82,8 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
             nano_usd: exchange.spent.nano_usd,
         });
     }
-    gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
+    let code = ctx.denied.map(|kind| kind.code());
+    gateway.metrics.requests.ended(ctx.route, status, code, duration);
     gateway.access_log.write(&line);
     ctx.end = Some(end);
     trace::finish(gateway, session, ctx, status, end);
