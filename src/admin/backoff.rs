@@ -37,9 +37,10 @@ struct Failures {
 
 impl Backoff {
     /// Whether `peer` is to be refused at `now` (milliseconds); if so, for how many seconds more.
-    pub fn refused_for(&self, peer: IpAddr, now: i64) -> Option<u64> {
+    pub fn refused_for(&self, peer: IpAddr, now: i64) -> Option<u32> {
         let left = self.lock().get(&network(peer))?.refused_until - now;
-        (left > 0).then(|| u64::try_from(left).unwrap_or_default().div_ceil(1000))
+        let seconds = u64::try_from(left).unwrap_or_default().div_ceil(1000);
+        (left > 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     /// Notes a wrong credential.
@@ -99,7 +100,7 @@ mod tests {
         for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900] {
             backoff.failed(peer, now);
             assert_eq!(backoff.refused_for(peer, now), Some(expected));
-            now += i64::try_from(expected).unwrap() * 1000;
+            now += i64::from(expected) * 1000;
             assert_eq!(backoff.refused_for(peer, now), None, "over after {expected} s");
         }
         assert_eq!(backoff.refused_for(address("192.0.2.2"), now), None, "somebody else");

@@ -124,11 +124,11 @@ impl Gateway {
         metrics.secrets.observe(&sources.loaded.config);
         let reach = Reach { resolvers: &resolvers, tokens: &tokens };
         let runtime = Runtime::build(sources, 1, None, reach, &key_sets)?;
-        metrics.started_with(runtime.config.workers.threads);
+        metrics.process.started_with(runtime.config.workers.threads);
         metrics.configured(&runtime.config);
         let overload = Overload::default();
         overload.configure(&runtime.config.limits);
-        metrics.config_in_force(runtime.generation, &runtime.hash);
+        metrics.config.in_force(runtime.generation, &runtime.hash);
         let gateway = Arc::new(Self {
             source,
             current: ArcSwap::from_pointee(runtime),
@@ -197,13 +197,13 @@ impl Gateway {
                 let runtime = self.current();
                 self.metrics.configured(&runtime.config);
                 self.overload.configure(&runtime.config.limits);
-                self.metrics.config_in_force(*generation, &runtime.hash);
+                self.metrics.config.in_force(*generation, &runtime.hash);
                 self.certificates_configured();
                 tracing::info!(generation, hash = %runtime.hash, "configuration in force");
             }
             Ok((generation, false)) => tracing::info!(generation, "configuration is unchanged"),
             Err(error) => {
-                self.metrics.config_refused();
+                self.metrics.config.refused();
                 tracing::error!(
                     generation = self.current().generation,
                     "configuration refused, the one before stays in force:\n{error}"
@@ -302,7 +302,7 @@ impl Gateway {
     /// Fails readiness from now on.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.metrics.draining.set(1);
+        self.metrics.process.leaving();
     }
 
     /// Whether no request is being served or sent to us.
@@ -327,15 +327,13 @@ impl Gateway {
 
     /// The text of `/metrics`.
     pub fn render_metrics(&self) -> Vec<u8> {
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.in_flight.set(count(self.in_flight.load(Ordering::Relaxed)));
-        self.metrics.connections.set(count(self.connections.open()));
-        let dropped = self.access_log.dropped();
-        self.metrics.log_dropped.inc_by(dropped - self.metrics.log_dropped.get().min(dropped));
+        self.metrics.requests.observe(self.in_flight.load(Ordering::Relaxed));
+        self.metrics.connections.observe(self.connections.open(), &self.abuses);
+        self.metrics.process.observe(self.access_log.dropped());
         self.metrics.access.observe(&self.identity, self.store.is_some(), &self.audit);
         self.metrics.quotas.observe(self.quotas.engine());
         self.metrics.ledger.observe(&self.ledger);
-        self.metrics.overload.observe(&self.overload, &self.abuses, &self.current().config.limits);
+        self.metrics.overload.observe(&self.overload, &self.current().config.limits);
         let vault = self.vault();
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
         self.metrics.traces.observe(self.tracer.status());

@@ -42,7 +42,7 @@ impl ConnectionFilter for Gate {
         let rate = rate(limit);
         let admitted = gateway.arrivals.take(peer.ip(), rate, Instant::now()).is_ok();
         if !admitted {
-            gateway.metrics.connection_refused("connection_rate_per_ip");
+            gateway.metrics.connections.refused("connection_rate_per_ip");
         }
         admitted
     }

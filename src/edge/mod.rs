@@ -62,11 +62,11 @@ impl Edge {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake failed");
-                self.gateway.metrics.connection_refused("tls_handshake");
+                self.gateway.metrics.connections.refused("tls_handshake");
                 None
             }
             Err(_) => {
-                self.gateway.metrics.connection_refused("tls_timeout");
+                self.gateway.metrics.connections.refused("tls_timeout");
                 None
             }
         }
@@ -99,7 +99,7 @@ impl ServerApp for Edge {
         ) {
             Ok(permit) => permit,
             Err(refusal) => {
-                self.gateway.metrics.connection_refused(refusal.reason());
+                self.gateway.metrics.connections.refused(refusal.reason());
                 return None;
             }
         };

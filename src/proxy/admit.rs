@@ -262,7 +262,7 @@ fn unpriced(gateway: &Gateway, ctx: &Ctx, model: &Model, has_budget: bool) -> Re
         return Ok(0);
     }
     let refused = ctx.runtime.config.budgets.unpriced == Unpriced::Refuse;
-    gateway.metrics.unpriced(&model.name, refused);
+    gateway.metrics.usage.unpriced(&model.name, refused);
     if !refused {
         return Ok(0);
     }

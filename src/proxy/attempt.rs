@@ -13,6 +13,7 @@ use super::ctx::{End, Exchange};
 use super::reply::Reply;
 use super::rows::{self, Whose};
 use super::watchdog::Expiry;
+use crate::app::Gateway;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 use crate::quotas::estimate;
@@ -67,7 +68,7 @@ impl Used {
 }
 
 /// Ends the present attempt, after which there is another. What the provider charges for is settled.
-pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
+pub fn end(gateway: &Gateway, exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
     let Some(used) = Used::of(exchange) else {
         if let Some(entry) = exchange.entry.take() {
             entry.cancel(&[]);
@@ -81,7 +82,7 @@ pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
         _ => End::UpstreamBroke,
     };
     if used.amounts().tokens > 0 {
-        settle(exchange, &used, whose, outcome);
+        settle(gateway, exchange, &used, whose, outcome);
         return Charge::Settled;
     }
     if let Some(entry) = exchange.entry.take() {
@@ -90,14 +91,21 @@ pub fn end(exchange: &mut Exchange, whose: Whose<'_>) -> Charge {
     Charge::None
 }
 
-/// Settles the present attempt's hold, writes it down, and adds to what the request has cost in all.
-pub fn settle(exchange: &mut Exchange, used: &Used, whose: Whose<'_>, outcome: End) {
+/// Settles the present attempt's hold, writes it down, counts it, and adds to what the request has cost in all.
+pub fn settle(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    used: &Used,
+    whose: Whose<'_>,
+    outcome: End,
+) {
+    let provider = &exchange.target().upstream.name;
+    gateway.metrics.usage.attempt(&exchange.model.name, provider, used);
     let standing = Standing::take(exchange);
     standing.settle(&used.amounts(), |entry, charged| {
         entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), charged);
     });
-    exchange.spent.nano_usd = exchange.spent.nano_usd.saturating_add(used.nano_usd.unwrap_or(0));
-    exchange.spent.estimated |= used.estimated;
+    exchange.spent = exchange.spent.saturating_add(used.nano_usd.unwrap_or(0));
 }
 
 /// Ends the last attempt, which no provider has seen: what is held is free again.

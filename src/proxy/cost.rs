@@ -18,6 +18,11 @@ use crate::dialects::observe::Annotate;
 /// What the answer has cost, in US dollars.
 pub const COST: HeaderName = HeaderName::from_static("x-sluicegate-cost-usd");
 
+/// What all attempts of a settled request have cost, in nano-USD. `None`: there was no price.
+pub fn of_all(exchange: &Exchange) -> Option<u64> {
+    (exchange.spent > 0 || exchange.target().price.is_some()).then_some(exchange.spent)
+}
+
 /// Whether the caller wants a stream's cost in its usage: `true` or `false`.
 const INCLUDE: HeaderName = HeaderName::from_static("x-sluicegate-include-cost");
 
@@ -45,7 +50,7 @@ pub fn is_awaited(exchange: &Exchange, head: &HeaderMap, answers: &Answers) -> b
 /// the provider has told no usage, or the target has no price.
 pub fn told(exchange: &Exchange) -> Option<HeaderValue> {
     let cost = cost(exchange, &exchange.reply.usage()?)?;
-    HeaderValue::try_from(usd(exchange.spent.nano_usd.saturating_add(cost))).ok()
+    HeaderValue::try_from(usd(exchange.spent.saturating_add(cost))).ok()
 }
 
 /// Whether the caller wants a stream's cost in its usage.
@@ -61,7 +66,7 @@ pub fn is_included(caller: &HeaderMap, answers: &Answers) -> bool {
 /// Writes the cost into a stream's usage. `None`: the target has no price.
 pub fn annotation(exchange: &Exchange) -> Option<Annotate> {
     let price = exchange.target().price.clone()?;
-    let (began_at, before) = (exchange.began_at, exchange.spent.nano_usd);
+    let (began_at, before) = (exchange.began_at, exchange.spent);
     Some(Box::new(move |usage, tier| {
         let cost = price.rates(began_at, tier).cost(usage);
         format!("\"cost_usd\":\"{}\"", usd(before.saturating_add(cost)))

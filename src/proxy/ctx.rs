@@ -99,8 +99,8 @@ pub struct Exchange {
     pub overrun: Overrun,
     /// When the request began, in seconds since the epoch: the time that its prices are of.
     pub began_at: i64,
-    /// What the attempts that are settled have cost.
-    pub spent: Spent,
+    /// What the attempts that are settled have cost, in nano-USD, at targets that have a price.
+    pub spent: u64,
     /// Which API.
     pub endpoint: Endpoint,
     /// The model asked for.
@@ -149,15 +149,6 @@ pub struct Exchange {
     pub bytes_out: u64,
 }
 
-/// What attempts have used and cost.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// Nano-USD, of targets that have a price.
-    pub nano_usd: u64,
-    /// Whether any of it is an estimate, for want of the provider's word.
-    pub estimated: bool,
-}
-
 /// When what happened, for overhead and latencies.
 #[derive(Default)]
 pub struct Times {
@@ -201,6 +192,20 @@ pub enum End {
 }
 
 impl End {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Complete,
+        Self::Refused,
+        Self::Rejected,
+        Self::UpstreamError,
+        Self::UpstreamBroke,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::ClientGone,
+        Self::LimitReached,
+        Self::Abandoned,
+    ];
+
     /// That of a provider's answer with this status; `None` for one that is no error.
     pub fn of_error(status: u16) -> Option<Self> {
         match status {

@@ -14,7 +14,7 @@ use sluicegate_filters::{Denial, DenialKind};
 
 use super::attempt::{self, Charge};
 use super::body::{self, NoBody};
-use super::ctx::{Ctx, End, Exchange, Spent, Times};
+use super::ctx::{Ctx, End, Exchange, Times};
 use super::outgoing::{self, Original};
 use super::overrun::Overrun;
 use super::reply::{Content, Reply};
@@ -142,7 +142,7 @@ async fn exchange(
         entry: None,
         overrun: Overrun::default(),
         began_at: ctx.began_at(),
-        spent: Spent::default(),
+        spent: 0,
         endpoint,
         model: model.clone(),
         body_len: body.len(),
@@ -193,7 +193,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         let whose = Whose::new(gateway, *id, *started, caller.as_deref());
         route::note(exchange, None);
         super::trace::attempt(trace, exchange, None);
-        let settled = attempt::end(exchange, whose) == Charge::Settled;
+        let settled = attempt::end(gateway, exchange, whose) == Charge::Settled;
         let random = route::chance(random, *started);
         let (mut open, mut admitted) = (exchange.allowed, settled);
         let choice = loop {

@@ -14,7 +14,7 @@
 //! ```
 
 mod admit;
-mod attempt;
+pub mod attempt;
 mod authorize;
 mod body;
 mod cost;

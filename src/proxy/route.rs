@@ -73,7 +73,7 @@ pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
         exchange.model.tally.desperate();
     }
     exchange.tried.push(choice.index);
-    gateway.metrics.attempt(&exchange.target().upstream.name);
+    gateway.metrics.providers.attempt(&exchange.target().upstream.name);
 }
 
 /// Whether another attempt may follow the present one.

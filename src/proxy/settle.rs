@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 use super::attempt::{self, Used};
 use super::ctx::{Ctx, End, Exchange, Times};
 use super::rows::Whose;
-use super::{route, trace};
+use super::{cost, route, trace};
 use crate::app::Gateway;
 use crate::chat::Usage;
 use crate::telemetry::access_log::Line;
@@ -25,8 +25,11 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
     }
     let Ctx { exchange, caller, id, started, .. } = ctx;
     let whose = Whose::new(gateway, *id, *started, caller.as_deref());
-    let used = exchange.as_deref_mut().and_then(|exchange| settle_last(exchange, whose, end));
-    let usage = used.map(|used| used.usage).filter(|usage| *usage != Usage::default());
+    let used =
+        exchange.as_deref_mut().and_then(|exchange| settle_last(gateway, exchange, whose, end));
+    let used = used.filter(|used| used.usage != Usage::default());
+    let usage = used.map(|used| used.usage);
+    let estimated = used.is_some_and(|used| used.estimated);
     let mut line = Line {
         request_id: ctx.id_str(),
         trace: ctx.trace.id(),
@@ -64,8 +67,8 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         line.time_to_first_token = first;
         line.overhead = overhead;
         line.usage = usage;
-        line.estimated = exchange.spent.estimated;
-        line.cost = target.price.as_ref().map(|_| exchange.spent.nano_usd);
+        line.estimated = estimated;
+        line.cost = cost::of_all(exchange);
         gateway.metrics.inference(&Inference {
             endpoint: exchange.endpoint,
             model: &exchange.model.name,
@@ -77,24 +80,28 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
             duration,
             first_token: first,
             overhead,
-            usage,
-            estimated: exchange.spent.estimated,
-            nano_usd: exchange.spent.nano_usd,
+            output: usage.filter(|_| !estimated).map(|usage| usage.output),
         });
     }
-    gateway.metrics.request(ctx.route, status, ctx.denied.map(|kind| kind.code()), duration);
+    let code = ctx.denied.map(|kind| kind.code());
+    gateway.metrics.requests.ended(ctx.route, status, code, duration);
     gateway.access_log.write(&line);
     ctx.end = Some(end);
     trace::finish(gateway, session, ctx, status, end);
 }
 
 /// Settles the last attempt. Without one that a provider has seen, what is held is free again.
-fn settle_last(exchange: &mut Exchange, whose: Whose<'_>, end: End) -> Option<Used> {
+fn settle_last(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    whose: Whose<'_>,
+    end: End,
+) -> Option<Used> {
     let used = Used::of(exchange);
     match &used {
         Some(used) => {
             attempt::calibrate(exchange, used);
-            attempt::settle(exchange, used, whose, end);
+            attempt::settle(gateway, exchange, used, whose, end);
         }
         None => attempt::cancel(exchange),
     }

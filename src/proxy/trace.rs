@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use pingora_proxy::Session;
 
+use super::cost;
 use super::ctx::{Ctx, End, Exchange};
 use super::reply::Reply;
 use crate::app::Gateway;
@@ -60,10 +61,7 @@ pub fn finish(gateway: &Gateway, session: &Session, ctx: &mut Ctx, status: u16, 
         decision: ctx.decision.clone(),
         generation: ctx.runtime.generation,
         model: ctx.exchange.as_ref().map(|exchange| exchange.model.name.clone()),
-        nano_usd: ctx
-            .exchange
-            .as_ref()
-            .and_then(|exchange| exchange.target().price.as_ref().map(|_| exchange.spent.nano_usd)),
+        nano_usd: ctx.exchange.as_deref().and_then(cost::of_all),
     });
 }
 

@@ -34,7 +34,9 @@ pub fn ask(from: Pid, socket: PathBuf) -> std::io::Result<()> {
             std::thread::sleep(LOOK_EVERY);
         }
         match kill(from, Signal::SIGQUIT) {
-            Ok(()) => tracing::info!(pid = from.as_raw(), "asked the process before for its sockets"),
+            Ok(()) => {
+                tracing::info!(pid = from.as_raw(), "asked the process before for its sockets")
+            }
             Err(error) => tracing::error!(pid = from.as_raw(), %error, "SIGQUIT was not sent"),
         }
     };

@@ -2,11 +2,51 @@
 
 use std::sync::atomic::Ordering;
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Error, Gauge, IntCounter, IntGauge};
 use sluicegate_filters::authorize::Permit;
 
+use super::described::{Label, Metric};
+use super::register::Register;
 use crate::audit::AuditLog;
 use crate::identity::Identity;
+
+const DECISIONS: [&str; 4] =
+    ["allowed", "refused_by_policy", "shadow_refused", "refused_by_credential"];
+const LOOKUPS: [&str; 3] = ["found", "unknown", "unavailable"];
+const AUDIT: &[&str] = &["src/audit"];
+
+const DECIDED: Metric = Metric::counter("sluicegate_authorization_decisions_total", "requests")
+    .labels(&[Label::one_of("outcome", &DECISIONS)])
+    .meaning(
+        "what the credential's lists and the policies said. `shadow_refused`: it passed, \
+         and would not have if the policies were enforced",
+    )
+    .at_zero()
+    .from(&["src/proxy/authorize.rs"]);
+const LOOKED_UP: Metric = Metric::counter("sluicegate_credential_lookups_total", "look-ups")
+    .labels(&[Label::one_of("outcome", &LOOKUPS)])
+    .meaning("of credentials that were not in memory")
+    .at_zero()
+    .from(&["src/identity"]);
+const FEED_AGE: Metric = Metric::gauge("sluicegate_store_feed_age_seconds", "seconds")
+    .meaning(
+        "since the feed of changes was last known to be complete: so old a block may be without being seen. \
+         0 without a store",
+    )
+    .from(&["src/identity/feed.rs"]);
+const AUDIT_WRITTEN: Metric = Metric::counter("sluicegate_audit_records_total", "records")
+    .meaning("written to the audit log")
+    .from(AUDIT);
+const AUDIT_DROPPED: Metric = Metric::counter("sluicegate_audit_dropped_total", "events")
+    .meaning("that the audit log could not take")
+    .from(AUDIT);
+const AUDIT_WRITABLE: Metric = Metric::gauge("sluicegate_audit_writable", "0 or 1")
+    .meaning("the audit log could last be written, or there is none")
+    .from(AUDIT);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] =
+    &[DECIDED, LOOKED_UP, FEED_AGE, AUDIT_WRITTEN, AUDIT_DROPPED, AUDIT_WRITABLE];
 
 /// Handles are taken once: these are counted for each request.
 pub struct AccessMetrics {
@@ -14,7 +54,8 @@ pub struct AccessMetrics {
     refused: IntCounter,
     shadow_refused: IntCounter,
     refused_by_credential: IntCounter,
-    lookups: [IntCounter; 3],
+    /// In the order of [`LOOKUPS`].
+    lookups: [IntCounter; LOOKUPS.len()],
     feed_age: Gauge,
     audit_written: IntCounter,
     audit_dropped: IntCounter,
@@ -23,47 +64,21 @@ pub struct AccessMetrics {
 
 impl AccessMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str| {
-            let made = IntCounterVec::new(Opts::new(name, help), &["outcome"])?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let decisions = counters(
-            "authorization_decisions_total",
-            "Requests for inference by what credential and policies said.",
-        )?;
-        let lookups = counters(
-            "credential_lookups_total",
-            "Credentials that were not in memory, by what the store said.",
-        )?;
-        let feed_age = Gauge::new(
-            "store_feed_age_seconds",
-            "Time since the store's changes were last known to be complete.",
-        )?;
-        registry.register(Box::new(feed_age.clone()))?;
-        let counter = |name: &str, help: &str| {
-            let made = IntCounter::new(name, help)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let audit_written = counter("audit_records_total", "Records of the audit log.")?;
-        let audit_dropped =
-            counter("audit_dropped_total", "Events that the audit log could not take.")?;
-        let audit_writable =
-            IntGauge::new("audit_writable", "1 where the audit log could last be written.")?;
-        registry.register(Box::new(audit_writable.clone()))?;
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
+        let decisions = register.counters(&DECIDED)?;
+        let [allowed, refused, shadow_refused, refused_by_credential] =
+            DECISIONS.map(|outcome| decisions.with_label_values(&[outcome]));
+        let lookups = register.counters(&LOOKED_UP)?;
         Ok(Self {
-            allowed: decisions.with_label_values(&["allowed"]),
-            refused: decisions.with_label_values(&["refused_by_policy"]),
-            shadow_refused: decisions.with_label_values(&["shadow_refused"]),
-            refused_by_credential: decisions.with_label_values(&["refused_by_credential"]),
-            lookups: ["found", "unknown", "unavailable"]
-                .map(|outcome| lookups.with_label_values(&[outcome])),
-            feed_age,
-            audit_written,
-            audit_dropped,
-            audit_writable,
+            allowed,
+            refused,
+            shadow_refused,
+            refused_by_credential,
+            lookups: LOOKUPS.map(|outcome| lookups.with_label_values(&[outcome])),
+            feed_age: register.float_gauge(&FEED_AGE)?,
+            audit_written: register.counter(&AUDIT_WRITTEN)?,
+            audit_dropped: register.counter(&AUDIT_DROPPED)?,
+            audit_writable: register.gauge(&AUDIT_WRITABLE)?,
         })
     }
 

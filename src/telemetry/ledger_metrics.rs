@@ -2,15 +2,61 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Error, IntCounter, IntGauge};
 use sluicegate_ledger::Ledger;
 
 use super::access_metrics::follow;
+use super::described::{Label, Metric};
+use super::register::Register;
+
+const RESULTS: [&str; 5] = ["stored", "repeated", "too_old", "refused", "lost"];
+const WRITER: &[&str] = &["ledger/src/writer.rs"];
+const REPLAY: &[&str] = &["ledger/src/replay.rs"];
+const JOURNAL: &[&str] = &["ledger/src/journal"];
+
+const ROWS: Metric = Metric::counter("sluicegate_ledger_rows_total", "rows")
+    .labels(&[Label::one_of("result", &RESULTS)])
+    .meaning(
+        "what became of rows. `too_old`: left out, as they may be among those that `ledger.retention` has deleted. \
+         `refused`: attempts that could not begin, as the journal was full. \
+         `lost` is always 0, but for a fault of the gateway",
+    )
+    .at_zero()
+    .from(WRITER);
+const FAILURES: Metric = Metric::counter("sluicegate_ledger_write_failures_total", "writes")
+    .meaning("that the database did not take")
+    .from(WRITER);
+const RECOVERED: Metric = Metric::counter("sluicegate_ledger_recovered_rows_total", "rows")
+    .meaning("left by processes that are gone, and stored by this one")
+    .from(REPLAY);
+const JOURNAL_BYTES: Metric = Metric::gauge("sluicegate_ledger_journal_bytes", "bytes")
+    .meaning("of the journal's files, two of 4 MiB where nothing waits")
+    .from(JOURNAL);
+const JOURNAL_LIMIT: Metric = Metric::gauge("sluicegate_ledger_journal_limit_bytes", "bytes")
+    .meaning("`ledger.journal_size`; 0 without a ledger")
+    .from(&["ledger/src/entry.rs"]);
+const UNDER_WAY: Metric = Metric::gauge("sluicegate_ledger_attempts_under_way", "attempts")
+    .meaning("begun and not ended")
+    .from(JOURNAL);
+const FOREIGN: Metric = Metric::gauge("sluicegate_ledger_foreign_journals", "journals")
+    .meaning(
+        "in `ledger.directory`, of processes of another store that are gone; they stay as they are \
+         ([ledger.md](ledger.md#one-directory-several-stores))",
+    )
+    .at_zero()
+    .from(REPLAY);
+const STORE_UP: Metric = Metric::gauge("sluicegate_ledger_store_up", "0 or 1")
+    .meaning("the database last took rows")
+    .from(WRITER);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] =
+    &[ROWS, FAILURES, RECOVERED, JOURNAL_BYTES, JOURNAL_LIMIT, UNDER_WAY, FOREIGN, STORE_UP];
 
 /// What becomes of the rows of what was used.
 pub struct LedgerMetrics {
     /// In the order of [`RESULTS`].
-    rows: Vec<IntCounter>,
+    rows: [IntCounter; RESULTS.len()],
     failures: IntCounter,
     recovered: IntCounter,
     journal_bytes: IntGauge,
@@ -20,45 +66,19 @@ pub struct LedgerMetrics {
     store_up: IntGauge,
 }
 
-const RESULTS: [&str; 5] = ["stored", "repeated", "too_old", "refused", "lost"];
-
 impl LedgerMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let rows = Opts::new("ledger_rows_total", "Rows of the ledger, by what became of them.");
-        let rows = IntCounterVec::new(rows, &["result"])?;
-        registry.register(Box::new(rows.clone()))?;
-        let counter = |name: &str, help: &str| {
-            let made = IntCounter::new(name, help)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let gauge = |name: &str, help: &str| {
-            let made = IntGauge::new(name, help)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
+        let rows = register.counters(&ROWS)?;
         Ok(Self {
-            rows: RESULTS.iter().map(|result| rows.with_label_values(&[result])).collect(),
-            failures: counter(
-                "ledger_write_failures_total",
-                "Writes of rows that the store did not take.",
-            )?,
-            recovered: counter(
-                "ledger_recovered_rows_total",
-                "Rows that processes had left that are gone.",
-            )?,
-            journal_bytes: gauge("ledger_journal_bytes", "Bytes of the journal's files.")?,
-            journal_limit: gauge(
-                "ledger_journal_limit_bytes",
-                "Bytes that the journal may have; 0 without a ledger.",
-            )?,
-            under_way: gauge("ledger_attempts_under_way", "Attempts that have begun only.")?,
-            foreign: gauge(
-                "ledger_foreign_journals",
-                "Journals in the directory that are of another store, and stay as they are.",
-            )?,
-            store_up: gauge("ledger_store_up", "1 where the store last took rows.")?,
+            rows: RESULTS.map(|result| rows.with_label_values(&[result])),
+            failures: register.counter(&FAILURES)?,
+            recovered: register.counter(&RECOVERED)?,
+            journal_bytes: register.gauge(&JOURNAL_BYTES)?,
+            journal_limit: register.gauge(&JOURNAL_LIMIT)?,
+            under_way: register.gauge(&UNDER_WAY)?,
+            foreign: register.gauge(&FOREIGN)?,
+            store_up: register.gauge(&STORE_UP)?,
         })
     }
 

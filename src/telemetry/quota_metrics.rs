@@ -2,11 +2,60 @@
 
 use std::sync::atomic::Ordering;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, IntCounter, IntGauge};
 use sluicegate_filters::admit::{ScopeKind, Unit};
 use sluicegate_quota::Engine;
 
 use super::access_metrics::follow;
+use super::described::{Label, Metric};
+use super::register::Register;
+
+const UNIT: Label = Label::listed("unit", || Unit::ALL.map(Unit::name).to_vec());
+const SCOPE_KIND: Label =
+    Label::listed("scope_kind", || ScopeKind::ALL.map(ScopeKind::name).to_vec());
+const ENGINE: &[&str] = &["quota/src/engine"];
+
+const REFUSALS: Metric = Metric::counter("sluicegate_quota_refusals_total", "requests")
+    .labels(&[UNIT, SCOPE_KIND])
+    .meaning("refused by a limit")
+    .at_zero()
+    .from(ENGINE);
+const OVERRUN: Metric = Metric::counter("sluicegate_quota_overrun_units_total", "the label's")
+    .labels(&[UNIT])
+    .meaning("used beyond what had been held")
+    .at_zero()
+    .from(ENGINE);
+const IN_DOUBT: Metric = Metric::gauge("sluicegate_quota_in_doubt_units", "the label's")
+    .labels(&[UNIT])
+    .meaning(
+        "leased to instances that are gone, and counted as used until their journals say what was used; \
+         on the counters that this instance makes use of, so that several instances tell the same units. \
+         Not older than five seconds",
+    )
+    .at_zero()
+    .from(ENGINE);
+const SOFT_EXCEEDED: Metric = Metric::counter("sluicegate_quota_soft_exceeded_total", "crossings")
+    .meaning("soft limits reached, each once in its window on each instance")
+    .from(ENGINE);
+const STORE_UP: Metric = Metric::gauge("sluicegate_quota_store_up", "0 or 1")
+    .meaning("the store of the counters last answered")
+    .from(ENGINE);
+const CALLS: Metric = Metric::counter("sluicegate_quota_store_calls_total", "calls")
+    .meaning("of the store of the counters")
+    .from(ENGINE);
+const FAILURES: Metric = Metric::counter("sluicegate_quota_store_failures_total", "calls")
+    .meaning("of the store of the counters, those that failed")
+    .from(ENGINE);
+const EXCHANGES: Metric = Metric::counter("sluicegate_quota_exchanges_total", "exchanges")
+    .meaning("in calls of the store, one for each counter told or asked")
+    .from(ENGINE);
+const WAITS: Metric = Metric::counter("sluicegate_quota_waits_total", "requests")
+    .meaning("that had to wait for the store of the counters")
+    .from(ENGINE);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] =
+    &[REFUSALS, OVERRUN, IN_DOUBT, SOFT_EXCEEDED, STORE_UP, CALLS, FAILURES, EXCHANGES, WAITS];
 
 /// The engine counts by itself; these follow it whenever they are shown.
 pub struct QuotaMetrics {
@@ -23,39 +72,10 @@ pub struct QuotaMetrics {
 
 impl QuotaMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let counter = |name: &str, help: &str| {
-            let made = IntCounter::new(name, help)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let refusals = counters(
-            "quota_refusals_total",
-            "Requests that a limit has refused, by what it counts and for whom it is.",
-            &["unit", "scope_kind"],
-        )?;
-        let overrun = counters(
-            "quota_overrun_units_total",
-            "Units used beyond what had been held for a request.",
-            &["unit"],
-        )?;
-        let in_doubt = IntGaugeVec::new(
-            Opts::new(
-                "quota_in_doubt_units",
-                "Units that instances which are gone had leased, and nobody knows the use of; they count as \
-                 used.",
-            ),
-            &["unit"],
-        )?;
-        registry.register(Box::new(in_doubt.clone()))?;
-        let store_up =
-            IntGauge::new("quota_store_up", "1 where the store of the counters last answered.")?;
-        registry.register(Box::new(store_up.clone()))?;
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
+        let refusals = register.counters(&REFUSALS)?;
+        let overrun = register.counters(&OVERRUN)?;
+        let in_doubt = register.gauges(&IN_DOUBT)?;
         let pairs = Unit::ALL
             .into_iter()
             .flat_map(|unit| ScopeKind::ALL.into_iter().map(move |kind| (unit, kind)));
@@ -67,15 +87,12 @@ impl QuotaMetrics {
                 .collect(),
             overrun: Unit::ALL.map(|unit| (unit, overrun.with_label_values(&[unit.name()]))),
             in_doubt: Unit::ALL.map(|unit| in_doubt.with_label_values(&[unit.name()])),
-            soft_exceeded: counter(
-                "quota_soft_exceeded_total",
-                "Soft limits that were reached, each once in its window.",
-            )?,
-            calls: counter("quota_store_calls_total", "Calls of the store of the counters.")?,
-            exchanges: counter("quota_exchanges_total", "Exchanges in those calls.")?,
-            failures: counter("quota_store_failures_total", "Calls of it that failed.")?,
-            waits: counter("quota_waits_total", "Requests that had to wait for it.")?,
-            store_up,
+            soft_exceeded: register.counter(&SOFT_EXCEEDED)?,
+            calls: register.counter(&CALLS)?,
+            exchanges: register.counter(&EXCHANGES)?,
+            failures: register.counter(&FAILURES)?,
+            waits: register.counter(&WAITS)?,
+            store_up: register.gauge(&STORE_UP)?,
         })
     }
 

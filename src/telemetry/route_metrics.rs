@@ -2,12 +2,86 @@
 
 use std::collections::HashSet;
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, GaugeVec, IntCounterVec, IntGaugeVec};
 
 use super::access_metrics::follow;
+use super::described::{Label, MODEL, Metric, PROVIDER};
+use super::register::Register;
 use crate::routing::Routes;
 
-const TARGET: &[&str] = &["provider", "provider_model"];
+const TARGET: &[Label] = &[PROVIDER, Label::open("provider_model")];
+const BUDGET: &[&str] = &["src/routing/retry_budget.rs"];
+const CHECKS: &[&str] = &["src/providers/health_check.rs"];
+const HEALTH: &[&str] = &["src/routing/health.rs"];
+
+const RETRIES: Metric = Metric::counter("sluicegate_retries_total", "attempts")
+    .labels(&[MODEL, Label::one_of("result", &["made", "over_budget"])])
+    .meaning(
+        "attempts beyond a request's first, and those that the [budget](routing.md) had no room for",
+    )
+    .at_zero()
+    .from(BUDGET);
+const DEGRADED: Metric = Metric::counter("sluicegate_degraded_attempts_total", "attempts")
+    .labels(&[MODEL])
+    .meaning("attempts at the least bad target, as all were left out")
+    .at_zero()
+    .from(BUDGET);
+const PASSED_OVER: Metric = Metric::counter("sluicegate_targets_passed_over_total", "choices")
+    .labels(&[MODEL])
+    .meaning(
+        "targets that were not asked, as a \
+         [limit of their provider](routing.md#where-a-provider-has-a-limit) had no room",
+    )
+    .at_zero()
+    .from(BUDGET);
+const PROVIDER_HEALTH: Metric = Metric::gauge("sluicegate_provider_health", "0 or 1")
+    .labels(&[PROVIDER])
+    .meaning(
+        "whether a provider passes its [health checks](routing.md#health-checks); only of those that have any",
+    )
+    .starts("**1**")
+    .from(CHECKS);
+const HEALTH_CHECKS: Metric = Metric::counter("sluicegate_provider_health_checks_total", "checks")
+    .labels(&[PROVIDER, Label::one_of("result", &["passed", "failed"])])
+    .meaning("health checks")
+    .at_zero()
+    .from(CHECKS);
+const HEALTH_CHANGES: Metric = Metric::counter("sluicegate_provider_health_changes_total", "times")
+    .labels(&[PROVIDER, Label::one_of("to", &["healthy", "unhealthy"])])
+    .meaning("how often a provider was found unhealthy, and healthy again")
+    .at_zero()
+    .from(CHECKS);
+const SHARE: Metric = Metric::gauge("sluicegate_target_share", "0 to 1")
+    .labels(TARGET)
+    .meaning("how much of its weight a target gets now; 0: it is left out")
+    .from(HEALTH);
+const IN_FLIGHT: Metric = Metric::gauge("sluicegate_target_in_flight", "requests")
+    .labels(TARGET)
+    .meaning("under way at a target")
+    .from(HEALTH);
+const LATENCY: Metric = Metric::gauge("sluicegate_target_latency_seconds", "seconds")
+    .labels(TARGET)
+    .meaning("the decaying peak of the time to an answer's head")
+    .from(HEALTH);
+const EJECTIONS: Metric = Metric::counter("sluicegate_target_ejections_total", "times")
+    .labels(TARGET)
+    .meaning("how often a target was left out")
+    .at_zero()
+    .from(HEALTH);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] = &[
+    RETRIES,
+    DEGRADED,
+    PASSED_OVER,
+    PROVIDER_HEALTH,
+    HEALTH_CHECKS,
+    HEALTH_CHANGES,
+    SHARE,
+    IN_FLIGHT,
+    LATENCY,
+    EJECTIONS,
+];
 
 /// Targets and models count by themselves; these follow whenever they are shown.
 pub struct RouteMetrics {
@@ -25,72 +99,19 @@ pub struct RouteMetrics {
 
 impl RouteMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let made = Self {
-            share: GaugeVec::new(
-                Opts::new("target_share", "How much of its weight a target gets now, 0 to 1."),
-                TARGET,
-            )?,
-            in_flight: IntGaugeVec::new(
-                Opts::new("target_in_flight", "Requests under way at a target."),
-                TARGET,
-            )?,
-            latency: GaugeVec::new(
-                Opts::new(
-                    "target_latency_seconds",
-                    "The decaying peak of the time from a request to the head of its answer.",
-                ),
-                TARGET,
-            )?,
-            ejections: IntCounterVec::new(
-                Opts::new("target_ejections_total", "How often a target was left out."),
-                TARGET,
-            )?,
-            retries: IntCounterVec::new(
-                Opts::new("retries_total", "Attempts beyond the first, made or not."),
-                &["model", "result"],
-            )?,
-            degraded: IntCounterVec::new(
-                Opts::new(
-                    "degraded_attempts_total",
-                    "Attempts at the least bad target, as all were left out.",
-                ),
-                &["model"],
-            )?,
-            passed_over: IntCounterVec::new(
-                Opts::new(
-                    "targets_passed_over_total",
-                    "Choices of a target that was not asked, as a limit of its provider had no room.",
-                ),
-                &["model"],
-            )?,
-            provider_health: IntGaugeVec::new(
-                Opts::new("provider_health", "Whether a provider passes its health checks."),
-                &["provider"],
-            )?,
-            health_checks: IntCounterVec::new(
-                Opts::new("provider_health_checks_total", "Health checks of a provider."),
-                &["provider", "result"],
-            )?,
-            health_changes: IntCounterVec::new(
-                Opts::new(
-                    "provider_health_changes_total",
-                    "How often a provider was found healthy again, or unhealthy.",
-                ),
-                &["provider", "to"],
-            )?,
-        };
-        registry.register(Box::new(made.share.clone()))?;
-        registry.register(Box::new(made.in_flight.clone()))?;
-        registry.register(Box::new(made.latency.clone()))?;
-        registry.register(Box::new(made.ejections.clone()))?;
-        registry.register(Box::new(made.retries.clone()))?;
-        registry.register(Box::new(made.degraded.clone()))?;
-        registry.register(Box::new(made.passed_over.clone()))?;
-        registry.register(Box::new(made.provider_health.clone()))?;
-        registry.register(Box::new(made.health_checks.clone()))?;
-        registry.register(Box::new(made.health_changes.clone()))?;
-        Ok(made)
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
+        Ok(Self {
+            share: register.float_gauges(&SHARE)?,
+            in_flight: register.gauges(&IN_FLIGHT)?,
+            latency: register.float_gauges(&LATENCY)?,
+            ejections: register.counters(&EJECTIONS)?,
+            retries: register.counters(&RETRIES)?,
+            degraded: register.counters(&DEGRADED)?,
+            passed_over: register.counters(&PASSED_OVER)?,
+            provider_health: register.gauges(&PROVIDER_HEALTH)?,
+            health_checks: register.counters(&HEALTH_CHECKS)?,
+            health_changes: register.counters(&HEALTH_CHANGES)?,
+        })
     }
 
     /// Brings all up to what is true of `routes` now. Targets that are there no longer are not shown.

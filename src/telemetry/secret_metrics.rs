@@ -2,13 +2,52 @@
 
 use std::time::SystemTime;
 
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntGauge};
 use sluicegate_vault::{Operation, Outcome, Status};
 
 use super::access_metrics::follow;
+use super::described::{Label, Metric};
+use super::register::Register;
 use crate::config;
 use crate::config::secrets::SecretRef;
 use crate::config::valid::Config;
+
+const STATUS: &[&str] = &["vault/src/status.rs"];
+
+const LOADED: Metric =
+    Metric::gauge("sluicegate_secret_loaded_timestamp_seconds", "Unix time")
+        .labels(&[Label::open("secret").described("the key of the configuration")])
+        .meaning(
+            "since when each secret is what it is: when its version in Vault or its file was written, \
+             or the date in the file [beside it](configuration.md#how-old-a-secret-is); for a variable, \
+             the start of the process. On a mounted volume of Kubernetes, a file is about as old as its pod: \
+             only a date there makes the age the secret's",
+        )
+        .from(&["src/telemetry/secret_metrics.rs"]);
+const UP: Metric = Metric::gauge("sluicegate_vault_up", "0 or 1")
+    .meaning("Vault last answered and lets the gateway in, or none is configured")
+    .from(STATUS);
+const TOKEN_EXPIRY: Metric =
+    Metric::gauge("sluicegate_vault_token_expiry_timestamp_seconds", "Unix time")
+        .meaning("when the token for Vault expires unless it is renewed; 0 without one that does")
+        .from(STATUS);
+const REFRESHED: Metric =
+    Metric::gauge("sluicegate_vault_last_refresh_timestamp_seconds", "Unix time")
+        .meaning("when all secrets were last read anew from Vault; 0 before the first time")
+        .from(STATUS);
+const REQUESTS: Metric = Metric::counter("sluicegate_vault_requests_total", "requests")
+    .labels(&[
+        Label::listed("operation", || Operation::ALL.map(Operation::name).to_vec()),
+        Label::listed("result", || Outcome::ALL.map(Outcome::name).to_vec()),
+    ])
+    .meaning(
+        "to Vault. `unavailable`: sealed, a standby or failing; `unreachable`: no answer; `invalid`: one of no use",
+    )
+    .at_zero()
+    .from(STATUS);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] = &[LOADED, UP, TOKEN_EXPIRY, REFRESHED, REQUESTS];
 
 /// The client of Vault counts by itself; these follow it whenever they are shown.
 pub struct SecretMetrics {
@@ -23,40 +62,16 @@ pub struct SecretMetrics {
 
 impl SecretMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let made = Gauge::new(name, help)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let loaded = Opts::new(
-            "secret_loaded_timestamp_seconds",
-            "Since when each secret of the configuration is what it is.",
-        );
-        let loaded = GaugeVec::new(loaded, &["secret"])?;
-        registry.register(Box::new(loaded.clone()))?;
-        let help = "1 where Vault last answered and lets the gateway in, or none is needed.";
-        let up = IntGauge::new("vault_up", help)?;
-        registry.register(Box::new(up.clone()))?;
-        let requests = IntCounterVec::new(
-            Opts::new("vault_requests_total", "Requests to Vault."),
-            &["operation", "result"],
-        )?;
-        registry.register(Box::new(requests.clone()))?;
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
+        let requests = register.counters(&REQUESTS)?;
         let pairs = Operation::ALL.into_iter().flat_map(|operation| {
             Outcome::ALL.into_iter().map(move |outcome| (operation, outcome))
         });
         Ok(Self {
-            loaded,
-            up,
-            token_expiry: gauge(
-                "vault_token_expiry_timestamp_seconds",
-                "When the token for Vault expires unless it is renewed; 0 without such a token.",
-            )?,
-            refreshed: gauge(
-                "vault_last_refresh_timestamp_seconds",
-                "When all secrets were last read from Vault; 0 where they were not yet.",
-            )?,
+            loaded: register.float_gauges(&LOADED)?,
+            up: register.gauge(&UP)?,
+            token_expiry: register.float_gauge(&TOKEN_EXPIRY)?,
+            refreshed: register.float_gauge(&REFRESHED)?,
             requests: pairs
                 .map(|(operation, outcome)| {
                     let labels = [operation.name(), outcome.name()];

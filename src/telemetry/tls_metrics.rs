@@ -3,9 +3,52 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, GaugeVec, IntCounterVec, IntGaugeVec};
 
+use super::described::{Label, Metric};
+use super::register::Register;
 use crate::tls::{Kind, Listener};
+
+const FROM: &[&str] = &["src/telemetry/tls_metrics.rs"];
+const RESULTS: &[&str] = &["ok", "refused"];
+const OWNER_KIND: Label = Label::one_of("kind", &[LISTENER, PROVIDER]);
+const OWNER_NAME: Label =
+    Label::open("name").described("the provider, or the listener (proxy, admin or metrics)");
+
+const NOT_AFTER: Metric =
+    Metric::gauge("sluicegate_tls_certificate_not_after_timestamp_seconds", "Unix time")
+        .labels(&[
+            Label::listed("kind", || Kind::ALL.map(Kind::as_str).to_vec()),
+            Label::open("name").described(
+                "the provider, the listener (proxy, admin or metrics), vault, redis, postgres, postgres_replica, or the issuer",
+            ),
+        ])
+        .meaning("until when a certificate is good: [tls.md](tls.md#when-certificates-expire)")
+        .from(FROM);
+const RELOADS: Metric = Metric::counter("sluicegate_tls_reloads_total", "reloads")
+    .labels(&[OWNER_KIND, OWNER_NAME, Label::one_of("result", RESULTS)])
+    .meaning("of changed certificates, keys and authorities. `refused`: what was in use stays")
+    .at_zero()
+    .from(FROM);
+const LAST_RELOAD_OK: Metric = Metric::gauge("sluicegate_tls_last_reload_successful", "0 or 1")
+    .labels(&[OWNER_KIND, OWNER_NAME])
+    .meaning("what is in the files of certificates, keys and authorities is in use")
+    .from(FROM);
+const CHECKS: Metric = Metric::counter("sluicegate_tls_upstream_checks_total", "handshakes")
+    .labels(&[
+        Label::open("name").described("the provider"),
+        Label::one_of("result", &["ok", "failed"]),
+    ])
+    .meaning(
+        "looks at a provider's certificate. `failed`: it did not pass, or the provider did not answer",
+    )
+    .from(FROM);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] = &[NOT_AFTER, RELOADS, LAST_RELOAD_OK, CHECKS];
+
+const LISTENER: &str = "listener";
+const PROVIDER: &str = "provider";
 
 /// Whose files are loaded together, and refused together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +63,8 @@ impl<'a> Owner<'a> {
     /// The values of the labels `kind` and `name`.
     fn labels(self) -> [&'a str; 2] {
         match self {
-            Self::Listener(listener) => ["listener", listener.name()],
-            Self::Provider(name) => ["provider", name],
+            Self::Listener(listener) => [LISTENER, listener.name()],
+            Self::Provider(name) => [PROVIDER, name],
         }
     }
 
@@ -43,37 +86,12 @@ pub struct TlsMetrics {
 
 impl TlsMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
-        let not_after = Opts::new(
-            "tls_certificate_not_after_timestamp_seconds",
-            "Until when a certificate is good.",
-        );
-        let not_after = GaugeVec::new(not_after, &["kind", "name"])?;
-        registry.register(Box::new(not_after.clone()))?;
-        let last = Opts::new(
-            "tls_last_reload_successful",
-            "1 where the files of certificates, keys and authorities are in use as they are.",
-        );
-        let last_reload_ok = IntGaugeVec::new(last, &["kind", "name"])?;
-        registry.register(Box::new(last_reload_ok.clone()))?;
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
         Ok(Self {
-            not_after,
-            reloads: counters(
-                "tls_reloads_total",
-                "Changes of certificates, keys and authorities, by result.",
-                &["kind", "name", "result"],
-            )?,
-            last_reload_ok,
-            checks: counters(
-                "tls_upstream_checks_total",
-                "Looks at providers' certificates, by result.",
-                &["name", "result"],
-            )?,
+            not_after: register.float_gauges(&NOT_AFTER)?,
+            reloads: register.counters(&RELOADS)?,
+            last_reload_ok: register.gauges(&LAST_RELOAD_OK)?,
+            checks: register.counters(&CHECKS)?,
             shown: Mutex::default(),
         })
     }
@@ -84,7 +102,7 @@ impl TlsMetrics {
         self.last_reload_ok.reset();
         for owner in owners {
             let [kind, name] = owner.labels();
-            for result in ["ok", "refused"] {
+            for result in RESULTS {
                 self.reloads.with_label_values(&[kind, name, result]);
             }
             self.last_reload_ok.with_label_values(&[kind, name]).set(1);

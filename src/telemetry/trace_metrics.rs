@@ -1,9 +1,40 @@
 //! Figures on traces: what became of them.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Error, IntCounter};
 
 use super::access_metrics::follow;
+use super::described::{Label, Metric};
+use super::register::Register;
 use super::trace::Status;
+
+const RESULTS: [&str; 3] = ["sent", "partial", "failed"];
+const REASONS: [&str; 2] = ["rejected", "failed"];
+const EXPORT: &[&str] = &["src/telemetry/trace/export.rs"];
+
+const EXPORTED: Metric = Metric::counter("sluicegate_traces_exported_total", "traces")
+    .labels(&[Label::one_of("result", &RESULTS)])
+    .meaning(
+        "of requests, by whether the collector took them in time. \
+         `partial`: of an export of which the collector took some spans and rejected others",
+    )
+    .at_zero()
+    .from(EXPORT);
+const LOST: Metric = Metric::counter("sluicegate_trace_spans_lost_total", "spans")
+    .labels(&[Label::one_of("reason", &REASONS)])
+    .meaning(
+        "that the collector does not have: it said that it rejected them, or did not take the export",
+    )
+    .at_zero()
+    .from(EXPORT);
+const DROPPED: Metric = Metric::counter("sluicegate_traces_dropped_total", "traces")
+    .meaning("for which the queue to the collector had no room")
+    .from(&["src/telemetry/trace/mod.rs"]);
+const OVER: Metric = Metric::counter("sluicegate_traces_parent_limited_total", "requests")
+    .meaning("whose callers asked for a trace beyond `parent_limit`; chance decided")
+    .from(&["src/telemetry/trace/sample.rs"]);
+
+/// As the page has them.
+pub(super) const METRICS: &[Metric] = &[EXPORTED, LOST, DROPPED, OVER];
 
 /// The exporter counts by itself; these follow it whenever they are shown.
 pub struct TraceMetrics {
@@ -18,36 +49,19 @@ pub struct TraceMetrics {
 
 impl TraceMetrics {
     /// Registers everything.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let exported = Opts::new(
-            "traces_exported_total",
-            "Traced requests that were sent to the collector, by whether it took them.",
-        );
-        let exported = IntCounterVec::new(exported, &["result"])?;
-        registry.register(Box::new(exported.clone()))?;
-        let lost =
-            Opts::new("trace_spans_lost_total", "Spans that the collector does not have, by why.");
-        let lost = IntCounterVec::new(lost, &["reason"])?;
-        registry.register(Box::new(lost.clone()))?;
-        let counter = |name: &str, help: &str| {
-            let made = IntCounter::new(name, help)?;
-            registry.register(Box::new(made.clone()))?;
-            Ok::<_, prometheus::Error>(made)
-        };
+    pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
+        let exported = register.counters(&EXPORTED)?;
+        let lost = register.counters(&LOST)?;
+        let [sent, partial, failed] = RESULTS.map(|result| exported.with_label_values(&[result]));
+        let [rejected, spans_failed] = REASONS.map(|reason| lost.with_label_values(&[reason]));
         Ok(Self {
-            sent: exported.with_label_values(&["sent"]),
-            partial: exported.with_label_values(&["partial"]),
-            rejected: lost.with_label_values(&["rejected"]),
-            spans_failed: lost.with_label_values(&["failed"]),
-            failed: exported.with_label_values(&["failed"]),
-            dropped: counter(
-                "traces_dropped_total",
-                "Traced requests for which the queue to the collector had no room.",
-            )?,
-            over: counter(
-                "traces_parent_limited_total",
-                "Requests whose callers asked for a trace beyond `parent_limit`.",
-            )?,
+            sent,
+            partial,
+            failed,
+            dropped: register.counter(&DROPPED)?,
+            rejected,
+            spans_failed,
+            over: register.counter(&OVER)?,
         })
     }
 

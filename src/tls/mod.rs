@@ -73,6 +73,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Listener,
+        Self::ClientCa,
+        Self::Client,
+        Self::Ca,
+        Self::Upstream,
+        Self::VaultCa,
+        Self::RedisCa,
+        Self::PostgresCa,
+        Self::PostgresClient,
+        Self::IssuerCa,
+    ];
+
     /// Its name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {

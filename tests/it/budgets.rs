@@ -178,6 +178,36 @@ async fn a_plain_answer_that_breaks_off_is_charged_by_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn what_each_attempt_used_is_counted_for_the_provider_that_it_was_made_at() {
+    let provider = provider().await;
+    let mut config = config(provider.address(), "");
+    let sim = config.providers.lines().next().unwrap().replacen("sim:", "backup:", 1);
+    config.providers.push_str(&format!("{sim}\n"));
+    config.models = "  sim-1:\n    targets:\n      \
+                     - { provider: sim, model: \"slow;fault=delay-head;ms=600000\" }\n      \
+                     - { provider: backup, model: sim-1, priority: 2 }\n    \
+                     price: { input: \"10\", output: \"20\" }\n    \
+                     retries: { attempts: 2, on: [timeout] }\n    timeouts: { first_byte: 300ms }\n"
+        .to_owned();
+    let gateway = Gateway::start(&config);
+    let key = gateway.key(&json!({})).await;
+    let answer = gateway.chat(&key, &asks_for(1_000, "tokens=9")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let of = |provider: &str| format!("provider=\"{provider}\"");
+    gateway.until_metric("sluicegate_estimated_usage_total", &of("sim"), 1.0).await;
+    assert_eq!(gateway.metric("sluicegate_estimated_usage_total", &of("backup")).await, 0.0);
+    let given_up = gateway.metric("sluicegate_cost_nano_usd_total", &of("sim")).await;
+    let served = gateway.metric("sluicegate_cost_nano_usd_total", &of("backup")).await;
+    assert!(given_up >= (1_000 * OUT) as f64, "all that was held: {given_up}");
+    assert!(served > 0.0 && served < (100 * OUT) as f64, "{served}");
+    assert!(gateway.metric("sluicegate_tokens_total", &of("backup")).await > 9.0);
+    assert_eq!(gateway.metric("sluicegate_tokens_total", &of("sim")).await, 0.0);
+    let log = gateway.stop().await;
+    assert!(log[0].get("usage_estimated").is_none(), "{}", log[0]);
+    assert_eq!(log[0]["cost_nano_usd"].as_f64(), Some(given_up + served));
+}
+
+#[tokio::test]
 async fn an_attempt_that_may_be_charged_is_paid_and_another_is_held_anew() {
     let provider = provider().await;
     let mut config = config(provider.address(), "");
