@@ -30,7 +30,10 @@ const EXCHANGES: Metric = Metric::counter("sluicegate_exchanges_total", "request
         Label::one_of("stream", BOOL),
         Label::listed("end", || End::ALL.map(End::as_str).to_vec()),
     ])
-    .meaning("requests for inference that were let in, by how they ended")
+    .meaning(
+        "requests for inference that were let in, by how they ended. `rejected`: the provider found fault with \
+         what the request says (400, 413, 415, 422); `upstream_error`: its other errors",
+    )
     .from(SETTLE);
 const ATTEMPTS: Metric = Metric::counter("sluicegate_upstream_attempts_total", "calls")
     .labels(&[PROVIDER])
