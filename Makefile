@@ -90,7 +90,6 @@ prices: build-tools ## Write the table of prices anew from the release that scri
 fuzz: build-tools ## Fuzz each target of FUZZ_TARGETS (all) for FUZZ_SECONDS (60)
 	@scripts/need.sh python3
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-	cargo +nightly fuzz build
 	python3 fuzz/seeds.py fuzz/corpus
 	for target in $${FUZZ_TARGETS:-$$(cargo +nightly fuzz list)}; do \
 		cargo +nightly fuzz run $$target -- -dict=fuzz/corpus/$$target.dict -max_len=150000 -timeout=20 \

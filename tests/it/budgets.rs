@@ -190,7 +190,7 @@ async fn what_each_attempt_used_is_counted_for_the_provider_that_it_was_made_at(
                      retries: { attempts: 2, on: [timeout] }\n    timeouts: { first_byte: 300ms }\n"
         .to_owned();
     let gateway = Gateway::start(&config);
-    let key = gateway.key(&json!({})).await;
+    let key = gateway.key(&json!({"max_budget": 5})).await;
     let answer = gateway.chat(&key, &asks_for(1_000, "tokens=9")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let of = |provider: &str| format!("provider=\"{provider}\"");

@@ -451,7 +451,9 @@ async fn an_upgrade_loses_no_connection_over_tls_no_key_and_no_row() {
 #[tokio::test]
 async fn sockets_are_handed_to_nobody_but_a_process_that_waits() {
     let provider = provider().await;
-    let gateway = gateway(&provider).await;
+    let mut config = Config::for_provider(provider.address());
+    config.listen = crate::support::free_address().to_string();
+    let gateway = Gateway::start(&config);
     // As a successor leaves it that is killed while it waits.
     drop(UnixListener::bind(gateway.root().join("handover/upgrade.sock")).unwrap());
     gateway.signal("QUIT");
