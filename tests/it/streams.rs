@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::support::{
     Client, Config, Gateway, Response, chat, gateway, in_time, messages, provider, soon,
@@ -171,5 +176,112 @@ async fn events_pass_one_by_one_as_they_come() {
         })
         .await;
         assert_eq!(text.matches("data: ").count(), after);
+    }
+}
+
+/// Events of every shape: line ends, comments, data over several lines, letters of several bytes.
+fn odd_events() -> Vec<String> {
+    let chunk = |n: usize, end: &str| {
+        let text = ["short", "\u{e4}\u{1f980}\u{4e16}", &"long ".repeat(400)][n % 3].to_owned();
+        let choice = serde_json::json!({"index": 0, "delta": {"content": text}});
+        let data =
+            serde_json::json!({"id": "c", "object": "chat.completion.chunk", "choices": [choice]});
+        format!("data: {data}{end}")
+    };
+    let mut events: Vec<_> = (0..24)
+        .map(|n| match n % 4 {
+            0 => chunk(n, "\n\n"),
+            1 => chunk(n, "\r\n\r\n"),
+            2 => format!(": a comment\n{}", chunk(n, "\n\n")),
+            _ => chunk(n, "\n\n").replacen("\"choices\"", "\ndata: \"choices\"", 1),
+        })
+        .collect();
+    events.push("data: [DONE]\n\n".to_owned());
+    events
+}
+
+/// Answers one request with `events`, cut into chunks of `size` bytes. With the end of each event come `ahead`
+/// bytes of the next one, and no more until `seen` says that the event has arrived. Tells when each one's end
+/// was written.
+async fn cut_up(
+    listener: TcpListener,
+    events: Vec<String>,
+    (size, ahead): (usize, usize),
+    mut seen: mpsc::Receiver<()>,
+    written: mpsc::Sender<Instant>,
+) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"}") {
+        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "a whole request");
+    }
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let all = events.concat().into_bytes();
+    let (mut sent, mut end) = (0, 0);
+    for event in &events {
+        end += event.len();
+        let to = (end + ahead).min(all.len());
+        for piece in all[sent..to].chunks(size) {
+            let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+            stream.write_all(&chunk).await.unwrap();
+        }
+        sent = to;
+        written.send(Instant::now()).await.unwrap();
+        seen.recv().await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+}
+
+/// How long the events were under way through the gateway, the shortest first.
+async fn delays(cut: (usize, usize)) -> Vec<Duration> {
+    let events = odd_events();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::start(&Config::for_provider(listener.local_addr().unwrap()));
+    let (see, seen) = mpsc::channel(1);
+    let (write, mut written) = mpsc::channel(1);
+    let provider = tokio::spawn(cut_up(listener, events.clone(), cut, seen, write));
+    let stream = tokio::net::TcpStream::connect(gateway.proxy).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("/v1/chat/completions")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(chat(true, "").to_string())))
+        .unwrap();
+    let mut body = soon("a head", sender.send_request(request)).await.unwrap().into_body();
+    let (mut read, mut end, mut delays) = (Vec::new(), 0, Vec::new());
+    for event in &events {
+        end += event.len();
+        soon("an event", async {
+            while read.len() < end {
+                let frame = body.frame().await.expect("not the end").unwrap();
+                read.extend_from_slice(&frame.into_data().unwrap());
+            }
+        })
+        .await;
+        let arrived = Instant::now();
+        delays.push(arrived.saturating_duration_since(written.recv().await.unwrap()));
+        see.send(()).await.unwrap();
+    }
+    provider.await.unwrap();
+    assert!(soon("the end", body.frame()).await.is_none());
+    assert_eq!(String::from_utf8(read).unwrap(), events.concat(), "{cut:?}");
+    delays.sort_unstable();
+    delays
+}
+
+#[tokio::test]
+async fn however_a_stream_is_cut_its_bytes_stay_and_each_event_passes_within_five_milliseconds() {
+    for cut in [(1, 0), (7, 3), (100, 61), (1_000, 1), (usize::MAX, 0), (usize::MAX, 40)] {
+        in_time("most events", Duration::from_millis(5), async || {
+            let delays = delays(cut).await;
+            // Those behind are the machine's pauses; whatever is held back for good fails anyway.
+            delays[delays.len() * 3 / 4]
+        })
+        .await;
     }
 }
