@@ -13,7 +13,7 @@ use sluicegate_filters::price::ServiceTier;
 
 use super::cost;
 use super::ctx::{Ctx, End, Exchange};
-use super::gather::Wish;
+use super::gather::{Bodiless, Known, Wish};
 use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::{HSTS, REQUEST_ID};
@@ -89,6 +89,11 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     };
     exchange.awaits_content = waits && exchange.reply.is_stream();
     ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
+    ctx.held.bodiless(match &exchange.reply {
+        _ if response.status.is_success() => Bodiless::Broken,
+        Reply::Translated(translated) => translated.stand_in(),
+        _ => Bodiless::Passes,
+    });
     if matches!(exchange.reply, Reply::Stream(_) | Reply::Translated(_)) {
         // The length may change: a usage chunk less, an error event more, another dialect.
         if response.headers.remove(CONTENT_LENGTH).is_some() {
@@ -208,17 +213,21 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
         let since = exchange.times.head.map_or(Duration::ZERO, |at| now.duration_since(at));
         if exchange.reply.has_content() || end || since > CONTENT_IN || outcome.is_some() {
             exchange.awaits_content = false;
-            held.wish(Wish::Leave(None));
+            held.wish(Wish::Leave(Known::default()));
         }
-    } else if end && matches!(exchange.reply, Reply::Translated(_)) && held.waits() {
+    } else if end
+        && let Reply::Translated(translated) = &exchange.reply
+        && held.waits()
+    {
+        let status = translated.status();
         let cost = answers.cost_header.then(|| cost::told(exchange)).flatten();
-        held.wish(Wish::Leave(cost));
+        held.wish(Wish::Leave(Known { cost, status }));
     }
     if let Reply::Document(scanner) = &exchange.reply
         && scanner.is_complete()
         && held.waits()
     {
-        held.wish(Wish::Leave(cost::told(exchange)));
+        held.wish(Wish::Leave(Known { cost: cost::told(exchange), status: None }));
     }
     if exchange.overrun.is_due(exchange.reply.counts())
         && !end

@@ -20,6 +20,7 @@ use sluicegate_chat::{
 use sluicegate_filters::price::ServiceTier;
 use sluicegate_filters::{Denial, DenialKind};
 
+use super::gather::Bodiless;
 use super::outgoing::no_address;
 use super::reply::Content;
 use crate::chat::Usage;
@@ -79,6 +80,8 @@ enum State {
         status: u16,
         /// What a header calls it.
         name: Option<String>,
+        /// The status that goes with what it was found to be.
+        found: Option<StatusCode>,
     },
 }
 
@@ -208,6 +211,18 @@ impl Translation {
         Ok(())
     }
 
+    /// An error in the client's dialect, and the status that it is sent with.
+    fn fault(&self, status: u16, name: Option<&str>, body: &[u8]) -> (StatusCode, Bytes) {
+        let fault = match self.upstream {
+            Speech::Bedrock => decode_named_fault(status, name, body),
+            upstream => decode_fault(upstream, status, body),
+        };
+        let mut out = Vec::new();
+        encode_fault(self.client, &fault, &self.request_id, &mut out);
+        let status = StatusCode::from_u16(fault.kind.status());
+        (status.unwrap_or(StatusCode::BAD_GATEWAY), out.into())
+    }
+
     /// Makes an answer's head that of the translated one, and says how its body is translated.
     pub fn answer(&self, head: &mut Parts, annotate: Option<Annotate>) -> Translated {
         if let Some(dropped) = &self.dropped {
@@ -219,7 +234,7 @@ impl Translation {
         let (state, kind) = if !head.status.is_success() {
             let name = head.headers.get(ERROR_TYPE).and_then(|name| name.to_str().ok());
             let name = name.map(str::to_owned);
-            (State::Fault { bytes: Vec::new(), status, name }, "application/json")
+            (State::Fault { bytes: Vec::new(), status, name, found: None }, "application/json")
         } else if events {
             let decoder = StreamDecoder::new(self.upstream, &self.expect);
             let encoder = StreamEncoder::new(self.client, self.envelope.clone());
@@ -233,11 +248,6 @@ impl Translation {
             let told = Told::default();
             (State::Document { bytes: Vec::new(), told, whole: false }, "application/json")
         };
-        if let State::Fault { .. } = state {
-            // 529 and the like are of one dialect only.
-            let kind = FaultKind::of_status(status);
-            head.status = StatusCode::from_u16(kind.status()).unwrap_or(head.status);
-        }
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Translated { translation: self.clone(), state }
     }
@@ -282,19 +292,32 @@ impl Translated {
                 encode_reply(translation.client, &translation.envelope, &reply, &mut out);
                 Ok(Step::Forward(Some(out.into())))
             }
-            State::Fault { bytes, status, name } => {
+            State::Fault { bytes, status, name, found } => {
                 gather(bytes, piece)?;
                 if !end {
                     return Ok(Step::Forward(None));
                 }
-                let fault = match translation.upstream {
-                    Speech::Bedrock => decode_named_fault(*status, name.as_deref(), bytes),
-                    upstream => decode_fault(upstream, *status, bytes),
-                };
-                let mut out = Vec::new();
-                encode_fault(translation.client, &fault, &translation.request_id, &mut out);
-                Ok(Step::Forward(Some(out.into())))
+                let (of_it, out) = translation.fault(*status, name.as_deref(), bytes);
+                *found = Some(of_it);
+                Ok(Step::Forward(Some(out)))
             }
+        }
+    }
+
+    /// What it is, should it end with its head: an error without a word gets one of ours.
+    pub fn stand_in(&self) -> Bodiless {
+        let State::Fault { status, name, .. } = &self.state else { return Bodiless::Broken };
+        let (status, body) = self.translation.fault(*status, name.as_deref(), &[]);
+        Bodiless::StandIn(status, body)
+    }
+
+    /// The status of an error, once all of it is there. It goes with what the error was found to be, as the
+    /// body says: the provider's may be of its dialect only (529), or say something else (429 for a bill
+    /// that is not paid).
+    pub fn status(&self) -> Option<StatusCode> {
+        match &self.state {
+            State::Fault { found, .. } => *found,
+            State::Stream { .. } | State::Document { .. } => None,
         }
     }
 
