@@ -182,7 +182,7 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        stream::body(body, end_of_stream, ctx)?;
+        stream::body(&self.gateway, body, end_of_stream, ctx)?;
         Ok(None)
     }
 
@@ -197,7 +197,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Bytes>> {
         upstream_trailers.clear();
         let mut rest = None;
-        if let Err(error) = stream::body(&mut rest, true, ctx) {
+        if let Err(error) = stream::body(&self.gateway, &mut rest, true, ctx) {
             ctx.held.wish(Wish::Break(error));
         }
         Ok(rest)

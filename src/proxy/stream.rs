@@ -18,7 +18,8 @@ use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::{HSTS, REQUEST_ID};
 use super::route::DEGRADED;
-use super::{route, translate};
+use super::{overload, route, translate};
+use crate::app::Gateway;
 use crate::config::valid::{Answers, RetryOn, RetryUntil};
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
@@ -145,8 +146,8 @@ fn watch(response: &Parts, exchange: &Exchange, answers: &Answers) -> Reply {
 }
 
 /// Watches a piece of the body and says what passes: the piece itself, in nearly every case.
-pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
-    let Ctx { exchange, id_header, held, end: outcome, runtime, .. } = ctx;
+pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let Ctx { exchange, id_header, held, end: outcome, runtime, buffered, .. } = ctx;
     let answers = &runtime.config.answers;
     let Some(exchange) = exchange else { return Ok(()) };
     let now = Instant::now();
@@ -194,8 +195,12 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
                 .into_up());
             }
         }
-        Reply::Translated(translated) => match translated.step(body.take(), end)? {
+        Reply::Translated(translated) => match translated.step(body.take(), end, buffered)? {
             translate::Step::Forward(piece) => *body = piece,
+            translate::Step::NoRoom(why) => {
+                ctx.refusal = Some(overload::shed(gateway, why));
+                return Err(Error::new(ErrorType::Custom("no_room")));
+            }
             translate::Step::Broke(_) if awaits && fails_over(exchange) => {
                 return Err(replaced());
             }

@@ -26,14 +26,20 @@ use super::reply::Content;
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 use crate::dialects::error::ErrorReply;
+use crate::overload::{Held, Shed};
 use crate::providers::address::chat_endpoint;
 use crate::routing::Target;
 
 /// What was left out of a request, as the target's dialect can't say it and the model allows that.
 pub const DROPPED: HeaderName = HeaderName::from_static("x-sluicegate-dropped-params");
 
-/// The longest document that is translated.
-const MOST: usize = 64 * 1024 * 1024;
+/// The longest document that is translated. Only conversations are, so that a long one is of text, at most a few
+/// hundred KiB; with log probabilities of twenty alternatives for each of 16,000 tokens it has some 24 MiB.
+const MOST: usize = 32 * 1024 * 1024;
+
+/// What there is always room for, as there is for a stream's pieces: so much is counted and never refused. Of an
+/// error no more is read; it is one by its status alone.
+const SMALL: usize = 64 * 1024;
 
 /// What callers send to providers of their own dialect, and nobody else understands.
 const OF_A_DIALECT: [&str; 3] = ["anthropic-version", "anthropic-beta", "openai-beta"];
@@ -98,6 +104,8 @@ pub enum Step {
     Forward(Option<Bytes>),
     /// The same, and the answer ends here with an error event, which is in it.
     Broke(Option<Bytes>),
+    /// There is no room for it.
+    NoRoom(Shed),
 }
 
 /// What a caller of `endpoint` speaks, where it can be translated.
@@ -254,11 +262,12 @@ impl Translation {
 }
 
 impl Translated {
-    /// Takes a piece from the provider; `end` with the last.
+    /// Takes a piece from the provider; `end` with the last. What is gathered of a document, and what is made of
+    /// it, is counted in `room`.
     ///
     /// # Errors
-    /// A document is not of the provider's dialect, or not whole. Nothing of it has left.
-    pub fn step(&mut self, piece: Option<Bytes>, end: bool) -> Result<Step> {
+    /// A document is not of the provider's dialect, not whole, or too long. Nothing of it has left.
+    pub fn step(&mut self, piece: Option<Bytes>, end: bool, room: &mut Held) -> Result<Step> {
         let Self { translation, state } = self;
         match state {
             State::Stream { closed: true, .. } => Ok(Step::Forward(None)),
@@ -277,23 +286,42 @@ impl Translated {
                 Ok(if broke { Step::Broke(out) } else { Step::Forward(out) })
             }
             State::Document { bytes, told, whole } => {
-                gather(bytes, piece)?;
+                let piece = piece.unwrap_or_default();
+                if bytes.len() + piece.len() > MOST {
+                    let why = "the provider's answer is too long to be translated";
+                    return Err(Error::explain(ErrorType::Custom("too_long"), why).into_up());
+                }
+                // The translation is about as long.
+                let ahead = if end { bytes.len() + piece.len() + 256 } else { 0 };
+                if let Err(why) = gather(bytes, &piece, ahead, room) {
+                    return Ok(Step::NoRoom(why));
+                }
+                drop(piece);
                 if !end {
                     return Ok(Step::Forward(None));
                 }
-                let reply = decode_reply(translation.upstream, &translation.expect, bytes);
+                let bytes = std::mem::take(bytes);
+                let others = room.bytes().saturating_sub((bytes.capacity() + ahead) as u64);
+                let reply = decode_reply(translation.upstream, &translation.expect, &bytes);
                 let reply = reply.map_err(|broken| malformed(&broken))?;
                 *told = Told {
                     usage: reply.usage.as_ref().map(usage),
                     tier: reply.service_tier.and_then(tier),
                 };
                 *whole = true;
-                let mut out = Vec::with_capacity(bytes.len() + 256);
+                let mut out = Vec::with_capacity(ahead);
                 encode_reply(translation.client, &translation.envelope, &reply, &mut out);
+                drop(reply);
+                drop(bytes);
+                room.set(others + out.capacity() as u64);
                 Ok(Step::Forward(Some(out.into())))
             }
             State::Fault { bytes, status, name, found } => {
-                gather(bytes, piece)?;
+                let piece = piece.unwrap_or_default();
+                let piece = &piece[..piece.len().min(SMALL - bytes.len())];
+                if let Err(why) = gather(bytes, piece, 0, room) {
+                    return Ok(Step::NoRoom(why));
+                }
                 if !end {
                     return Ok(Step::Forward(None));
                 }
@@ -414,13 +442,22 @@ impl Translated {
     }
 }
 
-fn gather(bytes: &mut Vec<u8>, piece: Option<Bytes>) -> Result<()> {
-    let Some(piece) = piece else { return Ok(()) };
-    if bytes.len() + piece.len() > MOST {
-        let why = "the provider's answer is too long to be translated";
-        return Err(Error::explain(ErrorType::Custom("too_long"), why).into_up());
+/// Adds `piece` to `bytes`, and counts in `room` what they grow by, and `ahead` for what is made of them.
+///
+/// # Errors
+/// They do not fit, and are not [`SMALL`].
+fn gather(bytes: &mut Vec<u8>, piece: &[u8], ahead: usize, room: &mut Held) -> Result<(), Shed> {
+    let (length, had) = (bytes.len() + piece.len(), bytes.capacity());
+    // Doubled as vectors are, so that few pieces have what came before copied.
+    let grown = if length > had { length.max(had.saturating_mul(2)) } else { had };
+    let all = room.bytes() + (grown - had + ahead) as u64;
+    if length <= SMALL {
+        room.set(all);
+    } else {
+        room.grow_to(all)?;
     }
-    bytes.extend_from_slice(&piece);
+    bytes.reserve_exact(grown - bytes.len());
+    bytes.extend_from_slice(piece);
     Ok(())
 }
 
@@ -450,5 +487,43 @@ pub fn tier(told: sluicegate_chat::model::ServiceTier) -> Option<ServiceTier> {
         Told::Priority => Some(ServiceTier::Priority),
         Told::Batch => Some(ServiceTier::Batch),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::overload::BodyBytes;
+
+    proptest! {
+        /// What is gathered is counted, and beyond what is small never more than fits.
+        #[test]
+        fn what_is_gathered_is_counted_before_it_is_held(
+            sizes in prop::collection::vec(0_usize..100_000, 1..30),
+            limit in 0_u64..1_000_000,
+            before in 0_u64..100_000,
+        ) {
+            let all = Arc::<BodyBytes>::default();
+            all.limit_to(limit);
+            let mut room = all.hold_none();
+            room.set(before);
+            let (mut bytes, mut came) = (Vec::new(), 0);
+            for size in sizes {
+                let fits = gather(&mut bytes, &vec![b'x'; size], 0, &mut room).is_ok();
+                if !fits {
+                    prop_assert!(came + size > SMALL);
+                    break;
+                }
+                came += size;
+                prop_assert_eq!(bytes.len(), came);
+                prop_assert_eq!(room.bytes(), before + bytes.capacity() as u64);
+            }
+            let small = before + 2 * SMALL as u64;
+            prop_assert!(all.held() <= limit.max(small), "{} of {}", all.held(), limit);
+        }
     }
 }
