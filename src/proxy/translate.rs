@@ -22,7 +22,7 @@ use sluicegate_filters::{Denial, DenialKind};
 
 use super::gather::Bodiless;
 use super::outgoing::no_address;
-use super::reply::Content;
+use super::reply::{Content, Seen};
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 use crate::dialects::error::ErrorReply;
@@ -77,6 +77,8 @@ enum State {
         translator: Box<Translator>,
         /// Nothing may follow.
         closed: bool,
+        /// The provider has ended it, well or not.
+        ended: bool,
     },
     /// A document of a good answer.
     Document { bytes: Vec<u8>, told: Told, whole: bool },
@@ -251,7 +253,7 @@ impl Translation {
                 translator = translator.with_annotation(annotate);
             }
             let translator = Box::new(translator);
-            (State::Stream { translator, closed: false }, "text/event-stream")
+            (State::Stream { translator, closed: false, ended: false }, "text/event-stream")
         } else {
             let told = Told::default();
             (State::Document { bytes: Vec::new(), told, whole: false }, "application/json")
@@ -271,7 +273,7 @@ impl Translated {
         let Self { translation, state } = self;
         match state {
             State::Stream { closed: true, .. } => Ok(Step::Forward(None)),
-            State::Stream { translator, closed } => {
+            State::Stream { translator, closed, ended } => {
                 let mut out = Vec::new();
                 let mut broke = match &piece {
                     Some(piece) => translator.push(piece, &mut out).is_err(),
@@ -282,6 +284,7 @@ impl Translated {
                 }
                 broke |= translator.fault().is_some();
                 *closed = broke || end;
+                *ended = *closed;
                 let out = (!out.is_empty()).then(|| Bytes::from(out));
                 Ok(if broke { Step::Broke(out) } else { Step::Forward(out) })
             }
@@ -351,7 +354,7 @@ impl Translated {
 
     /// Ends a stream with an error of ours. `None`: it has ended already, or is none.
     pub fn close_with(&mut self, error: &ErrorReply<'_>) -> Option<Bytes> {
-        let State::Stream { translator, closed } = &mut self.state else { return None };
+        let State::Stream { translator, closed, .. } = &mut self.state else { return None };
         if std::mem::replace(closed, true) || translator.ended() {
             return None;
         }
@@ -410,6 +413,18 @@ impl Translated {
             }
             State::Document { .. } | State::Fault { .. } => self.usage(),
         }
+    }
+
+    /// What was seen of a stream.
+    pub fn seen(&self) -> Option<Seen> {
+        let State::Stream { translator, ended, .. } = &self.state else { return None };
+        let finished = self.has_finished();
+        Some(Seen {
+            events: translator.content_events(),
+            bytes: translator.content_bytes(),
+            ended: *ended || finished,
+            counted: finished && translator.usage().is_some_and(|usage| usage.output > 0),
+        })
     }
 
     /// Input and output tokens of a stream so far.
