@@ -21,6 +21,9 @@ use super::cost::COST;
 /// The most bytes of a body that wait.
 pub const MOST: usize = 256 * 1024;
 
+/// A good answer that ended with its head.
+pub const NO_BODY: ErrorType = ErrorType::Custom("no_body");
+
 /// What is to become of an answer.
 #[derive(Debug, Default)]
 pub enum Wish {
@@ -193,9 +196,8 @@ fn set_status(head: &mut ResponseHeader, status: StatusCode) {
     }
 }
 
-/// A good answer that has nothing in it.
 fn without_body() -> Box<Error> {
-    Error::explain(ErrorType::Custom("no_body"), "the provider's answer has no body").into_up()
+    Error::explain(NO_BODY, "the provider's answer has no body").into_up()
 }
 
 fn body(task: &HttpTask) -> Option<&Bytes> {

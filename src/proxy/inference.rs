@@ -163,6 +163,7 @@ async fn exchange(
         reply: Reply::Awaited,
         times: Times::default(),
         upstream_status: None,
+        length: None,
         bytes_in: 0,
         bytes_out: 0,
     });

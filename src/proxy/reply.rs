@@ -215,6 +215,15 @@ impl Reply {
         }
     }
 
+    /// The provider has ended it with its head, so that no piece of it says so.
+    pub fn end(&mut self) {
+        match self {
+            Self::Stream(stream) => stream.ended = true,
+            Self::Translated(translated) => translated.end(),
+            Self::Document(_) | Self::Awaited | Self::Opaque => {}
+        }
+    }
+
     /// Whether all of the answer has been forwarded, whatever becomes of its connection.
     pub fn is_whole(&self) -> bool {
         match self {

@@ -72,6 +72,8 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
         response.headers.insert(name, value);
     }
     let answers = &ctx.runtime.config.answers;
+    let length = response.headers.get(CONTENT_LENGTH);
+    exchange.length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     exchange.reply = match &exchange.translation {
         Some(translation) => {
             let annotate = cost_in_stream(exchange, answers);
@@ -186,8 +188,10 @@ pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ct
             if let Some(piece) = body {
                 scanner.push(piece);
             }
-            // A body that ends with its connection has no other proof of being whole.
-            if end && !scanner.is_complete() {
+            // A body that ends with its connection has no other proof of being whole. One that says its length
+            // ends there: to HTTP/1.1 it is written whole then, and nobody waits for HTTP/2's last frame.
+            let ends = end || exchange.length.is_some_and(|length| exchange.bytes_in >= length);
+            if ends && !scanner.is_complete() {
                 return Err(Error::explain(
                     ErrorType::ConnectionClosed,
                     "the provider's JSON answer is not whole",

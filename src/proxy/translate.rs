@@ -365,6 +365,13 @@ impl Translated {
         Some(out.into())
     }
 
+    /// The provider has ended it with its head.
+    pub fn end(&mut self) {
+        if let State::Stream { ended, .. } = &mut self.state {
+            *ended = true;
+        }
+    }
+
     /// Whether it is an event stream.
     pub fn is_stream(&self) -> bool {
         matches!(self.state, State::Stream { .. })

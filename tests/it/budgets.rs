@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sluicegate_simulator::{Counts, Simulator};
 use tokio::io::AsyncBufReadExt;
 
+use crate::support::scripted::{Scripted, ScriptedProvider};
 use crate::support::{Client, Config, Gateway, chat, provider, soon};
 
 /// Nano-USD a token: 10 and 20 USD a million.
@@ -199,6 +200,44 @@ async fn who_leaves_before_the_count_pays_for_all_that_may_have_been_made() {
         // Two events at least have content, of 400 bytes each.
         assert!((200..=500).contains(&output(0)), "{model}: {log:#?}");
         assert_eq!((output(1), output(2)), (1_000, 1_000), "{model}: {log:#?}");
+    }
+}
+
+/// A provider that ends a stream by itself before there is anything in it has made nothing.
+#[tokio::test]
+async fn a_stream_without_content_costs_no_output() {
+    const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+    for model in ["sim-1", "to-chat"] {
+        let answers = vec![Scripted::events(&[]), Scripted::events(&[ROLE])];
+        let provider = ScriptedProvider::start(answers).await;
+        let alone = format!(", retries: {{ attempts: 1 }}{PRICED}");
+        let mut config = config(provider.address, &alone);
+        config.providers = config.providers.replace("dialect:", "http_version: h2, dialect:");
+        config.models +=
+            &format!("  to-chat: {{ targets: [{{ provider: sim, model: m }}]{alone} }}\n");
+        let gateway = Gateway::start(&config);
+        // Enough for one worst case, not for two.
+        let key = gateway.key(&json!({"max_budget": 0.03})).await;
+        let body = json!({"model": model, "stream": true, "max_tokens": 1_000, "messages":
+            [{"role": "user", "content": "Hello"}]});
+        let (path, version) = match model {
+            "sim-1" => ("/v1/chat/completions", ""),
+            _ => ("/v1/messages", "anthropic-version: 2023-06-01\r\n"),
+        };
+        for expected in [502, 200, 200] {
+            let headers = format!("{}{version}", bearer(&key));
+            let answer = gateway.client().post_with(path, &headers, &body).await;
+            assert_eq!(answer.status, expected, "{model}: {}", answer.text());
+            assert!(answer.text().contains("\"error\""), "{}", answer.text());
+        }
+        let log = gateway.stop().await;
+        for line in log {
+            assert_eq!(
+                (&line["end"], &line["usage"]["output"]),
+                (&json!("upstream_broke"), &json!(0))
+            );
+            assert!(line["cost_nano_usd"].as_u64().is_some_and(|cost| cost < 1_000 * IN), "{line}");
+        }
     }
 }
 

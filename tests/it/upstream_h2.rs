@@ -202,6 +202,26 @@ async fn an_end_in_trailers_is_judged_like_any_other() {
     }
 }
 
+/// To HTTP/1.1 an answer is whole once it is as long as it said, so it is judged then: its last frame may come
+/// later.
+#[tokio::test]
+async fn an_answer_that_tells_its_length_is_judged_where_it_ends() {
+    for priced in [false, true] {
+        let cut = Scripted::json(200, &REPLY[..100]).with_length().without_end();
+        let whole = Scripted::json(200, REPLY).with_length().without_end();
+        let (gateway, _provider) = scripted(vec![cut, whole], 1, priced).await;
+        let answer = ask(&gateway, "/v1/chat/completions", false).await;
+        assert!(answer.cut || answer.status == 502, "{priced}: {answer:?}");
+        let answer = ask(&gateway, "/v1/chat/completions", false).await;
+        assert_eq!((answer.status, answer.cut, answer.text()), (200, false, REPLY.to_owned()));
+        let log = gateway.stop().await;
+        assert_eq!(
+            (&log[0]["end"], &log[1]["end"]),
+            (&json!("upstream_broke"), &json!("complete"))
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_early_in_trailers_is_replaced_or_told() {
     let empty = || Scripted::events(&[ROLE]).with_trailers();

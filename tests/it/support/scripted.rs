@@ -26,13 +26,15 @@ pub struct Scripted {
     content_type: &'static str,
     pieces: Vec<Bytes>,
     trailers: bool,
+    tells_length: bool,
+    ends: bool,
 }
 
 impl Scripted {
     /// Ends with its last piece; without pieces, with its head.
     pub fn new(status: u16, content_type: &'static str, pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece.as_bytes())).collect();
-        Self { status, content_type, pieces, trailers: false }
+        Self { status, content_type, pieces, trailers: false, tells_length: false, ends: true }
     }
 
     /// A JSON document in one piece, or nothing at all.
@@ -51,20 +53,39 @@ impl Scripted {
         Self { trailers: true, ..self }
     }
 
+    /// Says in its head how long it is.
+    pub fn with_length(self) -> Self {
+        Self { tells_length: true, ..self }
+    }
+
+    /// Leaves off after its last piece, and never says that this was the end.
+    pub fn without_end(self) -> Self {
+        Self { ends: false, ..self }
+    }
+
     fn response(self) -> Response<Script> {
+        let length: usize = self.pieces.iter().map(Bytes::len).sum();
         let mut frames: VecDeque<_> = self.pieces.into_iter().map(Frame::data).collect();
         if self.trailers {
             let name = http::HeaderName::from_static("x-took");
             let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("5"))]);
             frames.push_back(Frame::trailers(trailers));
         }
-        let head = Response::builder().status(self.status);
-        head.header("content-type", self.content_type).body(Script(frames)).unwrap()
+        let mut head = Response::builder().status(self.status);
+        if self.tells_length {
+            head = head.header("content-length", length);
+        }
+        head.header("content-type", self.content_type)
+            .body(Script { frames, ends: self.ends })
+            .unwrap()
     }
 }
 
 /// A body that does not know its length, so that nobody adds one to its head.
-struct Script(VecDeque<Frame<Bytes>>);
+struct Script {
+    frames: VecDeque<Frame<Bytes>>,
+    ends: bool,
+}
 
 impl Body for Script {
     type Data = Bytes;
@@ -74,11 +95,14 @@ impl Body for Script {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(Ok))
+        match self.frames.pop_front() {
+            None if !self.ends => Poll::Pending,
+            frame => Poll::Ready(frame.map(Ok)),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.ends && self.frames.is_empty()
     }
 }
 
