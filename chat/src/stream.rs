@@ -5,7 +5,7 @@
 
 use crate::{
     ClientDialect, Dialect, Envelope, Expect, anthropic, bedrock, gemini, json,
-    model::{Event, Fault, FaultKind, ServiceTier, Usage},
+    model::{Delta, Event, Fault, FaultKind, ServiceTier, Usage},
     openai_chat, openai_responses,
 };
 
@@ -154,6 +154,7 @@ struct Seen {
     fault: Option<Fault>,
     ended: bool,
     content_events: u64,
+    content_bytes: u64,
 }
 
 impl Translator {
@@ -241,12 +242,25 @@ impl Translator {
     pub fn content_events(&self) -> u64 {
         self.seen.content_events
     }
+
+    /// Bytes of that content.
+    pub fn content_bytes(&self) -> u64 {
+        self.seen.content_bytes
+    }
 }
 
 impl Seen {
     fn note(&mut self, event: &Event<'_>) {
         match event {
-            Event::Delta(_) => self.content_events += 1,
+            Event::Delta(delta) => {
+                self.content_events += 1;
+                self.content_bytes += match delta {
+                    Delta::Text(text) | Delta::Thought(text) | Delta::Arguments(text) => {
+                        text.len() as u64
+                    }
+                    Delta::Seal(_) | Delta::Annotation(_) | Delta::Logprobs(_) => 0,
+                };
+            }
             Event::Start { model, .. } => self.model = model.as_deref().map(str::to_owned),
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Tier(tier) => self.tier = Some(*tier),
@@ -288,7 +302,7 @@ mod tests {
         translator.finish(&mut out).unwrap();
         assert!(translator.ended());
         assert_eq!(translator.finish_reason(), Some(Finish::Stop));
-        assert_eq!(translator.content_events(), 1);
+        assert_eq!((translator.content_events(), translator.content_bytes()), (1, 1));
         assert_eq!(translator.usage().map(|usage| (usage.input, usage.output)), Some((3, 4)));
     }
 

@@ -212,8 +212,8 @@ pub struct Limits {
     pub concurrent_requests: Option<usize>,
     /// Where requests wait beyond `concurrent_requests`.
     pub queue: Option<Queue>,
-    /// Bytes of request bodies that are held at once, 1MiB to 1TiB; no less than the largest body. Default:
-    /// a quarter of the memory that the process may use, and at least 64MiB.
+    /// Bytes of request bodies and translated answers that are held at once, 1MiB to 1TiB; no less than the
+    /// largest body. Default: a quarter of the memory that the process may use, and at least 64MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffered_bytes: Option<Size>,
     /// Largest request head, 1KiB to 1MiB. Default: 64KiB.

@@ -267,7 +267,7 @@ pub struct Limits {
     pub concurrent_requests: Option<usize>,
     /// Where requests wait beyond those.
     pub queue: Queue,
-    /// Bytes of request bodies that are held at once. `None`: a part of the memory.
+    /// Bytes of request bodies and translated answers that are held at once. `None`: a part of the memory.
     pub buffered_bytes: Option<u64>,
     /// Largest request head, in bytes.
     pub header_size: usize,

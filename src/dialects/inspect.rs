@@ -44,6 +44,8 @@ pub(super) struct Facts {
     pub(super) content_seen: bool,
     /// Events that carry generated content, each of at least one token.
     pub(super) content_events: u64,
+    /// Bytes of that content, as they are written.
+    pub(super) content_bytes: u64,
     /// How fast the provider says that it has served.
     pub(super) tier: Option<ServiceTier>,
     /// Where in the present event the usage ends that the caller reads as the answer's: the place of its
@@ -62,6 +64,7 @@ impl Facts {
             model: None,
             content_seen: false,
             content_events: 0,
+            content_bytes: 0,
             tier: None,
             usage_end: None,
             finish_reason: None,
@@ -119,9 +122,11 @@ impl Facts {
         self.usage_end = raw.map(|raw| raw.as_ptr() as usize + raw.len() - 1);
     }
 
-    fn see_content(&mut self) {
+    /// Notes an event with so many bytes of content.
+    fn see_content(&mut self, bytes: u64) {
         self.content_seen = true;
         self.content_events += 1;
+        self.content_bytes += bytes;
     }
 
     /// Takes an event that was too long to be held.
@@ -136,7 +141,7 @@ impl Facts {
             _ => found.tier.as_deref(),
         });
         if self.is_chat() {
-            self.see_content();
+            self.see_content(found.bytes);
             let usage = found.usage.as_deref();
             self.take_usage(usage);
             return Verdict::Pass;
@@ -162,7 +167,7 @@ impl Facts {
                 self.take_usage(usage);
                 return Verdict::Error;
             }
-            _ if is_content(kind) => self.see_content(),
+            _ if is_content(kind) => self.see_content(found.bytes),
             _ => {}
         }
         Verdict::Pass
@@ -176,19 +181,24 @@ impl Facts {
     fn take_chunk(&mut self, data: &[u8]) -> Verdict {
         if let Some(text) = self.plain.text(data) {
             self.content_events += u64::from(!text.is_empty());
+            self.content_bytes += text.len() as u64;
             return Verdict::Pass;
         }
         let words = &*WORDS;
         // The first text is nearly always plain; only what comes before it, or instead, is parsed.
-        let has_text = words.has_value(&words.content, data, is_text);
+        let text = words.texts(&words.content, data);
+        let has_text = text > 0;
+        // Most vendors have one of these in an event, and who has two says the same twice.
+        let text_or_other = || if has_text { text } else { words.first_text(&words.other, data) };
         self.content_seen = self.content_seen || has_text;
         let interesting = !self.content_seen
             || words.has_value(&words.usage, data, |value| value[0] == b'{')
             || words.has_value(&words.error, data, |value| value[0] != b'n')
             || words.has_value(&words.finish_reason, data, |value| value[0] == b'"');
         if !interesting {
-            let other = || words.other.iter().any(|word| words.has_value(word, data, is_text));
-            self.content_events += u64::from(has_text || other());
+            let bytes = text_or_other();
+            self.content_events += u64::from(bytes > 0);
+            self.content_bytes += bytes;
             self.plain.learn(data);
             return Verdict::Pass;
         }
@@ -213,7 +223,7 @@ impl Facts {
             })
         });
         if has_content {
-            self.see_content();
+            self.see_content(text_or_other());
         }
         self.take_tier(tier);
         self.note_usage_end(usage);
@@ -246,7 +256,7 @@ impl Facts {
             b"response.failed" => Verdict::Error,
             _ => {
                 if is_content(kind) {
-                    self.see_content();
+                    self.see_content(WORDS.texts(&WORDS.delta, data));
                 }
                 return Verdict::Pass;
             }
@@ -284,7 +294,7 @@ impl Facts {
             b"message_start" | b"message_delta" => {}
             _ => {
                 if is_content(kind) {
-                    self.see_content();
+                    self.see_content(WORDS.first_text(&WORDS.block, data));
                 }
                 return Verdict::Pass;
             }
@@ -361,6 +371,8 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
     content: Finder::new(b"\"content\""),
     other: ["\"reasoning_content\"", "\"reasoning\"", "\"arguments\"", "\"text\"", "\"refusal\""]
         .map(Finder::new),
+    delta: Finder::new(b"\"delta\""),
+    block: ["\"text\"", "\"thinking\"", "\"partial_json\""].map(Finder::new),
 });
 
 struct Words {
@@ -370,17 +382,50 @@ struct Words {
     content: Finder<'static>,
     /// Where generated content is that is no text for the reader, and the text of older completions.
     other: [Finder<'static>; 5],
+    /// The content of an event of OpenAI's responses.
+    delta: Finder<'static>,
+    /// That of an event of Anthropic's messages, by its kind.
+    block: [Finder<'static>; 3],
 }
 
-/// Whether a value is a string that is not empty.
-fn is_text(value: &[u8]) -> bool {
-    value[0] == b'"' && value.get(1).is_some_and(|&second| second != b'"')
+/// The bytes of a string, as they are written behind its opening quote.
+fn text_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(next) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += next;
+        if text[at] == b'"' {
+            return at;
+        }
+        at += 2;
+    }
+    text.len()
 }
 
 impl Words {
+    /// Bytes of the texts, as they are written, of all members of this name in `data`.
+    #[inline]
+    fn texts(&self, word: &Finder<'_>, data: &[u8]) -> u64 {
+        let mut bytes = 0;
+        self.has_value(word, data, |value| {
+            bytes += value.strip_prefix(b"\"").map_or(0, text_length) as u64;
+            false
+        });
+        bytes
+    }
+
+    /// The same, of the first of these names that has any.
+    fn first_text(&self, words: &[Finder<'_>], data: &[u8]) -> u64 {
+        words.iter().map(|word| self.texts(word, data)).find(|bytes| *bytes > 0).unwrap_or(0)
+    }
+
     /// Whether `data` holds a member of this name whose value, never empty, is `wanted`.
     #[inline]
-    fn has_value(&self, word: &Finder<'_>, data: &[u8], wanted: impl Fn(&[u8]) -> bool) -> bool {
+    fn has_value(
+        &self,
+        word: &Finder<'_>,
+        data: &[u8],
+        mut wanted: impl FnMut(&[u8]) -> bool,
+    ) -> bool {
         let mut rest = data;
         while let Some(at) = word.find(rest) {
             rest = &rest[at + word.needle().len()..];
@@ -389,7 +434,7 @@ impl Words {
                 .strip_prefix(b":")
                 .map(|value| value.trim_ascii_start())
                 .filter(|value| !value.is_empty());
-            if value.is_some_and(&wanted) {
+            if value.is_some_and(&mut wanted) {
                 return true;
             }
         }

@@ -182,6 +182,11 @@ impl StreamObserver {
         (input, output.max(self.facts.content_events))
     }
 
+    /// Events with content so far, and the bytes of that content.
+    pub fn content(&self) -> (u64, u64) {
+        (self.facts.content_events, self.facts.content_bytes)
+    }
+
     /// How fast the provider says that it serves.
     pub fn tier(&self) -> Option<ServiceTier> {
         self.facts.tier

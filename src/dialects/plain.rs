@@ -102,8 +102,12 @@ mod tests {
             let mut learned = fresh();
             for chunk in &chunks {
                 let mut new = fresh();
+                let before = (learned.content_events, learned.content_bytes);
                 let verdict = learned.take(b"", chunk.as_bytes());
                 prop_assert_eq!(verdict, new.take(b"", chunk.as_bytes()), "{}", chunk);
+                let after = (learned.content_events, learned.content_bytes);
+                let seen = (after.0 - before.0, after.1 - before.1);
+                prop_assert_eq!(seen, (new.content_events, new.content_bytes), "{}", chunk);
                 if new.usage.is_some() {
                     prop_assert_eq!(learned.usage, new.usage);
                 }

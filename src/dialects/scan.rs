@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub(super) inner_tier: Option<Vec<u8>>,
     /// Whether the root has an `error` other than null.
     pub(super) error: bool,
+    /// How long the document is, up to here.
+    pub(super) bytes: u64,
 }
 
 /// Where the next byte is.
@@ -70,6 +72,7 @@ enum Member {
 impl JsonScan {
     /// Takes the next piece of the document.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.found.bytes += bytes.len() as u64;
         // Where the part of this piece begins that belongs to the member being kept.
         let mut kept = 0;
         let mut at = 0;

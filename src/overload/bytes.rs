@@ -1,4 +1,4 @@
-//! Bytes of request bodies that the process holds, within a limit.
+//! Bytes of request bodies and translated answers that the process holds, within a limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,9 @@
 //! What one attempt has used and cost, once it has ended.
 //!
 //! Where the provider has not told, or not to the end, it is estimated: what went in by the body's length
-//! and what came out by what was seen of it, a stream's events or another answer's bytes, or all that was held
-//! where nothing came at all. Too much rather than too little: an estimate is the only way in which a limit
-//! can be passed.
+//! and what came out by what was seen of it, a stream's events and their content or another answer's bytes, or
+//! all that was held where nothing came at all. Too much rather than too little: an estimate is the only way in
+//! which a limit can be passed.
 
 use sluicegate_ledger::Entry;
 use sluicegate_quota::{Amounts, Charged, Holds};
@@ -157,15 +157,14 @@ fn estimated(exchange: &Exchange, seen: Option<Usage>) -> Usage {
         let most = if bound == 0 { bytes } else { bound };
         usage.input = exchange.target().calibration.bound(bytes).unwrap_or(bytes).min(most);
     }
-    match &exchange.reply {
-        Reply::Awaited => usage.output = exchange.admission.bound.output,
-        reply if reply.is_stream() || seen.is_some() => {}
+    let held = exchange.admission.bound.output;
+    let most = || estimate::output(exchange.endpoint, &exchange.peek, &exchange.model.answerer());
+    match (&exchange.reply, exchange.reply.seen()) {
+        (Reply::Awaited, _) => usage.output = held,
+        (_, Some(stream)) => usage.output = stream.output(usage.output, most(), held),
+        _ if seen.is_some() => {}
         // A token is at least a byte.
-        _ => {
-            let answerer = exchange.model.answerer();
-            let most = estimate::output(exchange.endpoint, &exchange.peek, &answerer);
-            usage.output = exchange.bytes_in.min(most);
-        }
+        _ => usage.output = exchange.bytes_in.min(most()),
     }
     usage
 }

@@ -143,6 +143,8 @@ pub struct Exchange {
     pub times: Times,
     /// The provider's status.
     pub upstream_status: Option<u16>,
+    /// How long the present attempt's answer is to be, where its head says so.
+    pub length: Option<u64>,
     /// Bytes of the present attempt's answer, as they came.
     pub bytes_in: u64,
     /// Bytes of the answer's body as forwarded.

@@ -8,6 +8,7 @@ use pingora_proxy::{FailToProxy, Session};
 use sluicegate_filters::{Denial, DenialKind};
 
 use super::ctx::{Ctx, End, Times};
+use super::gather::NO_BODY;
 use super::stream::interrupted;
 use super::watchdog::Expiry;
 use super::{respond, route};
@@ -43,6 +44,9 @@ pub fn while_proxying(
     let Some(exchange) = &mut ctx.exchange else { return error };
     // What had come of an answer was waiting for the rest, and is gone.
     exchange.bytes_out = 0;
+    if *error.etype() == NO_BODY {
+        exchange.reply.end();
+    }
     let expired = exchange.deadlines.expired();
     if *error.esource() == ErrorSource::Upstream {
         // "The connection ended before an answer" is all that Pingora knows. Only where that was at

@@ -24,7 +24,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use super::gather::{Gathered, Taken, Wish};
+use super::gather::{Bodiless, Gathered, Plan, Taken, Wish};
 use super::watchdog::Watchdog;
 
 /// The real session in its wrapping. See the module's doc.
@@ -43,8 +43,8 @@ struct Shared {
     session: Mutex<Option<Box<ServerSession>>>,
     /// What the next attempt sends.
     body: Mutex<Bytes>,
-    /// Whether the answer waits for its cost.
-    wish: Mutex<Wish>,
+    /// What is to become of the answer.
+    plan: Mutex<Plan>,
 }
 
 /// The way back from a held session to the real one.
@@ -57,7 +57,7 @@ impl Held {
         let shared = Arc::new(Shared {
             session: Mutex::new(None),
             body: Mutex::new(body),
-            wish: Mutex::default(),
+            plan: Mutex::default(),
         });
         let inner = std::mem::replace(&mut session.downstream_session, nobody());
         let gathered = Gathered::default();
@@ -81,13 +81,20 @@ impl Held {
     /// Says what is to become of the answer whose head comes next, or has come.
     pub fn wish(&self, wish: Wish) {
         if let Some(shared) = &self.0 {
-            *lock(&shared.wish) = wish;
+            lock(&shared.plan).wish = wish;
+        }
+    }
+
+    /// Says what the answer is whose head comes next, should it end with that.
+    pub fn bodiless(&self, bodiless: Bodiless) {
+        if let Some(shared) = &self.0 {
+            lock(&shared.plan).bodiless = bodiless;
         }
     }
 
     /// Whether the answer waits.
     pub fn waits(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| *lock(&shared.wish) == Wish::Wait)
+        self.0.as_ref().is_some_and(|shared| lock(&shared.plan).waits())
     }
 
     /// Takes the wrapping off again. What still waits of an answer is gone, and the client has seen nothing
@@ -193,7 +200,7 @@ impl CustomSession for HeldSession {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        let taken = self.gathered.take(tasks, &mut lock(&self.shared.wish));
+        let taken = self.gathered.take(tasks, &mut lock(&self.shared.plan));
         let tasks = match taken {
             Taken::Write(tasks) => tasks,
             Taken::Waits => return Ok(false),

@@ -163,6 +163,7 @@ async fn exchange(
         reply: Reply::Awaited,
         times: Times::default(),
         upstream_status: None,
+        length: None,
         bytes_in: 0,
         bytes_out: 0,
     });
@@ -226,7 +227,6 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
         match outgoing::rewrite_for(exchange, next, &held.body(), id) {
             Ok(Some(body)) => {
                 exchange.body_len = body.len();
-                buffered.set(held_with(exchange, &body));
                 held.set_body(body);
             }
             Ok(None) => {}
@@ -235,6 +235,8 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
                 return Err(Error::new(ErrorType::Custom("untranslatable")));
             }
         }
+        // Without what the attempt before had of an answer.
+        buffered.set(held_with(exchange, &held.body()));
         exchange.under_way = exchange.model.begin(next);
         route::send_to(gateway, exchange, choice);
         exchange.reply = Reply::Awaited;

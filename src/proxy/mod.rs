@@ -51,6 +51,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use self::ctx::Ctx;
+use self::gather::Wish;
 use self::local::Next;
 use crate::app::Gateway;
 use crate::dialects::{Dialect, Endpoint};
@@ -181,12 +182,13 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        stream::body(body, end_of_stream, ctx)?;
+        stream::body(&self.gateway, body, end_of_stream, ctx)?;
         Ok(None)
     }
 
     /// An HTTP/2 body may end in trailers. They are the provider's and do not pass; but the end that
-    /// they are is judged like any other.
+    /// they are is judged like any other. Pingora only logs an error from here and goes on, so that the held
+    /// session is told instead.
     async fn response_trailer_filter(
         &self,
         _session: &mut Session,
@@ -195,7 +197,9 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Bytes>> {
         upstream_trailers.clear();
         let mut rest = None;
-        stream::body(&mut rest, true, ctx)?;
+        if let Err(error) = stream::body(&self.gateway, &mut rest, true, ctx) {
+            ctx.held.wish(Wish::Break(error));
+        }
         Ok(rest)
     }
 

@@ -82,7 +82,8 @@ async fn leaves(session: &mut Session) -> Box<Error> {
     }
 }
 
-fn shed(gateway: &Gateway, why: Shed) -> Denial {
+/// Counts what is turned away, and says so.
+pub fn shed(gateway: &Gateway, why: Shed) -> Denial {
     gateway.overload.shed(why);
     Denial::new(DenialKind::Overloaded, "The gateway has as much to do as it can; try again.")
         .with_detail(why.reason())

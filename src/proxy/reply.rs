@@ -64,6 +64,40 @@ pub struct StreamState {
     observer: StreamObserver,
     /// The error event has been written: nothing may follow.
     closed: bool,
+    /// The provider has ended it, well or not.
+    ended: bool,
+}
+
+/// Bytes of text for each token, about: of English four or a little more, of most else fewer.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// What was seen of a stream of which the provider has not told all that it used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Events with content, each of a token at least.
+    pub events: u64,
+    /// Bytes of that content.
+    pub bytes: u64,
+    /// No more content comes: the provider has ended it, well or not.
+    pub ended: bool,
+    /// The provider has counted all of its output.
+    pub counted: bool,
+}
+
+impl Seen {
+    /// Output tokens, as an estimate. The provider has told `told`, no answer may have more than `most`, and
+    /// `held` were held for it. A model that reasons unseen sends nothing for as long as it does, so that who
+    /// leaves before the first content may leave behind all that was held.
+    pub fn output(&self, told: u64, most: u64, held: u64) -> u64 {
+        let least = told.max(self.events);
+        if self.counted {
+            least
+        } else if self.events == 0 && !self.ended {
+            least.max(held)
+        } else {
+            least.max(self.bytes.div_ceil(BYTES_A_TOKEN).min(most))
+        }
+    }
 }
 
 /// What became of a piece of a stream.
@@ -88,7 +122,7 @@ pub enum Broken {
 impl StreamState {
     /// Watches with `observer`.
     pub fn new(observer: StreamObserver) -> Self {
-        Self { observer, closed: false }
+        Self { observer, closed: false, ended: false }
     }
 
     /// Takes a piece from the provider; `end` with the last.
@@ -97,6 +131,8 @@ impl StreamState {
             return Step::Forward(None);
         }
         let forward = chunk.and_then(|chunk| self.observer.push(chunk));
+        let goes_on = matches!(self.observer.state(), Progress::Open | Progress::Terminal);
+        self.ended = end || !goes_on;
         match self.observer.state() {
             Progress::Open | Progress::Terminal if !end => Step::Forward(forward),
             Progress::Malformed => Step::Break(forward, Broken::Malformed),
@@ -133,6 +169,18 @@ impl StreamState {
         self.observer.state() == Progress::Terminal
     }
 
+    /// What was seen of it.
+    fn seen(&self) -> Seen {
+        let finished = self.is_whole() || self.observer.finish_reason().is_some();
+        let (events, bytes) = self.observer.content();
+        Seen {
+            events,
+            bytes,
+            ended: self.ended || finished,
+            counted: finished && self.observer.usage().is_some_and(|usage| usage.output > 0),
+        }
+    }
+
     /// The observer, for what it saw.
     pub fn observer(&self) -> &StreamObserver {
         &self.observer
@@ -167,6 +215,15 @@ impl Reply {
         }
     }
 
+    /// The provider has ended it with its head, so that no piece of it says so.
+    pub fn end(&mut self) {
+        match self {
+            Self::Stream(stream) => stream.ended = true,
+            Self::Translated(translated) => translated.end(),
+            Self::Document(_) | Self::Awaited | Self::Opaque => {}
+        }
+    }
+
     /// Whether all of the answer has been forwarded, whatever becomes of its connection.
     pub fn is_whole(&self) -> bool {
         match self {
@@ -187,13 +244,21 @@ impl Reply {
         }
     }
 
-    /// The tokens known so far: what the provider has told, and what was seen of its answer. What a client
-    /// that left early is charged.
+    /// The tokens known so far: what the provider has told, and what was surely seen of its answer.
     pub fn so_far(&self) -> Option<Usage> {
         match self {
             Self::Stream(stream) => stream.observer.so_far(),
             Self::Translated(translated) => translated.so_far(),
             Self::Document(_) | Self::Awaited | Self::Opaque => self.usage(),
+        }
+    }
+
+    /// What was seen of a stream. `None`: it is none.
+    pub fn seen(&self) -> Option<Seen> {
+        match self {
+            Self::Stream(stream) => Some(stream.seen()),
+            Self::Translated(translated) => translated.seen(),
+            Self::Document(_) | Self::Awaited | Self::Opaque => None,
         }
     }
 
@@ -239,5 +304,47 @@ fn join(first: Option<Bytes>, second: Option<Bytes>) -> Option<Bytes> {
     match (first, second) {
         (Some(first), Some(second)) => Some([first, second].concat().into()),
         (first, second) => first.or(second),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// An estimate is never less than what is surely known, never more than an answer may have unless
+        /// that is known, and never less for having seen more.
+        #[test]
+        fn an_estimate_is_between_what_is_known_and_what_may_be(
+            (told, events, bytes) in (0_u64..1_000, 0_u64..1_000, 0_u64..100_000),
+            (most, held, more) in (0_u64..2_000, 0_u64..2_000, 0_u64..100),
+            (ended, counted) in any::<(bool, bool)>(),
+        ) {
+            let seen = Seen { events, bytes, ended, counted };
+            let output = seen.output(told, most, held);
+            prop_assert!(output >= told.max(events));
+            prop_assert!(output <= told.max(events).max(most).max(held));
+            if counted {
+                prop_assert_eq!(output, told.max(events));
+            }
+            if !counted && events > 0 {
+                prop_assert!(output.saturating_mul(BYTES_A_TOKEN) >= bytes || output >= most);
+                let later = Seen { events: events + more, bytes: bytes + more, ..seen };
+                prop_assert!(later.output(told, most, held) >= output);
+            }
+        }
+    }
+
+    #[test]
+    fn who_leaves_before_the_first_content_may_leave_behind_all_that_was_held() {
+        let head = Seen::default();
+        assert_eq!(head.output(0, 500, 400), 400);
+        assert_eq!(head.output(1, 500, 400), 400, "the first count of a provider is no last one");
+        assert_eq!(Seen { ended: true, ..head }.output(0, 500, 400), 0, "it has ended");
+        let one = Seen { events: 1, bytes: 41, ..head };
+        assert_eq!((one.output(0, 500, 400), one.output(0, 5, 4)), (11, 5));
+        assert_eq!(Seen { counted: true, ..one }.output(7, 500, 400), 7);
     }
 }

@@ -13,12 +13,13 @@ use sluicegate_filters::price::ServiceTier;
 
 use super::cost;
 use super::ctx::{Ctx, End, Exchange};
-use super::gather::Wish;
+use super::gather::{Bodiless, Known, Wish};
 use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::{HSTS, REQUEST_ID};
 use super::route::DEGRADED;
-use super::{route, translate};
+use super::{overload, route, translate};
+use crate::app::Gateway;
 use crate::config::valid::{Answers, RetryOn, RetryUntil};
 use crate::dialects::body_usage::UsageScanner;
 use crate::dialects::error::ErrorReply;
@@ -71,6 +72,8 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
         response.headers.insert(name, value);
     }
     let answers = &ctx.runtime.config.answers;
+    let length = response.headers.get(CONTENT_LENGTH);
+    exchange.length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     exchange.reply = match &exchange.translation {
         Some(translation) => {
             let annotate = cost_in_stream(exchange, answers);
@@ -89,6 +92,11 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     };
     exchange.awaits_content = waits && exchange.reply.is_stream();
     ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
+    ctx.held.bodiless(match &exchange.reply {
+        _ if response.status.is_success() => Bodiless::Broken,
+        Reply::Translated(translated) => translated.stand_in(),
+        _ => Bodiless::Passes,
+    });
     if matches!(exchange.reply, Reply::Stream(_) | Reply::Translated(_)) {
         // The length may change: a usage chunk less, an error event more, another dialect.
         if response.headers.remove(CONTENT_LENGTH).is_some() {
@@ -140,8 +148,8 @@ fn watch(response: &Parts, exchange: &Exchange, answers: &Answers) -> Reply {
 }
 
 /// Watches a piece of the body and says what passes: the piece itself, in nearly every case.
-pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
-    let Ctx { exchange, id_header, held, end: outcome, runtime, .. } = ctx;
+pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
+    let Ctx { exchange, id_header, held, end: outcome, runtime, buffered, .. } = ctx;
     let answers = &runtime.config.answers;
     let Some(exchange) = exchange else { return Ok(()) };
     let now = Instant::now();
@@ -180,8 +188,10 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
             if let Some(piece) = body {
                 scanner.push(piece);
             }
-            // A body that ends with its connection has no other proof of being whole.
-            if end && !scanner.is_complete() {
+            // A body that ends with its connection has no other proof of being whole. One that says its length
+            // ends there: to HTTP/1.1 it is written whole then, and nobody waits for HTTP/2's last frame.
+            let ends = end || exchange.length.is_some_and(|length| exchange.bytes_in >= length);
+            if ends && !scanner.is_complete() {
                 return Err(Error::explain(
                     ErrorType::ConnectionClosed,
                     "the provider's JSON answer is not whole",
@@ -189,8 +199,12 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
                 .into_up());
             }
         }
-        Reply::Translated(translated) => match translated.step(body.take(), end)? {
+        Reply::Translated(translated) => match translated.step(body.take(), end, buffered)? {
             translate::Step::Forward(piece) => *body = piece,
+            translate::Step::NoRoom(why) => {
+                ctx.refusal = Some(overload::shed(gateway, why));
+                return Err(Error::new(ErrorType::Custom("no_room")));
+            }
             translate::Step::Broke(_) if awaits && fails_over(exchange) => {
                 return Err(replaced());
             }
@@ -208,17 +222,21 @@ pub fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<()> {
         let since = exchange.times.head.map_or(Duration::ZERO, |at| now.duration_since(at));
         if exchange.reply.has_content() || end || since > CONTENT_IN || outcome.is_some() {
             exchange.awaits_content = false;
-            held.wish(Wish::Leave(None));
+            held.wish(Wish::Leave(Known::default()));
         }
-    } else if end && matches!(exchange.reply, Reply::Translated(_)) && held.waits() {
+    } else if end
+        && let Reply::Translated(translated) = &exchange.reply
+        && held.waits()
+    {
+        let status = translated.status();
         let cost = answers.cost_header.then(|| cost::told(exchange)).flatten();
-        held.wish(Wish::Leave(cost));
+        held.wish(Wish::Leave(Known { cost, status }));
     }
     if let Reply::Document(scanner) = &exchange.reply
         && scanner.is_complete()
         && held.waits()
     {
-        held.wish(Wish::Leave(cost::told(exchange)));
+        held.wish(Wish::Leave(Known { cost: cost::told(exchange), status: None }));
     }
     if exchange.overrun.is_due(exchange.reply.counts())
         && !end

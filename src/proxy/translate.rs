@@ -20,19 +20,26 @@ use sluicegate_chat::{
 use sluicegate_filters::price::ServiceTier;
 use sluicegate_filters::{Denial, DenialKind};
 
+use super::gather::Bodiless;
 use super::outgoing::no_address;
-use super::reply::Content;
+use super::reply::{Content, Seen};
 use crate::chat::Usage;
 use crate::dialects::Endpoint;
 use crate::dialects::error::ErrorReply;
+use crate::overload::{Held, Shed};
 use crate::providers::address::chat_endpoint;
 use crate::routing::Target;
 
 /// What was left out of a request, as the target's dialect can't say it and the model allows that.
 pub const DROPPED: HeaderName = HeaderName::from_static("x-sluicegate-dropped-params");
 
-/// The longest document that is translated.
-const MOST: usize = 64 * 1024 * 1024;
+/// The longest document that is translated. Only conversations are, so that a long one is of text, at most a few
+/// hundred KiB; with log probabilities of twenty alternatives for each of 16,000 tokens it has some 24 MiB.
+const MOST: usize = 32 * 1024 * 1024;
+
+/// What there is always room for, as there is for a stream's pieces: so much is counted and never refused. Of an
+/// error no more is read; it is one by its status alone.
+const SMALL: usize = 64 * 1024;
 
 /// What callers send to providers of their own dialect, and nobody else understands.
 const OF_A_DIALECT: [&str; 3] = ["anthropic-version", "anthropic-beta", "openai-beta"];
@@ -70,6 +77,8 @@ enum State {
         translator: Box<Translator>,
         /// Nothing may follow.
         closed: bool,
+        /// The provider has ended it, well or not.
+        ended: bool,
     },
     /// A document of a good answer.
     Document { bytes: Vec<u8>, told: Told, whole: bool },
@@ -79,6 +88,8 @@ enum State {
         status: u16,
         /// What a header calls it.
         name: Option<String>,
+        /// The status that goes with what it was found to be.
+        found: Option<StatusCode>,
     },
 }
 
@@ -95,6 +106,8 @@ pub enum Step {
     Forward(Option<Bytes>),
     /// The same, and the answer ends here with an error event, which is in it.
     Broke(Option<Bytes>),
+    /// There is no room for it.
+    NoRoom(Shed),
 }
 
 /// What a caller of `endpoint` speaks, where it can be translated.
@@ -208,6 +221,18 @@ impl Translation {
         Ok(())
     }
 
+    /// An error in the client's dialect, and the status that it is sent with.
+    fn fault(&self, status: u16, name: Option<&str>, body: &[u8]) -> (StatusCode, Bytes) {
+        let fault = match self.upstream {
+            Speech::Bedrock => decode_named_fault(status, name, body),
+            upstream => decode_fault(upstream, status, body),
+        };
+        let mut out = Vec::new();
+        encode_fault(self.client, &fault, &self.request_id, &mut out);
+        let status = StatusCode::from_u16(fault.kind.status());
+        (status.unwrap_or(StatusCode::BAD_GATEWAY), out.into())
+    }
+
     /// Makes an answer's head that of the translated one, and says how its body is translated.
     pub fn answer(&self, head: &mut Parts, annotate: Option<Annotate>) -> Translated {
         if let Some(dropped) = &self.dropped {
@@ -219,7 +244,7 @@ impl Translation {
         let (state, kind) = if !head.status.is_success() {
             let name = head.headers.get(ERROR_TYPE).and_then(|name| name.to_str().ok());
             let name = name.map(str::to_owned);
-            (State::Fault { bytes: Vec::new(), status, name }, "application/json")
+            (State::Fault { bytes: Vec::new(), status, name, found: None }, "application/json")
         } else if events {
             let decoder = StreamDecoder::new(self.upstream, &self.expect);
             let encoder = StreamEncoder::new(self.client, self.envelope.clone());
@@ -228,31 +253,27 @@ impl Translation {
                 translator = translator.with_annotation(annotate);
             }
             let translator = Box::new(translator);
-            (State::Stream { translator, closed: false }, "text/event-stream")
+            (State::Stream { translator, closed: false, ended: false }, "text/event-stream")
         } else {
             let told = Told::default();
             (State::Document { bytes: Vec::new(), told, whole: false }, "application/json")
         };
-        if let State::Fault { .. } = state {
-            // 529 and the like are of one dialect only.
-            let kind = FaultKind::of_status(status);
-            head.status = StatusCode::from_u16(kind.status()).unwrap_or(head.status);
-        }
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Translated { translation: self.clone(), state }
     }
 }
 
 impl Translated {
-    /// Takes a piece from the provider; `end` with the last.
+    /// Takes a piece from the provider; `end` with the last. What is gathered of a document, and what is made of
+    /// it, is counted in `room`.
     ///
     /// # Errors
-    /// A document is not of the provider's dialect, or not whole. Nothing of it has left.
-    pub fn step(&mut self, piece: Option<Bytes>, end: bool) -> Result<Step> {
+    /// A document is not of the provider's dialect, not whole, or too long. Nothing of it has left.
+    pub fn step(&mut self, piece: Option<Bytes>, end: bool, room: &mut Held) -> Result<Step> {
         let Self { translation, state } = self;
         match state {
             State::Stream { closed: true, .. } => Ok(Step::Forward(None)),
-            State::Stream { translator, closed } => {
+            State::Stream { translator, closed, ended } => {
                 let mut out = Vec::new();
                 let mut broke = match &piece {
                     Some(piece) => translator.push(piece, &mut out).is_err(),
@@ -263,44 +284,77 @@ impl Translated {
                 }
                 broke |= translator.fault().is_some();
                 *closed = broke || end;
+                *ended = *closed;
                 let out = (!out.is_empty()).then(|| Bytes::from(out));
                 Ok(if broke { Step::Broke(out) } else { Step::Forward(out) })
             }
             State::Document { bytes, told, whole } => {
-                gather(bytes, piece)?;
+                let piece = piece.unwrap_or_default();
+                if bytes.len() + piece.len() > MOST {
+                    let why = "the provider's answer is too long to be translated";
+                    return Err(Error::explain(ErrorType::Custom("too_long"), why).into_up());
+                }
+                // The translation is about as long.
+                let ahead = if end { bytes.len() + piece.len() + 256 } else { 0 };
+                if let Err(why) = gather(bytes, &piece, ahead, room) {
+                    return Ok(Step::NoRoom(why));
+                }
+                drop(piece);
                 if !end {
                     return Ok(Step::Forward(None));
                 }
-                let reply = decode_reply(translation.upstream, &translation.expect, bytes);
+                let bytes = std::mem::take(bytes);
+                let others = room.bytes().saturating_sub((bytes.capacity() + ahead) as u64);
+                let reply = decode_reply(translation.upstream, &translation.expect, &bytes);
                 let reply = reply.map_err(|broken| malformed(&broken))?;
                 *told = Told {
                     usage: reply.usage.as_ref().map(usage),
                     tier: reply.service_tier.and_then(tier),
                 };
                 *whole = true;
-                let mut out = Vec::with_capacity(bytes.len() + 256);
+                let mut out = Vec::with_capacity(ahead);
                 encode_reply(translation.client, &translation.envelope, &reply, &mut out);
+                drop(reply);
+                drop(bytes);
+                room.set(others + out.capacity() as u64);
                 Ok(Step::Forward(Some(out.into())))
             }
-            State::Fault { bytes, status, name } => {
-                gather(bytes, piece)?;
+            State::Fault { bytes, status, name, found } => {
+                let piece = piece.unwrap_or_default();
+                let piece = &piece[..piece.len().min(SMALL - bytes.len())];
+                if let Err(why) = gather(bytes, piece, 0, room) {
+                    return Ok(Step::NoRoom(why));
+                }
                 if !end {
                     return Ok(Step::Forward(None));
                 }
-                let fault = match translation.upstream {
-                    Speech::Bedrock => decode_named_fault(*status, name.as_deref(), bytes),
-                    upstream => decode_fault(upstream, *status, bytes),
-                };
-                let mut out = Vec::new();
-                encode_fault(translation.client, &fault, &translation.request_id, &mut out);
-                Ok(Step::Forward(Some(out.into())))
+                let (of_it, out) = translation.fault(*status, name.as_deref(), bytes);
+                *found = Some(of_it);
+                Ok(Step::Forward(Some(out)))
             }
+        }
+    }
+
+    /// What it is, should it end with its head: an error without a word gets one of ours.
+    pub fn stand_in(&self) -> Bodiless {
+        let State::Fault { status, name, .. } = &self.state else { return Bodiless::Broken };
+        let (status, body) = self.translation.fault(*status, name.as_deref(), &[]);
+        Bodiless::StandIn(status, body)
+    }
+
+    /// The status of an error, once all of it is there. It goes with what the error was found to be, as the
+    /// body says: the provider's may be of its dialect only (529), or say something else (429 for a bill
+    /// that is not paid).
+    pub fn status(&self) -> Option<StatusCode> {
+        match &self.state {
+            State::Fault { found, .. } => *found,
+            State::Stream { .. } | State::Document { .. } => None,
         }
     }
 
     /// Ends a stream with an error of ours. `None`: it has ended already, or is none.
     pub fn close_with(&mut self, error: &ErrorReply<'_>) -> Option<Bytes> {
-        let State::Stream { translator, closed } = &mut self.state else { return None };
+        let State::Stream { translator, closed, .. } = &mut self.state else { return None };
         if std::mem::replace(closed, true) || translator.ended() {
             return None;
         }
@@ -309,6 +363,13 @@ impl Translated {
         let mut out = Vec::new();
         translator.fail(Fault { code, ..Fault::new(kind, error.message) }, &mut out);
         Some(out.into())
+    }
+
+    /// The provider has ended it with its head.
+    pub fn end(&mut self) {
+        if let State::Stream { ended, .. } = &mut self.state {
+            *ended = true;
+        }
     }
 
     /// Whether it is an event stream.
@@ -361,6 +422,18 @@ impl Translated {
         }
     }
 
+    /// What was seen of a stream.
+    pub fn seen(&self) -> Option<Seen> {
+        let State::Stream { translator, ended, .. } = &self.state else { return None };
+        let finished = self.has_finished();
+        Some(Seen {
+            events: translator.content_events(),
+            bytes: translator.content_bytes(),
+            ended: *ended || finished,
+            counted: finished && translator.usage().is_some_and(|usage| usage.output > 0),
+        })
+    }
+
     /// Input and output tokens of a stream so far.
     pub fn counts(&self) -> (u64, u64) {
         match &self.state {
@@ -391,13 +464,22 @@ impl Translated {
     }
 }
 
-fn gather(bytes: &mut Vec<u8>, piece: Option<Bytes>) -> Result<()> {
-    let Some(piece) = piece else { return Ok(()) };
-    if bytes.len() + piece.len() > MOST {
-        let why = "the provider's answer is too long to be translated";
-        return Err(Error::explain(ErrorType::Custom("too_long"), why).into_up());
+/// Adds `piece` to `bytes`, and counts in `room` what they grow by, and `ahead` for what is made of them.
+///
+/// # Errors
+/// They do not fit, and are not [`SMALL`].
+fn gather(bytes: &mut Vec<u8>, piece: &[u8], ahead: usize, room: &mut Held) -> Result<(), Shed> {
+    let (length, had) = (bytes.len() + piece.len(), bytes.capacity());
+    // Doubled as vectors are, so that few pieces have what came before copied.
+    let grown = if length > had { length.max(had.saturating_mul(2)) } else { had };
+    let all = room.bytes() + (grown - had + ahead) as u64;
+    if length <= SMALL {
+        room.set(all);
+    } else {
+        room.grow_to(all)?;
     }
-    bytes.extend_from_slice(&piece);
+    bytes.reserve_exact(grown - bytes.len());
+    bytes.extend_from_slice(piece);
     Ok(())
 }
 
@@ -427,5 +509,43 @@ pub fn tier(told: sluicegate_chat::model::ServiceTier) -> Option<ServiceTier> {
         Told::Priority => Some(ServiceTier::Priority),
         Told::Batch => Some(ServiceTier::Batch),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::overload::BodyBytes;
+
+    proptest! {
+        /// What is gathered is counted, and beyond what is small never more than fits.
+        #[test]
+        fn what_is_gathered_is_counted_before_it_is_held(
+            sizes in prop::collection::vec(0_usize..100_000, 1..30),
+            limit in 0_u64..1_000_000,
+            before in 0_u64..100_000,
+        ) {
+            let all = Arc::<BodyBytes>::default();
+            all.limit_to(limit);
+            let mut room = all.hold_none();
+            room.set(before);
+            let (mut bytes, mut came) = (Vec::new(), 0);
+            for size in sizes {
+                let fits = gather(&mut bytes, &vec![b'x'; size], 0, &mut room).is_ok();
+                if !fits {
+                    prop_assert!(came + size > SMALL);
+                    break;
+                }
+                came += size;
+                prop_assert_eq!(bytes.len(), came);
+                prop_assert_eq!(room.bytes(), before + bytes.capacity() as u64);
+            }
+            let small = before + 2 * SMALL as u64;
+            prop_assert!(all.held() <= limit.max(small), "{} of {}", all.held(), limit);
+        }
     }
 }

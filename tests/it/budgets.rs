@@ -1,9 +1,10 @@
 //! Budgets of money: what is held, what is charged, and when there is no price to count by.
 
 use serde_json::{Value, json};
-use sluicegate_simulator::Counts;
+use sluicegate_simulator::{Counts, Simulator};
 use tokio::io::AsyncBufReadExt;
 
+use crate::support::scripted::{Scripted, ScriptedProvider};
 use crate::support::{Client, Config, Gateway, chat, provider, soon};
 
 /// Nano-USD a token: 10 and 20 USD a million.
@@ -139,6 +140,105 @@ async fn who_leaves_pays_for_what_was_made() {
     let (charged, spent) = (logged(&log), cost(&provider.ledger().total));
     assert_eq!(log[0]["usage_estimated"], true);
     assert!(charged >= spent && charged < 1_000 * OUT, "{charged} for {spent}");
+}
+
+/// Leaves a stream of `model` once it has so many events, and its provider stands still.
+async fn leave_after(
+    gateway: &Gateway,
+    provider: &Simulator,
+    key: &str,
+    model: &str,
+    (events, directives): (usize, &str),
+) {
+    let stalled = provider.stats().stalled;
+    let aborted = provider.ledger().total.aborted;
+    let mut body = asks_for(1_000, &format!("fault=stall,after={events},{directives}"));
+    body["model"] = json!(model);
+    body["stream"] = json!(true);
+    let mut stream = gateway.client().connect().await;
+    let request = Client::request("/v1/chat/completions", &bearer(key), &body);
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
+    soon("a stalled stream", provider.wait_until(|stats| stats.stalled > stalled)).await;
+    soon("the first event", async {
+        let mut line = String::new();
+        while !line.starts_with("data:") {
+            line.clear();
+            assert!(stream.read_line(&mut line).await.unwrap() > 0);
+        }
+    })
+    .await;
+    drop(stream);
+    soon("an end", provider.wait_until(|stats| stats.total.aborted > aborted)).await;
+}
+
+/// Who leaves early again and again does not get past a budget.
+#[tokio::test]
+async fn who_leaves_before_the_count_pays_for_all_that_may_have_been_made() {
+    let provider = provider().await;
+    let models = "  sim-1: { targets: [{ provider: sim, model: sim-1 }], retries: { attempts: 1 }, \
+                  price: { input: \"10\", output: \"20\" } }\n  \
+                  claude-sim: { targets: [{ provider: anth, model: claude-sim }], retries: { attempts: 1 }, \
+                  price: { input: \"10\", output: \"20\" } }\n";
+    let config = config(provider.address(), PRICED).with_models(models);
+    for model in ["sim-1", "claude-sim"] {
+        let gateway = Gateway::start(&config);
+        // What is in events counts, not only how many there are. The first tell of no content.
+        let rich = gateway.key(&json!({"max_budget": 5})).await;
+        leave_after(&gateway, &provider, &rich, model, (5, "text_bytes=400")).await;
+        // Nothing has come but the beginning: a model may have thought about it for long.
+        let poor = gateway.key(&json!({"max_budget": 0.05})).await;
+        for _ in 0..2 {
+            leave_after(&gateway, &provider, &poor, model, (1, "")).await;
+        }
+        let mut third = asks_for(1_000, "");
+        third["model"] = json!(model);
+        let refused = gateway.chat(&poor, &third).await;
+        assert_eq!((refused.status, refused.code().as_str()), (402, "budget_exceeded"), "{model}");
+        let log = gateway.stop().await;
+        let output = |line: usize| log[line]["usage"]["output"].as_u64().unwrap();
+        assert!(log.iter().take(3).all(|line| line["usage_estimated"] == true), "{log:#?}");
+        // Two events at least have content, of 400 bytes each.
+        assert!((200..=500).contains(&output(0)), "{model}: {log:#?}");
+        assert_eq!((output(1), output(2)), (1_000, 1_000), "{model}: {log:#?}");
+    }
+}
+
+/// A provider that ends a stream by itself before there is anything in it has made nothing.
+#[tokio::test]
+async fn a_stream_without_content_costs_no_output() {
+    const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+    for model in ["sim-1", "to-chat"] {
+        let answers = vec![Scripted::events(&[]), Scripted::events(&[ROLE])];
+        let provider = ScriptedProvider::start(answers).await;
+        let alone = format!(", retries: {{ attempts: 1 }}{PRICED}");
+        let mut config = config(provider.address, &alone);
+        config.providers = config.providers.replace("dialect:", "http_version: h2, dialect:");
+        config.models +=
+            &format!("  to-chat: {{ targets: [{{ provider: sim, model: m }}]{alone} }}\n");
+        let gateway = Gateway::start(&config);
+        // Enough for one worst case, not for two.
+        let key = gateway.key(&json!({"max_budget": 0.03})).await;
+        let body = json!({"model": model, "stream": true, "max_tokens": 1_000, "messages":
+            [{"role": "user", "content": "Hello"}]});
+        let (path, version) = match model {
+            "sim-1" => ("/v1/chat/completions", ""),
+            _ => ("/v1/messages", "anthropic-version: 2023-06-01\r\n"),
+        };
+        for expected in [502, 200, 200] {
+            let headers = format!("{}{version}", bearer(&key));
+            let answer = gateway.client().post_with(path, &headers, &body).await;
+            assert_eq!(answer.status, expected, "{model}: {}", answer.text());
+            assert!(answer.text().contains("\"error\""), "{}", answer.text());
+        }
+        let log = gateway.stop().await;
+        for line in log {
+            assert_eq!(
+                (&line["end"], &line["usage"]["output"]),
+                (&json!("upstream_broke"), &json!(0))
+            );
+            assert!(line["cost_nano_usd"].as_u64().is_some_and(|cost| cost < 1_000 * IN), "{line}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use sluicegate_simulator::Simulator;
 
+use crate::support::scripted::{Scripted, ScriptedProvider};
 use crate::support::{Config, Gateway, Response, chat, messages, provider, split_events};
 
 const VERSION: &str = "anthropic-version: 2023-06-01\r\n";
@@ -204,6 +205,49 @@ async fn a_providers_error_comes_in_the_callers_dialect_with_its_status() {
         assert_eq!(answer.json()["error"]["type"], kind, "{}", answer.text());
     }
     gateway.stop().await;
+}
+
+/// An error is sent with the status of what it is, as its body says, and not with the one that its provider has for
+/// it.
+#[tokio::test]
+async fn a_translated_errors_status_goes_with_its_body() {
+    let openai = |code: &str| {
+        format!("{{\"error\":{{\"message\":\"No.\",\"type\":\"{code}\",\"code\":\"{code}\"}}}}")
+    };
+    let gemini = r#"{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT",
+        "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#;
+    for (model, status, body, expected, kind) in [
+        ("sim-1", 429, openai("insufficient_quota"), 402, "billing_error"),
+        ("sim-1", 429, openai("rate_limit_exceeded"), 429, "rate_limit_error"),
+        ("gemini", 400, gemini.to_owned(), 401, "authentication_error"),
+        ("sim-1", 502, "<html>".to_owned(), 500, "api_error"),
+    ] {
+        let provider = ScriptedProvider::start(vec![Scripted::json(status, &body)]).await;
+        let mut config = Config::for_provider(provider.address);
+        config.providers += &format!(
+            "  google: {{ dialect: gemini, base_url: \"http://{}\", api_key: \"env:SIM_KEY\" }}\n",
+            provider.address
+        );
+        config.providers = config.providers.replace("{ dialect:", "{ http_version: h2, dialect:");
+        let config = config.with_models(
+            "  sim-1: { targets: [{ provider: sim, model: m }], retries: { attempts: 1 } }\n  \
+             gemini: { targets: [{ provider: google, model: gemini-sim }], retries: { attempts: 1 } }\n",
+        );
+        let gateway = Gateway::start(&config);
+        let mut body = messages(false, "");
+        body["model"] = json!(model);
+        body.as_object_mut().unwrap().remove("metadata");
+        let answer = ask(&gateway, "/v1/messages", &body).await;
+        let told = answer.json();
+        assert_eq!((answer.status, &told["error"]["type"]), (expected, &json!(kind)), "{told}");
+        has_its_length(&answer);
+        // What is made of the target goes by the provider's own word.
+        let log = gateway.stop().await;
+        assert_eq!(
+            (&log[0]["provider_status"], &log[0]["end"]),
+            (&json!(status), &json!("upstream_error"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -221,6 +221,41 @@ async fn a_translated_body_is_counted_beside_the_one_that_came() {
     until(&gateway, BYTES, 0.0).await;
 }
 
+/// A translated answer is whole before it leaves, so it has to fit as well.
+#[tokio::test]
+async fn a_translated_answer_is_counted_and_told_where_it_does_not_fit() {
+    let provider = provider().await;
+    let config = Config::for_provider(provider.address()).with("limits: { buffered_bytes: 1MiB }");
+    let gateway = Gateway::start(&config);
+    let ask = async |model: &str, directives: &str| {
+        let mut body = chat(false, directives);
+        body["model"] = json!(model);
+        body["max_tokens"] = json!(100);
+        gateway.client().post("/v1/chat/completions", &body).await
+    };
+    let fits = ask("claude-sim", "tokens=8,text_bytes=40000").await;
+    assert_eq!((fits.status, fits.body.len() > 320_000), (200, true), "{}", fits.status);
+    until(&gateway, BYTES, 0.0).await;
+    let large = "tokens=20,text_bytes=40000";
+    is_overloaded(&ask("claude-sim", large).await);
+    assert_eq!(shed(&gateway, "buffered_bytes").await, 1.0);
+    until(&gateway, BYTES, 0.0).await;
+    assert_eq!(provider.ledger().total.requests, 2, "what is paid for is not asked for again");
+    // What passes as it comes is held by nobody.
+    assert_eq!(ask("sim-1", large).await.status, 200);
+
+    // A small one fits though the rest is taken.
+    let mut slow = gateway.client().connect().await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 1048000\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    until(&gateway, BYTES, 1_048_000.0).await;
+    assert_eq!(ask("claude-sim", "tokens=100,text_bytes=100").await.status, 200);
+    is_overloaded(&ask("claude-sim", "tokens=8,text_bytes=40000").await);
+    drop(slow);
+    until(&gateway, BYTES, 0.0).await;
+}
+
 #[tokio::test]
 async fn an_address_may_ask_so_often_before_anybody_knows_whose_it_is() {
     let provider = provider().await;

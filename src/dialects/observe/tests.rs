@@ -25,6 +25,7 @@ struct Outcome {
     model: Option<String>,
     events: u64,
     counts: (u64, u64),
+    seen: (u64, u64),
     content: bool,
     finish_reason: Option<FinishReason>,
     mid_event: bool,
@@ -53,6 +54,7 @@ fn observe(mut observer: StreamObserver, stream: &[u8], sizes: &[usize]) -> Outc
         model: observer.model().map(str::to_owned),
         events: observer.events(),
         counts: observer.counts(),
+        seen: observer.content(),
         content: observer.first_content_seen(),
         finish_reason: observer.finish_reason(),
         mid_event: observer.mid_event(),
@@ -95,12 +97,14 @@ fn facts_of_each_dialects_stream() {
         ..Usage::default()
     };
     let expected = [
-        (chat_usage, "gpt-4o-mini-2024-07-18", 6, FinishReason::Length),
-        (completions_usage, "gpt-3.5-turbo-instruct", 5, FinishReason::Stop),
-        (responses_usage, "gpt-4.1-2025-04-14", 9, FinishReason::Stop),
-        (messages_usage, "claude-sonnet-4-5-20250929", 8, FinishReason::Stop),
+        (chat_usage, "gpt-4o-mini-2024-07-18", 6, (2, 75), FinishReason::Length),
+        (completions_usage, "gpt-3.5-turbo-instruct", 5, (2, 7), FinishReason::Stop),
+        (responses_usage, "gpt-4.1-2025-04-14", 9, (1, 22), FinishReason::Stop),
+        (messages_usage, "claude-sonnet-4-5-20250929", 8, (2, 32), FinishReason::Stop),
     ];
-    for ((endpoint, stream), (usage, model, events, reason)) in FIXTURES.into_iter().zip(expected) {
+    for ((endpoint, stream), (usage, model, events, seen, reason)) in
+        FIXTURES.into_iter().zip(expected)
+    {
         let outcome = whole(endpoint, stream);
         assert_eq!(
             outcome,
@@ -111,6 +115,7 @@ fn facts_of_each_dialects_stream() {
                 model: Some(model.to_owned()),
                 events,
                 counts: (usage.total_input(), usage.output),
+                seen,
                 content: true,
                 finish_reason: Some(reason),
                 mid_event: false,
@@ -237,6 +242,65 @@ fn each_event_with_content_is_a_token_at_least() {
     let so_far = observer.so_far().unwrap();
     assert_eq!((so_far.input, so_far.output), (9, 3));
     assert_eq!(observer.usage().unwrap().output, 1, "what is told stays what is told");
+}
+
+#[test]
+fn the_bytes_of_content_are_counted_whatever_is_around_them() {
+    let long = "x".repeat(MAX_HELD);
+    for (endpoint, events, expected) in [
+        (
+            Endpoint::ChatCompletions,
+            vec![
+                r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#.to_owned(),
+                r#"{"choices":[{"delta":{"content":"four"}}]}"#.to_owned(),
+                r#"{"choices":[{"delta":{"content":"five "}}]}"#.to_owned(),
+                r#"{"choices":[{"delta":{"content":"\"six"}}]}"#.to_owned(),
+                r#"{"choices":[{"delta":{"content":null,"reasoning":"six...","reasoning_content":"six..."}}]}"#.to_owned(),
+                r#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":"{\"a\":1}"}}]}}]}"#.to_owned(),
+                r#"{"choices":[{"delta":{"content":"end"},"finish_reason":"stop"}]}"#.to_owned(),
+            ],
+            (6, 4 + 5 + 5 + 6 + 9 + 3),
+        ),
+        (
+            Endpoint::Completions,
+            vec![r#"{"choices":[{"text":"four"}]}"#.to_owned()],
+            (1, 4),
+        ),
+        (
+            Endpoint::Responses,
+            vec![
+                r#"{"type":"response.created","response":{}}"#.to_owned(),
+                r#"{"type":"response.output_text.delta","delta":"four","logprobs":[],"obfuscation":"zzzzzz"}"#.to_owned(),
+                r#"{"type":"response.function_call_arguments.delta","delta":"{}"}"#.to_owned(),
+            ],
+            (2, 6),
+        ),
+        (
+            Endpoint::Messages,
+            vec![
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"five."}}"#.to_owned(),
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"abcdef"}}"#.to_owned(),
+                r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"four"}}"#.to_owned(),
+                r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#.to_owned(),
+            ],
+            (4, 11),
+        ),
+        (
+            Endpoint::ChatCompletions,
+            vec![format!(r#"{{"choices":[{{"delta":{{"content":"{long}"}}}}]}}"#)],
+            (1, MAX_HELD as u64 + 40),
+        ),
+    ] {
+        let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        for size in [1, 7, usize::MAX] {
+            let observer = StreamObserver::new(endpoint, false);
+            let (seen, bytes) = observe(observer, stream.as_bytes(), &[size]).seen;
+            // Of an event that is too long to be held, what is around its content counts as well.
+            let around = if stream.len() > MAX_HELD { 40 } else { 0 };
+            assert_eq!(seen, expected.0, "{endpoint:?} {size}");
+            assert!((expected.1 - around..=expected.1).contains(&bytes), "{endpoint:?}: {bytes}");
+        }
+    }
 }
 
 #[test]

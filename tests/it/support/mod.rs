@@ -12,6 +12,7 @@ pub mod pgbouncer;
 pub mod postgres;
 #[expect(dead_code, reason = "the stores' tests use the rest")]
 pub mod redis;
+pub mod scripted;
 
 use std::time::{Duration, Instant};
 
