@@ -52,6 +52,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use self::ctx::Ctx;
 use self::local::Next;
+pub use self::respond::HSTS;
 use crate::app::Gateway;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::{self, Conn};

@@ -316,6 +316,7 @@ impl Metrics {
             "connection_rate_per_ip",
             "tls_handshake",
             "tls_timeout",
+            "malformed",
         ] {
             self.connections_refused.with_label_values(&[reason]);
         }

@@ -71,17 +71,53 @@ async fn ambiguous_requests_are_refused_and_the_connection_closed() {
         ("another expectation", post("Expect: 200-ok\r\nContent-Length: 2\r\n", "{}")),
         ("chunks that are none", post("Transfer-Encoding: chunked\r\n", "zz\r\n{}\r\n0\r\n\r\n")),
         ("no HTTP at all", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_owned()),
+        ("257 headers", get("/v1/models", &format!("Host: x\r\n{}", "A: b\r\n".repeat(256)))),
+        ("CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n".to_owned()),
     ];
+    let sent = cases.len();
     for (what, request) in cases {
         let mut stream = gateway.client().connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         let answer = read_response(&mut stream).await;
         assert_eq!(answer.status, 400, "{what}: {}", answer.text());
+        // Whether Pingora refuses it before any filter, or we do.
+        assert!(!answer.code().is_empty() && answer.closes(), "{what}: {}", answer.text());
+        assert!(answer.header("x-request-id").is_some_and(|id| id.len() == 36), "{what}");
+        assert!(answer.header("date").is_some_and(|date| date.ends_with("GMT")), "{what}");
         let mut rest = Vec::new();
         soon(what, stream.read_to_end(&mut rest)).await.ok();
         assert!(rest.is_empty(), "{what}: something follows: {}", rest.escape_ascii());
     }
     assert_eq!(provider.ledger().total.requests, 0);
+    gateway.until_metric("sluicegate_requests_total", "status=\"4xx\"", sent as f64).await;
+    assert!(gateway.metric(REFUSED, "reason=\"malformed\"").await > 5.0);
+    let log = gateway.stop().await;
+    assert_eq!(log.len(), sent);
+    assert!(log.iter().all(|line| line["status"] == 400 && line["code"].is_string()), "{log:#?}");
+    assert!(log.iter().all(|line| line["client"] == "127.0.0.1"), "{log:#?}");
+}
+
+const REFUSED: &str = "sluicegate_connections_refused_total";
+
+#[tokio::test]
+async fn what_can_not_be_parsed_is_refused_in_the_callers_dialect() {
+    let provider = provider().await;
+    let gateway = gateway(&provider).await;
+    assert!(gateway.has_metric(REFUSED, "reason=\"malformed\"").await, "there from the start");
+    let head =
+        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+    let answer = gateway.client().raw(head).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json()["error"]["type"], "invalid_request_error", "{}", answer.text());
+    assert_eq!(answer.json()["request_id"].as_str(), answer.header("x-request-id"));
+    assert_eq!(gateway.metric(REFUSED, "reason=\"malformed\"").await, 1.0);
+    // A good request and a bad one at once: the second has its answer, too.
+    let mut stream = gateway.client().connect().await;
+    stream.write_all(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\nGET\r\n\r\n").await.unwrap();
+    assert_eq!(read_response(&mut stream).await.status, 200);
+    let second = read_response(&mut stream).await;
+    assert_eq!((second.status, second.code().as_str()), (400, "invalid_request_framing"));
+    assert_eq!(gateway.metric(REFUSED, "reason=\"malformed\"").await, 2.0);
 }
 
 #[tokio::test]
