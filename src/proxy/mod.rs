@@ -84,6 +84,8 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         let limits = &ctx.runtime.config.limits;
         session.set_write_timeout(Some(limits.write_timeout));
+        // Of each read; else it is Pingora's own 60 seconds. The next request on the connection begins anew.
+        session.set_read_timeout(Some(limits.body_timeout));
         // Bytes of a next request are kept, so that it can be refused instead of vanishing.
         session.set_pipelining_enabled(true);
         // A provider's 1xx heads are between it and us.
