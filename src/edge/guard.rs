@@ -28,6 +28,9 @@ use crate::dialects::{Dialect, Endpoint};
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// Reads that an HTTP/1 head may take. With each of them Pingora parses anew all that has come.
+const HEAD_PIECES: u32 = 512;
+
 /// What Pingora speaks on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
@@ -58,7 +61,7 @@ pub struct Bounds {
 /// * From that byte on, the whole header must come within the header timeout, however the bytes
 ///   are spread: a byte now and then does not extend it. So must a header list of HTTP/2.
 /// * HTTP/2 frames that carry nothing are counted, and too many end it.
-/// * An HTTP/1 head ends where it is too long, and is not read on.
+/// * An HTTP/1 head that is too long, or comes in too many pieces, is not read on.
 ///
 /// A client whose HTTP/1 request does not begin is told why. Pingora would write a bare status, before anything of
 /// ours: it is taken for granted and ours is written instead.
@@ -81,6 +84,8 @@ pub struct GuardedStream {
     frames: Frames,
     blame: Blame,
     teller: Arc<dyn Tells>,
+    /// Reads since the last request ended.
+    pieces: u32,
     /// The shape of a refusal, as far as the first bytes of the head say.
     dialect: Dialect,
     /// Nothing else is read or written once it is there.
@@ -130,6 +135,7 @@ impl GuardedStream {
             frames,
             blame,
             teller,
+            pieces: 0,
             dialect: Dialect::OpenAi,
             farewell: None,
         }
@@ -142,12 +148,23 @@ impl GuardedStream {
             && self.frames.is_http1()
     }
 
-    /// Whether there is no end yet of a head that has as many bytes as it may have: Pingora reads on only
-    /// while it finds none.
-    fn head_is_too_long(&self) -> bool {
-        self.conn.read_since_request() >= self.bounds.header_size
-            && self.conn.phase() == Phase::Header
-            && self.is_before_request()
+    /// Why a head without an end is not read on. Pingora reads only while it finds none.
+    fn excess(&self) -> Option<Denial> {
+        let limit = self.bounds.header_size;
+        let too_long = self.conn.read_since_request() >= limit;
+        if !too_long && self.pieces < HEAD_PIECES
+            || self.conn.phase() != Phase::Header
+            || !self.is_before_request()
+        {
+            return None;
+        }
+        Some(if too_long {
+            let message = format!("The request header has more than {limit} bytes.");
+            Denial::new(DenialKind::HeaderTooLarge, message)
+        } else {
+            let message = "The request header came in too many pieces.";
+            Denial::new(DenialKind::RequestTimeout, message)
+        })
     }
 
     /// Ends the connection with an answer. It is written where Pingora, which gets an error or has one,
@@ -222,7 +239,9 @@ impl GuardedStream {
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.conn.read_since_request() == 0 {
             self.dialect = dialect(bytes);
+            self.pieces = 0;
         }
+        self.pieces = self.pieces.saturating_add(1);
         let looked_at = self.frames.read(bytes);
         if self.frames.has_preface() {
             self.conn.multiplexes();
@@ -292,8 +311,8 @@ fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the client was too slow to send a request header")
 }
 
-fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the request header is too long")
+fn refused() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the request header is refused")
 }
 
 /// The dialect that a head is about to speak, as far as `bytes` say.
@@ -314,14 +333,13 @@ impl AsyncRead for GuardedStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.farewell.is_some() {
-            return Poll::Ready(Err(too_long()));
+        if this.farewell.is_none()
+            && let Some(denial) = this.excess()
+        {
+            this.refuse(&denial);
         }
-        if this.head_is_too_long() {
-            let limit = this.bounds.header_size;
-            let message = format!("The request header has more than {limit} bytes.");
-            this.refuse(&Denial::new(DenialKind::HeaderTooLarge, message));
-            return Poll::Ready(Err(too_long()));
+        if this.farewell.is_some() {
+            return Poll::Ready(Err(refused()));
         }
         let before = buf.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, buf)?.is_ready() {
@@ -523,6 +541,23 @@ mod tests {
         };
         let ((told, _), ()) = tokio::join!(client, server);
         assert_eq!(told, b"header_too_large");
+    }
+
+    #[tokio::test]
+    async fn a_head_in_too_many_pieces_is_not_read_on() {
+        let (mut stream, mut theirs) = guarded([60_000; 3]);
+        for _ in 0..HEAD_PIECES {
+            theirs.write_all(b"x").await.expect("room");
+            assert_eq!(stream.read_u8().await.expect("a piece"), b'x');
+        }
+        theirs.write_all(b"x").await.expect("room");
+        let error = stream.read_u8().await.expect_err("too many");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        stream.read_u8().await.expect_err("it is over");
+        stream.flush().await.expect("the refusal");
+        let mut told = [0; 15];
+        theirs.read_exact(&mut told).await.expect("the refusal");
+        assert_eq!(&told, b"request_timeout");
     }
 
     #[tokio::test]
