@@ -139,7 +139,8 @@ macro_rules! kinds {
             }
 
             /// Whether the connection ends with the answer, because where the next request begins is
-            /// in doubt, because the rest of this one is too much to read, or because we are leaving.
+            /// in doubt, because the rest of this one is too much to read, because we are leaving, or because
+            /// Pingora does not use a connection again after an exchange that failed.
             pub const fn closes_connection(self) -> bool {
                 match self {
                     $(Self::$kind => kinds!(@$connection),)+
@@ -223,11 +224,11 @@ kinds! {
     /// Whether the limits leave room can't be found out now.
     QuotaUnavailable = SERVICE_UNAVAILABLE, "quota_unavailable", keeps;
     /// No provider could be reached.
-    UpstreamUnavailable = SERVICE_UNAVAILABLE, "upstream_unavailable", keeps;
+    UpstreamUnavailable = SERVICE_UNAVAILABLE, "upstream_unavailable", closes;
     /// The provider was reached and took too long.
-    UpstreamTimeout = GATEWAY_TIMEOUT, "upstream_timeout", keeps;
+    UpstreamTimeout = GATEWAY_TIMEOUT, "upstream_timeout", closes;
     /// The provider's answer could not be passed on.
-    UpstreamError = BAD_GATEWAY, "upstream_error", keeps;
+    UpstreamError = BAD_GATEWAY, "upstream_error", closes;
     /// A stream broke after it had begun. It is told as an event, since the status has been sent.
     StreamInterrupted = BAD_GATEWAY, "stream_interrupted", closes;
     /// A fault of the gateway itself.
@@ -267,13 +268,13 @@ mod tests {
 
     const DOCUMENTED: &str = include_str!("../../docs/errors.md");
 
-    /// The `(code, status)` pairs of the page's table rows.
-    fn documented() -> Vec<(&'static str, &'static str)> {
+    /// Code, status and what becomes of the connection, of the page's table rows.
+    fn documented() -> Vec<(&'static str, &'static str, &'static str)> {
         DOCUMENTED
             .lines()
             .filter_map(|line| {
                 let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
-                Some((cells.next()?.trim_end_matches('`'), cells.next()?))
+                Some((cells.next()?.trim_end_matches('`'), cells.next()?, cells.next()?))
             })
             .collect()
     }
@@ -282,10 +283,15 @@ mod tests {
     fn every_code_is_documented_with_its_status_and_nothing_else_is() {
         let expected: Vec<_> = DenialKind::ALL
             .iter()
-            .map(|kind| (kind.code(), kind.status().as_str().to_owned()))
+            .map(|kind| {
+                let connection = if kind.closes_connection() { "closes" } else { "stays" };
+                (kind.code(), kind.status().as_str().to_owned(), connection)
+            })
             .collect();
-        let mut found: Vec<_> =
-            documented().into_iter().map(|(code, status)| (code, status.to_owned())).collect();
+        let mut found: Vec<_> = documented()
+            .into_iter()
+            .map(|(code, status, it)| (code, status.to_owned(), it))
+            .collect();
         for row in &expected {
             assert!(found.contains(row), "{row:?} is not in docs/errors.md");
         }

@@ -247,8 +247,14 @@ impl Gateway {
         let before = self.current();
         let changes = config::diff(&before.config, &loaded.config);
         for change in &changes {
-            if change.effect == config::Effect::Restart {
-                tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
+            match change.effect {
+                config::Effect::Live => {}
+                config::Effect::InPart => {
+                    tracing::warn!(key = %change.path, "for HTTP/2, the change takes effect when the process restarts");
+                }
+                config::Effect::Restart => {
+                    tracing::warn!(key = %change.path, "the change takes effect when the process restarts");
+                }
             }
         }
         let version = sources.policies.as_ref().map(|policies| policies.policies.version());

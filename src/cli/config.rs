@@ -64,6 +64,7 @@ fn changes(a: &Loaded, b: &Loaded) -> String {
         let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "(absent)".to_owned());
         let effect = match change.effect {
             Effect::Live => "on reload",
+            Effect::InPart => "on reload; HTTP/2: on restart",
             Effect::Restart => "on restart",
         };
         let (from, to) = (show(&change.from), show(&change.to));

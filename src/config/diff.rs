@@ -33,6 +33,9 @@ const RESTART: [&str; 17] = [
     "telemetry.traces.attributes",
 ];
 
+/// Keys that HTTP/1 takes up with its next connections. What bounds HTTP/2 is Pingora's, and is set once.
+const IN_PART: [&str; 2] = ["limits.header_size", "limits.keepalive_timeout"];
+
 /// One key whose effective value differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
@@ -52,6 +55,7 @@ impl fmt::Display for Change {
         write!(f, "{}: {} -> {}", self.path, shown(&self.from), shown(&self.to))?;
         match self.effect {
             Effect::Live => Ok(()),
+            Effect::InPart => f.write_str(" (HTTP/2 needs a restart)"),
             Effect::Restart => f.write_str(" (needs a restart)"),
         }
     }
@@ -63,6 +67,9 @@ impl fmt::Display for Change {
 pub enum Effect {
     /// On reload.
     Live,
+    /// On reload, but over HTTP/2 when the process starts again.
+    #[serde(rename = "in_part")]
+    InPart,
     /// When the process starts again.
     Restart,
 }
@@ -129,7 +136,13 @@ fn effect(path: &str) -> Effect {
     );
     let below = |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
     let restart = whole || RESTART.iter().any(|key| path == *key || below(key));
-    if restart { Effect::Restart } else { Effect::Live }
+    if restart {
+        Effect::Restart
+    } else if IN_PART.contains(&path) {
+        Effect::InPart
+    } else {
+        Effect::Live
+    }
 }
 
 /// Every secret with its path.

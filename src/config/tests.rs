@@ -994,6 +994,7 @@ fn differences() {
     let a = loaded(PRODUCTION).config;
     let changed = PRODUCTION
         .replace("header_timeout: 10s", "header_timeout: 11s")
+        .replace("keepalive_timeout: 60s", "keepalive_timeout: 61s")
         .replace("address: 0.0.0.0:9464", "address: 0.0.0.0:9465")
         .replace("  grok-4:\n    targets: [{ provider: xai, model: grok-4 }]\n", "");
     let b =
@@ -1005,15 +1006,17 @@ fn differences() {
         shown,
         [
             ("limits.header_timeout", Effect::Live),
+            ("limits.keepalive_timeout", Effect::InPart),
             ("listeners.metrics.address", Effect::Restart),
             ("models.grok-4", Effect::Live),
             ("providers.xai.api_key", Effect::Live),
         ]
     );
     assert_eq!(changes[0].to_string(), "limits.header_timeout: \"10s\" -> \"11s\"");
-    assert!(changes[1].to_string().ends_with("\"0.0.0.0:9465\" (needs a restart)"));
-    assert_eq!((changes[2].from.is_some(), &changes[2].to), (true, &None));
-    assert_eq!(changes[3].to.as_deref(), Some("\"vault:secret/data/xai#api_key\" (another value)"));
+    assert!(changes[1].to_string().ends_with("\"61s\" (HTTP/2 needs a restart)"));
+    assert!(changes[2].to_string().ends_with("\"0.0.0.0:9465\" (needs a restart)"));
+    assert_eq!((changes[3].from.is_some(), &changes[3].to), (true, &None));
+    assert_eq!(changes[4].to.as_deref(), Some("\"vault:secret/data/xai#api_key\" (another value)"));
     assert_eq!(diff(&a, &a), []);
 }
 

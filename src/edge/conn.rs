@@ -28,15 +28,17 @@ pub struct Conn {
     phase: AtomicU8,
     /// Requests being served: over HTTP/2, several at once.
     serving: AtomicUsize,
-    /// Whether this is HTTP/2, whose idle connections Pingora closes, with a GOAWAY.
+    /// Whether this is HTTP/2, whose idle connections Pingora closes.
     multiplexed: AtomicBool,
+    /// Whether it is one of `all_multiplexed`.
+    answers: AtomicBool,
     /// How often the phase has changed: tells a new wait from an old one in the same phase.
     epoch: AtomicU32,
     /// Bytes read since the last request ended; tells a pipelined request from a fresh one.
     read_since_request: AtomicU64,
     /// Connections that are not idle, process-wide: a drain waits for them.
     busy: Arc<AtomicUsize>,
-    /// Open HTTP/2 connections, process-wide.
+    /// Open HTTP/2 connections on which something was asked, process-wide: an answer may be queued in each.
     all_multiplexed: Arc<AtomicUsize>,
     /// Requests that have come.
     requests: AtomicU32,
@@ -58,6 +60,7 @@ impl Conn {
             phase: AtomicU8::new(Phase::Idle as u8),
             serving: AtomicUsize::new(0),
             multiplexed: AtomicBool::new(false),
+            answers: AtomicBool::new(false),
             epoch: AtomicU32::new(0),
             read_since_request: AtomicU64::new(0),
             busy,
@@ -93,10 +96,18 @@ impl Conn {
         self.read_since_request.load(Ordering::Relaxed)
     }
 
-    /// A header is complete: the header deadline ends. For good, where the connection is
-    /// `multiplexed`: its bytes between requests are no header.
+    /// The preface of HTTP/2 is here: the connection is idle until a request begins, and its bytes between
+    /// requests are no header.
+    pub(super) fn multiplexes(&self) {
+        if !self.multiplexed.swap(true, Ordering::Relaxed) && self.phase() == Phase::Header {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// A header is complete: the header deadline ends.
     pub fn request_begins(&self, multiplexed: bool) {
-        if multiplexed && !self.multiplexed.swap(true, Ordering::Relaxed) {
+        if multiplexed && !self.answers.swap(true, Ordering::Relaxed) {
+            self.multiplexed.store(true, Ordering::Relaxed);
             self.all_multiplexed.fetch_add(1, Ordering::Relaxed);
         }
         self.serving.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +120,11 @@ impl Conn {
             self.read_since_request.store(0, Ordering::Relaxed);
             self.enter(Phase::Idle);
         }
+    }
+
+    /// What came is no request, and the client has been told.
+    pub(super) fn is_refused(&self) {
+        self.enter(Phase::Idle);
     }
 
     /// Counts a request. Returns whether the connection ends with it, as it has carried `most`. Of HTTP/2
@@ -161,7 +177,7 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.enter(Phase::Idle);
-        if *self.multiplexed.get_mut() {
+        if *self.answers.get_mut() {
             self.all_multiplexed.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -193,6 +209,18 @@ mod tests {
         conn.bytes_read(1);
         drop(conn);
         assert_eq!(busy(), 0);
+    }
+
+    #[test]
+    fn a_preface_alone_keeps_nobody_busy() {
+        let (conn, busy) = conn();
+        conn.bytes_read(10);
+        assert_eq!((conn.phase(), busy.load(Ordering::Relaxed)), (Phase::Header, 1));
+        conn.multiplexes();
+        conn.bytes_read(14);
+        assert_eq!((conn.phase(), busy.load(Ordering::Relaxed)), (Phase::Idle, 0));
+        assert!(!conn.has_deadlines());
+        assert_eq!(conn.all_multiplexed.load(Ordering::Relaxed), 0, "no answer is queued in it");
     }
 
     #[test]

@@ -90,6 +90,17 @@ impl Abuses {
     }
 }
 
+/// How far a header list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    /// There is none.
+    None,
+    /// Another frame of it must come.
+    Open,
+    /// It ends with the present frame.
+    Last,
+}
+
 /// Both directions of one connection.
 #[derive(Debug)]
 pub struct Frames {
@@ -99,6 +110,8 @@ pub struct Frames {
     written: Walker,
     resets: Allowance,
     frames: Allowance,
+    /// The header list that is under way.
+    list: List,
     /// Since when a header list has been without its end.
     header_since: Option<Instant>,
     /// Nothing is looked at from there on.
@@ -114,6 +127,7 @@ impl Default for Frames {
             written: Walker::default(),
             resets: RESETS,
             frames: FRAMES,
+            list: List::None,
             header_since: None,
             abuse: None,
         }
@@ -121,6 +135,21 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// A connection that can't be HTTP/2.
+    pub fn none() -> Self {
+        Self { preface: None, ..Self::default() }
+    }
+
+    /// Whether what the client has sent is no HTTP/2.
+    pub fn is_http1(&self) -> bool {
+        self.preface.is_none()
+    }
+
+    /// Whether the client's preface is here.
+    pub fn has_preface(&self) -> bool {
+        self.preface == Some(PREFACE.len())
+    }
+
     /// Looks at what the client has sent.
     ///
     /// # Errors
@@ -135,7 +164,7 @@ impl Frames {
             }
             bytes = &bytes[n..];
         }
-        let Self { read, resets, frames, header_since, abuse, .. } = self;
+        let Self { read, resets, frames, list, header_since, abuse, .. } = self;
         if let Some(why) = *abuse {
             return Err(why);
         }
@@ -148,12 +177,22 @@ impl Frames {
                 HEADERS => true,
                 _ => frames.spend(1) || note(abuse, Abuse::Frames),
             };
+            if *list == List::Last {
+                // This head comes behind it.
+                (*list, *header_since) = (List::None, None);
+            }
             if matches!(head.kind, HEADERS | CONTINUATION) {
-                let ended = head.flags & END_HEADERS != 0;
-                *header_since = (!ended).then(|| header_since.unwrap_or_else(Instant::now));
+                let last = head.flags & END_HEADERS != 0;
+                *list = if last { List::Last } else { List::Open };
             }
             within
         });
+        let awaited = match list {
+            List::None => false,
+            List::Open => true,
+            List::Last => read.left > 0,
+        };
+        *header_since = awaited.then(|| header_since.unwrap_or_else(Instant::now));
         abuse.map_or(Ok(()), Err)
     }
 
@@ -302,6 +341,7 @@ mod tests {
     fn begun() -> Frames {
         let mut frames = Frames::default();
         frames.read(PREFACE).expect("the preface");
+        assert!(frames.has_preface());
         frames
     }
 
@@ -313,7 +353,10 @@ mod tests {
     #[test]
     fn http1_is_not_looked_at() {
         let mut frames = Frames::default();
-        frames.read(b"PRINT / HTTP/1.1\r\n").unwrap();
+        frames.read(b"PRI").unwrap();
+        assert!(!frames.is_http1() && !frames.has_preface());
+        frames.read(b"NT / HTTP/1.1\r\n").unwrap();
+        assert!(frames.is_http1());
         assert_eq!(pass(&mut frames, &frame(6, 0, &[0; 8]), 10_000), 10_000);
         assert_eq!(frames.wrote(&frame(GOAWAY, 0, &[0, 0, 0, 0, 0, 0, 0, 11])), None);
     }
@@ -377,8 +420,17 @@ mod tests {
         let since = frames.header_since;
         frames.read(&frame(CONTINUATION, 0, b"x")).unwrap();
         assert!(since.is_some() && frames.header_since == since, "pieces do not extend it");
-        frames.read(&frame(CONTINUATION, END_HEADERS, b"x")).unwrap();
+        let last = frame(CONTINUATION, END_HEADERS, b"xyz");
+        frames.read(&last[..10]).unwrap();
+        assert!(frames.header_since == since, "nor does the last piece before it is whole");
+        frames.read(&last[10..]).unwrap();
         assert!(frames.header_since.is_none());
+        // Whole lists that are cut by reads are each a list of its own.
+        let whole = frame(HEADERS, END_HEADERS, b"xyz");
+        frames.read(&whole[..11]).unwrap();
+        let first = frames.header_since.expect("the rest is awaited");
+        frames.read(&[&whole[11..], &whole[..11]].concat()).unwrap();
+        assert!(frames.header_since.is_some_and(|second| second > first));
     }
 
     proptest! {

@@ -2,8 +2,8 @@
 //!
 //! Pingora caps neither connections nor the time a client may take to send a header, and peeks for
 //! HTTP/2 without a deadline. So the listener hands every accepted socket that [`Gate`] lets in to
-//! [`Edge`], which counts it, finishes TLS, wraps it in a [`GuardedStream`] with deadlines and a look at HTTP/2 frames, and
-//! only then lets the proxy have it.
+//! [`Edge`], which counts it, finishes TLS, wraps it in a [`GuardedStream`] with deadlines, a bound on heads and a look at
+//! HTTP/2 frames, and only then lets the proxy have it.
 
 mod arrivals;
 mod conn;
@@ -12,6 +12,7 @@ pub mod frames;
 mod guard;
 mod limits;
 mod rate;
+mod refusal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +32,10 @@ pub use self::arrivals::{Blame, Gate};
 pub use self::conn::{Conn, Phase};
 pub use self::forwarded::{client, is_trusted};
 pub use self::frames::{Abuse, Abuses};
-pub use self::guard::GuardedStream;
+pub use self::guard::{Bounds, GuardedStream, Speaks};
 pub use self::limits::{ConnectionLimits, ConnectionPermit, Refusal};
 pub use self::rate::{Rate, Rates, network};
+pub use self::refusal::{Teller, Tells};
 use crate::app::Gateway;
 use crate::proxy::Proxy;
 use crate::tls::Acceptor;
@@ -43,12 +45,17 @@ pub struct Edge {
     proxy: Arc<HttpProxy<Proxy>>,
     gateway: Arc<Gateway>,
     tls: Option<Arc<Acceptor>>,
+    /// Whether HTTP/2 is spoken without TLS.
+    h2c: bool,
+    teller: Arc<dyn Tells>,
 }
 
 impl Edge {
     /// Puts the edge in front of `proxy`; with `tls` set, every connection must be TLS.
     pub fn new(proxy: HttpProxy<Proxy>, gateway: Arc<Gateway>, tls: Option<Arc<Acceptor>>) -> Self {
-        Self { proxy: Arc::new(proxy), gateway, tls }
+        let h2c = proxy.server_options.as_ref().is_some_and(|options| options.h2c);
+        let teller = Arc::new(Teller(gateway.clone()));
+        Self { proxy: Arc::new(proxy), gateway, tls, h2c, teller }
     }
 
     /// Finishes TLS within the header deadline. `None` closes the connection.
@@ -82,8 +89,12 @@ impl ServerApp for Edge {
     ) -> Option<Stream> {
         let runtime = self.gateway.current();
         let limits = &runtime.config.limits;
-        let (header_timeout, idle_timeout) = (limits.header_timeout, limits.keepalive_timeout);
-        let write_timeout = limits.write_timeout;
+        let bounds = Bounds {
+            header_size: limits.header_size as u64,
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.keepalive_timeout,
+            write_timeout: limits.write_timeout,
+        };
         let retires = limits.requests_per_connection.is_some();
 
         // Before TLS: a handshake is the most expensive thing a stranger can make us do.
@@ -109,9 +120,15 @@ impl ServerApp for Edge {
         let blame = Blame::on(self.gateway.abuses.clone(), who);
         drop(runtime);
 
-        let stream = self.secure(stream, header_timeout).await?;
-        let multiplexes = stream.selected_alpn_proto().is_none_or(|alpn| alpn == ALPN::H2);
+        let stream = self.secure(stream, bounds.header_timeout).await?;
+        // As Pingora decides.
+        let speaks = match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Speaks::Http2,
+            None if self.h2c && self.tls.is_none() => Speaks::Either,
+            _ => Speaks::Http1,
+        };
         // A leave of its own, so that one connection can be told to go; the process's comes through it, too.
+        let multiplexes = speaks != Speaks::Http1;
         let leave = (retires && multiplexes).then(|| watch::channel(*shutdown.borrow()));
         let (retire, retired) = leave.unzip();
         let conn = Arc::new(Conn::new(
@@ -121,14 +138,8 @@ impl ServerApp for Edge {
             self.gateway.multiplexed.clone(),
             retire,
         ));
-        let guarded = GuardedStream::new(
-            stream,
-            conn.clone(),
-            header_timeout,
-            idle_timeout,
-            write_timeout,
-            blame,
-        );
+        let teller = self.teller.clone();
+        let guarded = GuardedStream::new(stream, conn.clone(), speaks, bounds, blame, teller);
         let guarded = Box::new(guarded);
         let Some(retired) = retired else {
             return ServerApp::process_new(&self.proxy, guarded, shutdown).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::EXPECT;
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora_proxy::Session;
 use sluicegate_filters::screen::BodyLimit;
 use sluicegate_filters::{Denial, DenialKind};
@@ -20,6 +20,10 @@ const MAX_UPFRONT: usize = 256 * 1024;
 /// read the answer instead of a reset.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long and how much is read of a body that nobody wants any more, so that the connection can be kept.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: u64 = 64 * 1024;
 
 /// Why there is no body.
 pub enum NoBody {
@@ -45,7 +49,7 @@ pub async fn read(
     let declared = usize::try_from(limit.declared().unwrap_or(0)).unwrap_or(MAX_UPFRONT);
     let mut body = BodyBuffer::with_capacity(declared.min(MAX_UPFRONT));
     let whole = async {
-        while let Some(chunk) = session.read_request_body().await.map_err(unreadable)? {
+        while let Some(chunk) = session.read_request_body().await.map_err(unreadable(timeout))? {
             let length = (body.len() + chunk.len()) as u64;
             limit.admit(length).map_err(NoBody::Denied)?;
             overload::grow_to(gateway, ctx, length).map_err(NoBody::Denied)?;
@@ -55,23 +59,41 @@ pub async fn read(
     };
     match pingora_timeout::timeout(timeout, whole).await {
         Ok(result) => result.map(|()| body),
-        Err(_) => Err(NoBody::Denied(Denial::new(
-            DenialKind::RequestTimeout,
-            format!("The request body did not arrive within {} s.", timeout.as_secs_f32()),
-        ))),
+        Err(_) => Err(NoBody::Denied(late(timeout))),
     }
 }
 
-/// A connection that ended has nobody to answer; whoever sends chunks that are none, has.
-fn unreadable(error: Box<pingora_core::Error>) -> NoBody {
+fn late(timeout: Duration) -> Denial {
+    let message = format!("The request body did not arrive within {} s.", timeout.as_secs_f32());
+    Denial::new(DenialKind::RequestTimeout, message)
+}
+
+/// A connection that ended has nobody to answer; whoever sends nothing any more, or chunks that are none, has.
+fn unreadable(timeout: Duration) -> impl Fn(Box<pingora_core::Error>) -> NoBody {
     use pingora_core::ErrorType::{ConnectionClosed, H2Error, ReadError, ReadTimedout};
-    match error.etype() {
-        ConnectionClosed | ReadError | ReadTimedout | H2Error => NoBody::Gone(error),
+    move |error| match error.etype() {
+        ConnectionClosed | ReadError | H2Error => NoBody::Gone(error),
+        ReadTimedout => NoBody::Denied(late(timeout)),
         _ => NoBody::Denied(Denial::new(
             DenialKind::InvalidRequestFraming,
             "The request body is not framed as its header says.",
         )),
     }
+}
+
+/// Reads a body that nobody wants, if it is small and surely comes: else a client that is refused would have to
+/// connect anew each time. Only for a head whose framing is beyond doubt. Over HTTP/2 there is nothing to keep.
+pub async fn drain(session: &mut Session) {
+    let headers = &session.req_header().headers;
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let comes = !headers.contains_key(EXPECT) && !headers.contains_key(TRANSFER_ENCODING);
+    let small = length.is_some_and(|length: u64| length <= DRAIN_BYTES);
+    if !comes || !small || session.is_http2() || session.is_body_done() {
+        return;
+    }
+    let whole = async { while let Ok(Some(_)) = session.read_request_body().await {} };
+    // If it is not whole by then, the connection closes.
+    pingora_timeout::timeout(DRAIN_TIME, whole).await.ok();
 }
 
 /// Reads on after an answer that did not wait for the body, bounded in time and bytes.
@@ -82,6 +104,25 @@ pub async fn linger(session: &mut Session) {
         match tokio::time::timeout_at(deadline, session.read_request_body()).await {
             Ok(Ok(Some(chunk))) => seen += chunk.len(),
             _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora_core::{Error, ErrorType};
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_falls_silent_is_answered_and_one_that_left_is_not() {
+        let unreadable = unreadable(Duration::from_secs(90));
+        let NoBody::Denied(denial) = unreadable(Error::new(ErrorType::ReadTimedout)) else {
+            panic!("it waits for an answer");
+        };
+        assert_eq!(denial.kind(), DenialKind::RequestTimeout);
+        for left in [ErrorType::ConnectionClosed, ErrorType::ReadError, ErrorType::H2Error] {
+            assert!(matches!(unreadable(Error::new(left)), NoBody::Gone(_)));
         }
     }
 }

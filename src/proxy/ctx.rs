@@ -71,6 +71,9 @@ pub struct Ctx {
     pub body_wait: Duration,
     /// The refusal of another attempt, until it is told.
     pub refusal: Option<Denial>,
+    /// Whether it is not sure where the request ends: then the connection ends with the answer, whatever
+    /// else the request is refused for.
+    pub in_doubt: bool,
     /// Why we refused, where we did.
     pub denied: Option<DenialKind>,
     /// More about a refusal or failure, for the log only.
@@ -265,6 +268,7 @@ impl Ctx {
             held: held::Held::default(),
             body_wait: Duration::ZERO,
             refusal: None,
+            in_doubt: false,
             denied: None,
             detail: None,
             end: None,

@@ -45,6 +45,7 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
         }
         Err(denied) => {
             ctx.cors = denied.cors;
+            ctx.in_doubt = denied.denial.kind().closes_connection();
             overload::address(gateway, ctx)?;
             return Err(denied.denial);
         }

@@ -53,6 +53,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use self::ctx::Ctx;
 use self::gather::Wish;
 use self::local::Next;
+pub use self::respond::HSTS;
 use crate::app::Gateway;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::{self, Conn};
@@ -84,6 +85,8 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         let limits = &ctx.runtime.config.limits;
         session.set_write_timeout(Some(limits.write_timeout));
+        // Of each read; else it is Pingora's own 60 seconds. The next request on the connection begins anew.
+        session.set_read_timeout(Some(limits.body_timeout));
         // Bytes of a next request are kept, so that it can be refused instead of vanishing.
         session.set_pipelining_enabled(true);
         // A provider's 1xx heads are between it and us.

@@ -95,12 +95,16 @@ pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Res
     if let Some(seconds) = denial.retry_after() {
         extra.push((RETRY_AFTER, HeaderValue::from(seconds)));
     }
+    let closes = kind.closes_connection() || ctx.in_doubt;
+    if !closes {
+        body::drain(session).await;
+    }
     let unread = !session.is_body_done();
-    if kind.closes_connection() || unread {
+    if closes || unread {
         session.set_keepalive(None);
     }
     send(session, ctx, kind.status(), &extra, "application/json", body).await?;
-    if unread && !kind.closes_connection() || kind == DenialKind::RequestTooLarge {
+    if unread && !closes || kind == DenialKind::RequestTooLarge {
         body::linger(session).await;
     }
     Ok(())

@@ -14,6 +14,7 @@ const REASONS: &[&str] = &[
     "connection_rate_per_ip",
     "tls_handshake",
     "tls_timeout",
+    "malformed",
 ];
 
 const OPEN: Metric = Metric::gauge("sluicegate_connections", "connections")

@@ -29,7 +29,7 @@ const SHED: Metric = Metric::counter("sluicegate_shed_total", "requests")
     .at_zero()
     .from(&["src/overload/mod.rs"]);
 const BYTES: Metric = Metric::gauge("sluicegate_buffered_bytes", "bytes")
-    .meaning("of request bodies that are held, translated ones included")
+    .meaning("of request bodies that are held, translated ones included, and of translated answers")
     .from(BODIES);
 const BYTES_LIMIT: Metric = Metric::gauge("sluicegate_buffered_bytes_limit", "bytes")
     .meaning("`limits.buffered_bytes`")

@@ -231,15 +231,23 @@ async fn floods_of_frames_without_content() {
 async fn a_header_list_has_its_deadline_beside_other_streams() {
     let provider = provider().await;
     let gateway = gateway(provider.address(), "limits: { header_timeout: 400ms }");
-    let (read, mut write) = connect(gateway.client(), &[]).await;
-    let end = tokio::spawn(ended(read));
-    write.write_all(&endless(1)).await.unwrap();
-    soon("the stream", provider.wait_until(|stats| stats.streams_open == 1)).await;
-    write.write_all(&frame(HEADERS, END_STREAM, 3, &header_list(GET, "/v1/models"))).await.unwrap();
-    // Kept open, so that only the gateway can end it.
-    soon("the end", end).await.unwrap();
-    soon("the provider's stream", provider.wait_until(|stats| stats.streams_open == 0)).await;
-    drop(write);
+    // One that another frame must follow, and one whose only frame is not whole.
+    let list = header_list(GET, "/v1/models");
+    let open = frame(HEADERS, END_STREAM, 3, &list);
+    let mut part = frame(HEADERS, END_STREAM | END_HEADERS, 3, &list);
+    part.truncate(part.len() - 1);
+    for begun in [open, part] {
+        let (read, mut write) = connect(gateway.client(), &[]).await;
+        let end = tokio::spawn(ended(read));
+        write.write_all(&endless(1)).await.unwrap();
+        soon("the stream", provider.wait_until(|stats| stats.streams_open == 1)).await;
+        write.write_all(&begun).await.unwrap();
+        // Kept open, so that only the gateway can end it.
+        soon("the end", end).await.unwrap();
+        let gone = provider.wait_until(|stats| stats.streams_open == 0);
+        soon("the provider's stream", gone).await;
+        drop(write);
+    }
 }
 
 #[tokio::test]

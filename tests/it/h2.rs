@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Config, Gateway, chat, in_time, provider, read_response, soon};
@@ -122,6 +122,35 @@ async fn h2_without_tls_only_where_it_is_allowed() {
     let gateway = Gateway::start(&config.with(&listeners(false)));
     let answer = gateway.client().raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_idle() {
+    let provider = provider().await;
+    let config = Config::for_provider(provider.address()).with(
+        "listeners:\n  proxy: { address: \"127.0.0.1:0\", h2c: true }\n  \
+         admin: { address: \"127.0.0.1:0\" }\n  metrics: { address: \"127.0.0.1:0\" }\n\
+         limits: { header_timeout: 200ms, keepalive_timeout: 1h }",
+    );
+    let gateway = Gateway::start(&config);
+    let stream = TcpStream::connect(gateway.proxy).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(
+        TokioExecutor::new(),
+        TokioIo::new(stream),
+    )
+    .await
+    .unwrap();
+    tokio::spawn(connection);
+    // What has its deadline is over by the time that another connection has waited for the same one.
+    for _ in 0..2 {
+        let mut slow = TcpStream::connect(gateway.proxy).await.unwrap();
+        slow.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        soon("half a preface", slow.read_to_end(&mut rest)).await.ok();
+    }
+    let request = http::Request::get("http://localhost/v1/models").body(Full::default()).unwrap();
+    let answer = soon("an answer", sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ async fn a_slow_header_ends_the_connection_however_it_is_spread() {
     let gateway = Gateway::start(&config);
     // Nothing at all, a piece and then nothing, and a byte now and then.
     for (piece, again) in [("", false), ("POST /v1/chat/comp", false), ("X", true)] {
+        let begun = !piece.is_empty();
         let stream = gateway.client().connect().await;
         let (mut read, mut write) = stream.into_inner().into_split();
         write.write_all(piece.as_bytes()).await.unwrap();
@@ -25,7 +26,9 @@ async fn a_slow_header_ends_the_connection_however_it_is_spread() {
         });
         let mut rest = Vec::new();
         soon("the end", read.read_to_end(&mut rest)).await.ok();
-        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 4"), "{}", rest.escape_ascii());
+        let told = rest.starts_with(b"HTTP/1.1 408 Request Timeout\r\n");
+        assert_eq!(told, begun, "{}", rest.escape_ascii());
+        assert_eq!(rest.is_empty(), !begun);
         drip.abort();
     }
     // A connection that was used and falls silent is closed, too.
@@ -35,6 +38,9 @@ async fn a_slow_header_ends_the_connection_however_it_is_spread() {
     let mut rest = Vec::new();
     soon("the end", stream.read_to_end(&mut rest)).await.ok();
     assert!(rest.is_empty());
+    let log = gateway.stop().await;
+    let codes: Vec<_> = log.iter().filter_map(|line| line["code"].as_str()).collect();
+    assert_eq!(codes, ["request_timeout"; 2], "{log:#?}");
 }
 
 #[tokio::test]
@@ -95,4 +101,41 @@ async fn long_headers_are_refused() {
     let head = format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: {long}\r\n\r\n");
     let answer = gateway.client().raw(head).await;
     assert_eq!((answer.status, answer.code().as_str()), (431, "header_too_large"));
+    assert!(answer.closes());
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_refused_as_soon_as_it_is_too_long() {
+    let provider = provider().await;
+    let config = Config::for_provider(provider.address()).with("limits: { header_size: 4KiB }");
+    let gateway = Gateway::start(&config);
+    let mut stream = gateway.client().connect().await;
+    // One byte more than a head may have, and no end in sight: nothing else has to come for the answer.
+    let mut head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Long: ".to_vec();
+    head.resize(4097, b'a');
+    stream.write_all(&head).await.unwrap();
+    let answer = read_response(&mut stream).await;
+    assert_eq!(answer.status, 431, "{}", answer.text());
+    assert!(answer.closes() && answer.header("x-request-id").is_some());
+    assert_eq!(answer.json()["type"], "error", "as Anthropic's: {}", answer.text());
+    // Whoever goes on is read, and kept nothing of, so that the answer gets there.
+    let gone_on = stream.write_all(&[b'a'; 100_000]).await;
+    let mut rest = Vec::new();
+    soon("the end", stream.read_to_end(&mut rest)).await.ok();
+    assert!(rest.is_empty() && gone_on.is_ok());
+    drop(stream);
+    // A head of exactly the limit is none that is too long, in however many pieces it comes.
+    let mut stream = gateway.client().connect().await;
+    let mut head = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: ".to_vec();
+    head.resize(4092, b'a');
+    head.extend(b"\r\n\r\n");
+    for piece in head.chunks(1024) {
+        stream.write_all(piece).await.unwrap();
+        stream.flush().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read_response(&mut stream).await.status, 200);
+    let log = gateway.stop().await;
+    assert_eq!(log[0]["code"], "header_too_large", "{log:#?}");
+    assert_eq!(log.len(), 2);
 }

@@ -275,6 +275,12 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// Whether `/metrics` has such a series, whatever its value.
+    pub async fn has_metric(&self, name: &str, labels: &str) -> bool {
+        let page = Client::new(self.metrics).get("/metrics").await.text();
+        page.lines().any(|line| line.starts_with(name) && line.contains(labels))
+    }
+
     /// Waits until a figure has this value: a request is counted after its answer has been sent.
     pub async fn until_metric(&self, name: &str, labels: &str, value: f64) {
         super::soon(&format!("{name} {value}"), async {
