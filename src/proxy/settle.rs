@@ -113,11 +113,12 @@ fn end(ctx: &Ctx, status: u16, error: Option<&Error>) -> End {
     match (ctx.end, error) {
         (Some(end), _) => end,
         (None, Some(_)) => End::Abandoned,
-        (None, None) => match upstream_status.and_then(End::of_error) {
-            Some(end) => end,
-            None if status == 0 => End::Abandoned,
-            None => End::Complete,
-        },
+        // As the caller was told it: of another dialect's error, by what it says.
+        (None, None) if upstream_status >= Some(400) => {
+            End::of_error(status).unwrap_or(End::UpstreamError)
+        }
+        (None, None) if status == 0 => End::Abandoned,
+        (None, None) => End::Complete,
     }
 }
 

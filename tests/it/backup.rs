@@ -311,10 +311,12 @@ async fn everything_comes_back(store: Store, root: TempDir) {
     let (quiet, seen) = soon("all to be written down", async {
         loop {
             let (rows, seen) = (store.rows(), keys.seen(&gateway).await);
-            let settled = &seen[5][0][1]["nano_usd"];
             // Each counter hears of what was used at its own time.
+            let settled = |at: usize| seen[at][0][1]["nano_usd"].as_i64().unwrap();
             let quiet = seen[2..].iter().all(|it| it[0][2]["nano_usd"] == 0);
-            if rows.len() == 30 && quiet && settled.as_i64() == Some(store.cost("true")) {
+            let [first, second, team, all] = [2, 3, 4, 5].map(settled);
+            let told = all == store.cost("true") && first + second == all && team == second;
+            if rows.len() == 30 && quiet && told {
                 return (rows, seen);
             }
         }

@@ -224,11 +224,13 @@ async fn a_stream_without_content_costs_no_output() {
             "sim-1" => ("/v1/chat/completions", ""),
             _ => ("/v1/messages", "anthropic-version: 2023-06-01\r\n"),
         };
-        for expected in [502, 200, 200] {
+        for (before, expected) in [502, 200, 200].into_iter().enumerate() {
             let headers = format!("{}{version}", bearer(&key));
             let answer = gateway.client().post_with(path, &headers, &body).await;
             assert_eq!(answer.status, expected, "{model}: {}", answer.text());
             assert!(answer.text().contains("\"error\""), "{}", answer.text());
+            // What it held is free before it is counted.
+            gateway.until_metric("sluicegate_exchanges_total", "", (before + 1) as f64).await;
         }
         let log = gateway.stop().await;
         for line in log {

@@ -182,7 +182,7 @@ async fn events_pass_one_by_one_as_they_come() {
 /// Events of every shape: line ends, comments, data over several lines, letters of several bytes.
 fn odd_events() -> Vec<String> {
     let chunk = |n: usize, end: &str| {
-        let text = ["short", "\u{e4}\u{1f980}\u{4e16}", &"long ".repeat(400)][n % 3].to_owned();
+        let text = ["short", "\u{e4}\u{1f980}\u{4e16}", &"long ".repeat(40)][n % 3].to_owned();
         let choice = serde_json::json!({"index": 0, "delta": {"content": text}});
         let data =
             serde_json::json!({"id": "c", "object": "chat.completion.chunk", "choices": [choice]});

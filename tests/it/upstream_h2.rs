@@ -326,7 +326,8 @@ async fn an_error_without_a_word_gets_one_in_another_dialect() {
             let answer = ask(&gateway, "/v1/chat/completions", stream).await;
             assert_eq!((answer.status, answer.body.len(), answer.cut), (status, 0, false));
             let log = gateway.stop().await;
-            assert!(log.iter().all(|line: &Value| line["end"] == "upstream_error"), "{log:#?}");
+            let end = if status == 400 { "rejected" } else { "upstream_error" };
+            assert!(log.iter().all(|line: &Value| line["end"] == end), "{log:#?}");
         }
     }
 }
