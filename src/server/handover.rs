@@ -2,11 +2,13 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 /// How long the next process looks for its own socket: it listens within milliseconds, or not at all.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,17 +23,20 @@ pub fn somebody_waits(socket: &Path) -> bool {
 }
 
 /// Asks the process `from` for its sockets, as soon as they can be taken at `socket`.
-pub fn ask(from: Pid, socket: PathBuf) -> std::io::Result<()> {
+///
+/// # Errors
+/// There is no such process, or it is none of ours.
+pub fn ask(io: &Runtime, from: Pid, socket: PathBuf) -> std::io::Result<()> {
     // Not only once all is ready for it.
     kill(from, None)?;
-    let asks = move || {
+    io.spawn(async move {
         let begun = Instant::now();
         while !somebody_waits(&socket) {
             if begun.elapsed() > PATIENCE {
                 tracing::error!(socket = %socket.display(), "sockets can't be taken there");
                 return;
             }
-            std::thread::sleep(LOOK_EVERY);
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         match kill(from, Signal::SIGQUIT) {
             Ok(()) => {
@@ -39,8 +44,8 @@ pub fn ask(from: Pid, socket: PathBuf) -> std::io::Result<()> {
             }
             Err(error) => tracing::error!(pid = from.as_raw(), %error, "SIGQUIT was not sent"),
         }
-    };
-    std::thread::Builder::new().name("handover".to_owned()).spawn(asks).map(drop)
+    });
+    Ok(())
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ pub fn serve(
         server_conf(&runtime.config, options),
     );
     if let Some(pid) = options.upgrade_from {
-        handover::ask(pid, options.upgrade_socket.clone())
+        handover::ask(&io, pid, options.upgrade_socket.clone())
             .map_err(|source| ServeError::UpgradeFrom { pid, source })?;
     }
     server.bootstrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use sluicegate::stores::sqlite::SqliteStore;
@@ -121,6 +122,13 @@ async fn rows_wait_while_the_database_is_away_and_none_is_written_twice() {
     let directory = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&config(&provider, &postgres(&server), directory.path()));
     let key = gateway.key(&json!({})).await;
+    // What the feed says of a key after it was looked up is a reason to look it up again.
+    let made = Instant::now();
+    soon("what the feed says of the new key", async {
+        let age = "sluicegate_store_feed_age_seconds";
+        while gateway.metric(age, "").await >= made.elapsed().as_secs_f64() {}
+    })
+    .await;
     assert_eq!(gateway.chat(&key, &request(5, false)).await.status, 200);
     server.kill();
     for _ in 0..20 {

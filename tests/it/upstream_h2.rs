@@ -212,6 +212,7 @@ async fn an_answer_that_tells_its_length_is_judged_where_it_ends() {
         let (gateway, _provider) = scripted(vec![cut, whole], 1, priced).await;
         let answer = ask(&gateway, "/v1/chat/completions", false).await;
         assert!(answer.cut || answer.status == 502, "{priced}: {answer:?}");
+        gateway.until_metric("sluicegate_exchanges_total", "", 1.0).await;
         let answer = ask(&gateway, "/v1/chat/completions", false).await;
         assert_eq!((answer.status, answer.cut, answer.text()), (200, false, REPLY.to_owned()));
         let log = gateway.stop().await;
