@@ -201,13 +201,12 @@ impl CustomSession for HeldSession {
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let taken = self.gathered.take(tasks, &mut lock(&self.shared.plan));
-        let tasks = match taken {
-            Taken::Write(tasks) => tasks,
-            Taken::Waits => return Ok(false),
+        let done = match taken {
+            Taken::Write(tasks) => self.inner_mut().response_duplex_vec(tasks).await,
+            Taken::Waits => Ok(false),
             Taken::Broke(error) => return Err(error),
         };
-        let done = self.inner_mut().response_duplex_vec(tasks).await;
-        // A slow reader is not a silent provider.
+        // From here on, and not from when it came: a slow reader is not a silent provider.
         self.watchdog.restart_silence();
         done
     }

@@ -84,7 +84,10 @@ impl ProxyHttp for Proxy {
     /// Before anything believes the header: end its deadline, give writes theirs.
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         let limits = &ctx.runtime.config.limits;
-        session.set_write_timeout(Some(limits.write_timeout));
+        if session.is_http2() {
+            // For room in its window. Whatever is written to the connection itself has a deadline there.
+            session.set_write_timeout(Some(limits.write_timeout));
+        }
         // Of each read; else it is Pingora's own 60 seconds. The next request on the connection begins anew.
         session.set_read_timeout(Some(limits.body_timeout));
         // Bytes of a next request are kept, so that it can be refused instead of vanishing.

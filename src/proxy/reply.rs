@@ -1,7 +1,5 @@
 //! The answer on its way through: watched, never held up.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
@@ -289,13 +287,6 @@ impl Reply {
             Self::Translated(translated) => translated.has_content(),
             Self::Document(_) | Self::Opaque => true,
             Self::Awaited => false,
-        }
-    }
-
-    /// Notes the time of the first content, where it has just been seen.
-    pub fn note_first_content(&self, at: &mut Option<Instant>, now: Instant) {
-        if at.is_none() && self.has_content() {
-            *at = Some(now);
         }
     }
 }

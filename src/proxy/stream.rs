@@ -152,10 +152,8 @@ pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ct
     let Ctx { exchange, id_header, held, end: outcome, runtime, buffered, .. } = ctx;
     let answers = &runtime.config.answers;
     let Some(exchange) = exchange else { return Ok(()) };
-    let now = Instant::now();
     if let Some(piece) = body {
         exchange.bytes_in += piece.len() as u64;
-        exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
     }
     let awaits = exchange.awaits_content;
     let step = match &mut exchange.reply {
@@ -219,7 +217,7 @@ pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ct
         Reply::Awaited | Reply::Opaque => {}
     }
     if exchange.awaits_content {
-        let since = exchange.times.head.map_or(Duration::ZERO, |at| now.duration_since(at));
+        let since = exchange.times.head.map_or(Duration::ZERO, |at| at.elapsed());
         if exchange.reply.has_content() || end || since > CONTENT_IN || outcome.is_some() {
             exchange.awaits_content = false;
             held.wish(Wish::Leave(Known::default()));
@@ -252,7 +250,9 @@ pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ct
         exchange.deadlines.cut();
     }
     exchange.bytes_out += body.as_ref().map_or(0, |piece| piece.len() as u64);
-    exchange.reply.note_first_content(&mut exchange.times.first_content, now);
+    if exchange.times.first_content.is_none() && exchange.reply.has_content() {
+        exchange.times.first_content = Some(Instant::now());
+    }
     Ok(())
 }
 

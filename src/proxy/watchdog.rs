@@ -145,7 +145,7 @@ impl Watchdog {
         Self { deadlines, leaving, timer: None, farewell: None }
     }
 
-    /// The provider was not listened to while the client was written to: its silence begins now.
+    /// The provider has sent something, and what came of it is written: its silence begins now.
     pub fn restart_silence(&self) {
         let deadlines = &self.deadlines;
         if deadlines.next_is.load(Ordering::Relaxed) == Expiry::Idle as u8 {
