@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora_proxy::Session;
 use sluicegate_filters::screen::BodyLimit;
@@ -81,13 +82,17 @@ fn unreadable(timeout: Duration) -> impl Fn(Box<pingora_core::Error>) -> NoBody 
     }
 }
 
+/// How long a body is to be, where its head says so.
+pub fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Reads a body that nobody wants, if it is small and surely comes: else a client that is refused would have to
 /// connect anew each time. Only for a head whose framing is beyond doubt. Over HTTP/2 there is nothing to keep.
 pub async fn drain(session: &mut Session) {
     let headers = &session.req_header().headers;
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let comes = !headers.contains_key(EXPECT) && !headers.contains_key(TRANSFER_ENCODING);
-    let small = length.is_some_and(|length: u64| length <= DRAIN_BYTES);
+    let small = length(headers).is_some_and(|length| length <= DRAIN_BYTES);
     if !comes || !small || session.is_http2() || session.is_body_done() {
         return;
     }

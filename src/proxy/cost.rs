@@ -4,7 +4,6 @@
 //! A plain answer's head waits for its body, whose end tells the usage: see `gather`. A
 //! stream's can't, so that its cost is in the event that has its usage.
 
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sluicegate_filters::price::{ServiceTier, decimal};
 
@@ -37,13 +36,12 @@ pub fn cost(exchange: &Exchange, usage: &Usage) -> Option<u64> {
     Some(price.rates(exchange.began_at, tier).cost(usage))
 }
 
-/// Whether a plain answer with this head is to wait for its cost.
-pub fn is_awaited(exchange: &Exchange, head: &HeaderMap, answers: &Answers) -> bool {
-    let length = head.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+/// Whether a plain answer, whose head has come, is to wait for its cost.
+pub fn is_awaited(exchange: &Exchange, answers: &Answers) -> bool {
     answers.cost_header
         && exchange.target().price.is_some()
         && exchange.endpoint != Endpoint::CountTokens
-        && length.is_none_or(|length: usize| length <= gather::MOST)
+        && exchange.length.is_none_or(|length| length <= gather::MOST as u64)
 }
 
 /// What the request has cost up to here, attempts before this one included, as the header's value. `None`:

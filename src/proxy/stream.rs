@@ -18,7 +18,7 @@ use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::{HSTS, REQUEST_ID};
 use super::route::DEGRADED;
-use super::{overload, route, translate};
+use super::{body, overload, route, translate};
 use crate::app::Gateway;
 use crate::config::valid::{Answers, RetryOn, RetryUntil};
 use crate::dialects::body_usage::UsageScanner;
@@ -72,8 +72,7 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
         response.headers.insert(name, value);
     }
     let answers = &ctx.runtime.config.answers;
-    let length = response.headers.get(CONTENT_LENGTH);
-    exchange.length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    exchange.length = body::length(&response.headers);
     exchange.reply = match &exchange.translation {
         Some(translation) => {
             let annotate = cost_in_stream(exchange, answers);
@@ -83,7 +82,7 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     };
     exchange.overrun = Overrun::of(exchange);
     let waits = match &exchange.reply {
-        Reply::Document(_) => cost::is_awaited(exchange, &response.headers, answers),
+        Reply::Document(_) => cost::is_awaited(exchange, answers),
         Reply::Translated(translated) if translated.waits() => true,
         Reply::Stream(_) | Reply::Translated(_) => {
             exchange.model.retries.until == RetryUntil::FirstContent && route::may_follow(exchange)
