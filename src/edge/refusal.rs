@@ -17,12 +17,10 @@ use uuid::Uuid;
 
 use super::Conn;
 use crate::app::Gateway;
-use crate::config::valid::Environment;
 use crate::dialects::Dialect;
 use crate::dialects::error::{ErrorReply, error_body};
-use crate::proxy::HSTS;
+use crate::proxy::{HSTS, is_https_alone};
 use crate::telemetry::access_log::Line;
-use crate::tls::Listener;
 
 /// Writes down that a request was refused before it began, and words the answer.
 pub trait Tells: fmt::Debug + Send + Sync {
@@ -73,8 +71,7 @@ impl Tells for Teller {
             param: None,
             request_id: id,
         };
-        let hsts = gateway.tls.get(Listener::Proxy).is_some()
-            && runtime.config.environment == Environment::Production;
+        let hsts = is_https_alone(gateway, &runtime);
         answer(kind.status(), id, hsts, &error_body(dialect, &reply))
     }
 }

@@ -15,14 +15,13 @@ use sluicegate_quota::{Charged, Holds};
 use uuid::Uuid;
 
 use super::admit::Admission;
-use super::held;
 use super::outgoing::Original;
 use super::overrun::Overrun;
 use super::reply::Reply;
 use super::translate::Translation;
 use super::watchdog::Deadlines;
+use super::{held, respond};
 use crate::app::{Gateway, Runtime};
-use crate::config::valid::Environment;
 use crate::dialects::peek::Peek;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::Conn;
@@ -31,7 +30,6 @@ use crate::quotas::standing::Standings;
 use crate::routing::health::UnderWay;
 use crate::routing::{Model, Target};
 use crate::telemetry::trace::Trace;
-use crate::tls::Listener;
 
 /// One request.
 pub struct Ctx {
@@ -247,10 +245,7 @@ impl Ctx {
         let id_header = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
         let runtime = gateway.current();
         Self {
-            // Over plain HTTP the header says nothing (RFC 6797 section 7.2); elsewhere than in production
-            // it would keep a browser from coming back by http:// to the same name.
-            hsts: gateway.tls.get(Listener::Proxy).is_some()
-                && runtime.config.environment == Environment::Production,
+            hsts: respond::is_https_alone(gateway, &runtime),
             runtime,
             started: Instant::now(),
             id,

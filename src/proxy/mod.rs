@@ -53,7 +53,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use self::ctx::Ctx;
 use self::gather::Wish;
 use self::local::Next;
-pub use self::respond::HSTS;
+pub use self::respond::{HSTS, is_https_alone};
 use crate::app::Gateway;
 use crate::dialects::{Dialect, Endpoint};
 use crate::edge::{self, Conn};

@@ -13,7 +13,10 @@ use sluicegate_filters::screen::SECURITY_HEADERS;
 
 use super::body;
 use super::ctx::{Ctx, End};
+use crate::app::{Gateway, Runtime};
+use crate::config::valid::Environment;
 use crate::dialects::error::{ErrorReply, error_body};
+use crate::tls::Listener;
 
 /// The header that names a request in our answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,6 +24,13 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Come by TLS only, for a year (RFC 6797). Of this name alone: others below it may not be ours.
 pub static HSTS: (HeaderName, HeaderValue) =
     (STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+
+/// Whether answers carry [`HSTS`]. Over plain HTTP it says nothing (RFC 6797 section 7.2); elsewhere than in
+/// production it would keep a browser from coming back by http:// to the same name.
+pub fn is_https_alone(gateway: &Gateway, runtime: &Runtime) -> bool {
+    gateway.tls.get(Listener::Proxy).is_some()
+        && runtime.config.environment == Environment::Production
+}
 
 /// Answers with `body`.
 pub async fn send(
