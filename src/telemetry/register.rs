@@ -36,8 +36,7 @@ impl Register {
     /// Counters, one for each combination of labels.
     pub fn counters(&mut self, metric: &Metric) -> Result<IntCounterVec, Error> {
         let made = IntCounterVec::new(opts(metric), &labels(metric))?;
-        start(metric, &made)?;
-        self.add(metric, Kind::Counter, made)
+        self.add_all(metric, Kind::Counter, made)
     }
 
     /// A gauge of whole numbers, without labels.
@@ -48,8 +47,7 @@ impl Register {
     /// Gauges of whole numbers, one for each combination of labels.
     pub fn gauges(&mut self, metric: &Metric) -> Result<IntGaugeVec, Error> {
         let made = IntGaugeVec::new(opts(metric), &labels(metric))?;
-        start(metric, &made)?;
-        self.add(metric, Kind::Gauge, made)
+        self.add_all(metric, Kind::Gauge, made)
     }
 
     /// A gauge of numbers with fractions, without labels.
@@ -60,16 +58,14 @@ impl Register {
     /// Gauges of numbers with fractions, one for each combination of labels.
     pub fn float_gauges(&mut self, metric: &Metric) -> Result<GaugeVec, Error> {
         let made = GaugeVec::new(opts(metric), &labels(metric))?;
-        start(metric, &made)?;
-        self.add(metric, Kind::Gauge, made)
+        self.add_all(metric, Kind::Gauge, made)
     }
 
     /// Histograms with these bounds of buckets, one for each combination of labels.
     pub fn histograms(&mut self, metric: &Metric, bounds: &[f64]) -> Result<HistogramVec, Error> {
         let opts = HistogramOpts { common_opts: opts(metric), buckets: bounds.to_vec() };
         let made = HistogramVec::new(opts, &labels(metric))?;
-        start(metric, &made)?;
-        self.add(metric, Kind::Histogram, made)
+        self.add_all(metric, Kind::Histogram, made)
     }
 
     /// What others describe, with names of their own.
@@ -78,6 +74,20 @@ impl Register {
         self.registry.register(Box::new(collector))?;
         self.descs.extend(descs);
         Ok(())
+    }
+
+    /// With the series that are there from the start: an alert on a rate misses the first event of one that
+    /// did not exist before it.
+    fn add_all<B: MetricVecBuilder + 'static>(
+        &mut self,
+        metric: &Metric,
+        kind: Kind,
+        made: MetricVec<B>,
+    ) -> Result<MetricVec<B>, Error> {
+        for values in metric.series_at_start() {
+            made.get_metric_with_label_values(&values)?;
+        }
+        self.add(metric, kind, made)
     }
 
     fn add<C: Collector + Clone + 'static>(
@@ -108,14 +118,6 @@ fn opts(metric: &Metric) -> Opts {
 
 fn labels(metric: &Metric) -> Vec<&'static str> {
     metric.labels.iter().map(|label| label.name).collect()
-}
-
-/// An alert on a rate misses the first event of a series that did not exist before it.
-fn start<B: MetricVecBuilder>(metric: &Metric, made: &MetricVec<B>) -> Result<(), Error> {
-    for values in metric.series_at_start() {
-        made.get_metric_with_label_values(&values)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
