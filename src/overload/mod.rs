@@ -7,8 +7,8 @@ mod bytes;
 mod places;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 pub use self::bytes::{BodyBytes, Held};
 pub use self::places::{Place, Places};
@@ -50,15 +50,9 @@ pub struct Overload {
     /// Requests of each address.
     pub addresses: Rates,
     shed: [AtomicU64; Shed::ALL.len()],
-    memory: OnceLock<Option<u64>>,
 }
 
 impl Overload {
-    /// The memory that this process may use, in bytes, as it was when it was first asked for.
-    pub fn memory(&self) -> Option<u64> {
-        *self.memory.get_or_init(memory)
-    }
-
     /// Puts limits in force.
     pub fn configure(&self, limits: &Limits) {
         self.places.resize(limits.concurrent_requests);
@@ -66,7 +60,7 @@ impl Overload {
         let largest = largest.fold(limits.request_size, u64::max);
         let bytes = limits
             .buffered_bytes
-            .unwrap_or_else(|| (self.memory().unwrap_or(SOME_MEMORY) / 4).max(LEAST_BYTES));
+            .unwrap_or_else(|| (memory().unwrap_or(SOME_MEMORY) / 4).max(LEAST_BYTES));
         self.bytes.limit_to(bytes.max(largest));
     }
 
@@ -88,7 +82,7 @@ const SOME_MEMORY: u64 = 1 << 30;
 
 /// The memory that this process may use, in bytes: what the machine has, or what its control group may. `None`:
 /// nobody tells.
-fn memory() -> Option<u64> {
+pub fn memory() -> Option<u64> {
     let file = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = file(Path::new("/proc/meminfo")).and_then(|text| total(&text));
     let groups = file(Path::new("/proc/self/cgroup")).unwrap_or_default();

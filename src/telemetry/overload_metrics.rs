@@ -6,7 +6,7 @@ use super::access_metrics::follow;
 use super::described::{Label, Metric};
 use super::register::Register;
 use crate::config::valid::Limits;
-use crate::overload::{Overload, Shed};
+use crate::overload::{Overload, Shed, memory};
 
 const PLACES: &[&str] = &["src/overload/places.rs"];
 const BODIES: &[&str] = &["src/overload/bytes.rs"];
@@ -83,7 +83,7 @@ impl OverloadMetrics {
         self.queued_limit.set(count(limits.queue.size));
         self.bytes.set(bytes(overload.bytes.held()));
         self.bytes_limit.set(bytes(overload.bytes.limit()));
-        self.memory_limit.set(bytes(overload.memory().unwrap_or(0)));
+        self.memory_limit.set(bytes(memory().unwrap_or(0)));
         for (why, counter) in &self.shed {
             follow(counter, overload.count(*why));
         }
