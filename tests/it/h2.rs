@@ -1,10 +1,13 @@
 //! HTTP/2: over TLS by ALPN, and with prior knowledge where it is allowed.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use serde_json::json;
@@ -50,12 +53,22 @@ async fn tls(
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
 
-async fn h2_requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-    let (mut sender, connection) =
+async fn h2_client<B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> SendRequest<B>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
     tokio::spawn(connection);
+    sender
+}
+
+async fn h2_requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let mut sender = h2_client(stream).await;
     // Bodies without a length, small and large, plain and streamed, at once.
     let mut answers = Vec::new();
     let mut body = chat(false, "tokens=12,strict=false");
@@ -134,13 +147,7 @@ async fn a_connection_without_a_request_is_idle() {
     );
     let gateway = Gateway::start(&config);
     let stream = TcpStream::connect(gateway.proxy).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(
-        TokioExecutor::new(),
-        TokioIo::new(stream),
-    )
-    .await
-    .unwrap();
-    tokio::spawn(connection);
+    let mut sender = h2_client::<Full<Bytes>>(stream).await;
     // What has its deadline is over by the time that another connection has waited for the same one.
     for _ in 0..2 {
         let mut slow = TcpStream::connect(gateway.proxy).await.unwrap();
@@ -158,13 +165,7 @@ async fn a_client_that_resets_its_stream_takes_the_upstream_request_with_it() {
     let provider = provider().await;
     let (gateway, _directory, roots) = tls_gateway(&provider).await;
     let stream = tls(&gateway, roots, b"h2").await;
-    let (mut sender, connection) = hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(
-        TokioExecutor::new(),
-        TokioIo::new(stream),
-    )
-    .await
-    .unwrap();
-    tokio::spawn(connection);
+    let mut sender = h2_client(stream).await;
     for directives in ["fault=stall,after=2", "tokens=100000,token_ms=5"] {
         in_time("the abort", Duration::from_secs(1), async || {
             let request = http::Request::post("https://localhost/v1/chat/completions")

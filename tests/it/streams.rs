@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::reload::asked;
 use crate::support::{
     Client, Config, Gateway, Response, chat, gateway, in_time, messages, provider, soon,
     split_events,
@@ -210,12 +211,8 @@ async fn cut_up(
     mut seen: mpsc::Receiver<()>,
     written: mpsc::Sender<Instant>,
 ) {
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut stream = asked(&listener).await;
     stream.set_nodelay(true).unwrap();
-    let mut request = Vec::new();
-    while !request.ends_with(b"}") {
-        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "a whole request");
-    }
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();

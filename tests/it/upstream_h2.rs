@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use sluicegate_simulator::Simulator;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
+use crate::reload::asked;
 use crate::support::certificates::{Authority, TlsFront};
 use crate::support::scripted::{Scripted, ScriptedProvider};
 use crate::support::{Config, Gateway, Response, chat, messages, provider, split_events};
@@ -288,11 +289,7 @@ async fn an_error_of_no_bytes_gets_some_in_another_dialect() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let provider = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"}") {
-            assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-        }
+        let mut stream = asked(&listener).await;
         let head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
     });
