@@ -14,6 +14,7 @@
 //! | [`providers`] | providers made ready to be called; the catalogue; their addresses |
 //! | [`dialects`] | wire formats: peek, rewrite, event streams, usage, errors. Pure |
 //! | [`chat`] | what all dialects have in common. Pure |
+//! | [`mcp`] | tools of MCP servers behind one endpoint |
 //! | [`config`] | from YAML to checked values |
 //! | [`migrate`] | from LiteLLM's configuration to ours. Pure |
 //! | [`policies`] | from a directory of Cedar files to policies, and tests of them |
@@ -36,6 +37,7 @@ pub mod dialects;
 pub mod edge;
 mod http_client;
 pub mod identity;
+pub mod mcp;
 pub mod migrate;
 pub mod overload;
 pub mod policies;

@@ -3,6 +3,8 @@
 //! Values of these types come only from [`load_file`](super::load_file) and
 //! [`load_str`](super::load_str), which have checked everything that the comments here promise.
 
+pub mod mcp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
@@ -68,6 +70,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// The models, by the name that callers use. Each one's targets name providers that exist.
     pub models: BTreeMap<String, Model>,
+    /// The MCP servers whose tools are offered.
+    pub mcp: mcp::Mcp,
 }
 
 /// What is told of requests to other systems.

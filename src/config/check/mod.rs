@@ -175,6 +175,7 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         prices,
         telemetry,
         providers: providers.valid,
+        mcp: Default::default(),
         models,
     }
 }

@@ -1,0 +1,151 @@
+//! JSON objects taken apart one level deep. What is within stays text, as it was written: a gateway has no
+//! business with the numbers of a tool's answer.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The members of a JSON object in their order. No name stands twice: parsers differ in which of the two
+/// they believe, so that what was judged might not be what is done.
+#[derive(Clone, Debug, Default)]
+pub struct Members(Vec<(String, Box<RawValue>)>);
+
+impl Members {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// It is no object, not JSON, or has a name twice.
+    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+
+    /// The value of a member.
+    pub fn get(&self, name: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// The value of a member that is a string.
+    pub fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// The value of a member that is an object.
+    pub fn object(&self, name: &str) -> Option<Self> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// Sets a member: in its place where there is one, else at the end.
+    pub fn set(&mut self, name: &str, value: Box<RawValue>) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    /// Sets a member to what `value` is as JSON.
+    pub fn put(&mut self, name: &str, value: &impl Serialize) {
+        // Nothing that is put here has a map with keys that are no strings, or fails by itself.
+        if let Ok(value) = serde_json::value::to_raw_value(value) {
+            self.set(name, value);
+        }
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let at = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The members in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), &**value))
+    }
+
+    /// As JSON text.
+    pub fn to_raw(&self) -> Box<RawValue> {
+        serde_json::value::to_raw_value(self)
+            .unwrap_or_else(|_| unreachable!("text that was read is written"))
+    }
+}
+
+impl Serialize for Members {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+
+        impl<'de> Visitor<'de> for Whole {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
+                let mut names = std::collections::HashSet::new();
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(serde::de::Error::custom(format_args!(
+                            "the member `{}` stands twice",
+                            name.escape_debug()
+                        )));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_written_as_it_was() {
+        let text = r#"{"b":1.0e0,"a":{"z":[1 , 2],"z":"twice, within"},"\u0063":"\ud83d\ude00"}"#;
+        let members = Members::parse(text.as_bytes()).unwrap();
+        let expected = r#"{"b":1.0e0,"a":{"z":[1 , 2],"z":"twice, within"},"c":"\ud83d\ude00"}"#;
+        assert_eq!(members.to_raw().get(), expected);
+        assert_eq!(members.text("c").as_deref(), Some("😀"));
+        assert!(members.object("a").is_none(), "a name twice");
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused_however_it_is_written() {
+        let error = Members::parse(br#"{"name":1,"\u006eame":2}"#).unwrap_err().to_string();
+        assert!(error.contains("`name` stands twice"), "{error}");
+        for text in ["[]", "1", "", "{", r#"{"a":1}x"#, r#"{"a":}"#] {
+            assert!(Members::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn members_are_set_in_place_and_taken_out() {
+        let mut members = Members::parse(br#"{"a":1,"b":2}"#).unwrap();
+        members.put("a", &"x");
+        members.put("c", &[1, 2]);
+        assert!(members.remove("b").is_some() && members.remove("b").is_none());
+        assert_eq!(members.to_raw().get(), r#"{"a":"x","c":[1,2]}"#);
+    }
+}
