@@ -211,6 +211,8 @@ kinds! {
     ModelNotFound = NOT_FOUND, "model_not_found", keeps;
     /// The model exists, but not for this caller or this endpoint.
     ModelNotAllowed = FORBIDDEN, "model_not_allowed", keeps;
+    /// No such tool.
+    ToolNotFound = NOT_FOUND, "tool_not_found", keeps;
     /// The request is longer than any target of the model can look at.
     ContextLengthExceeded = BAD_REQUEST, "context_length_exceeded", keeps;
     /// The policies do not permit it.

@@ -344,6 +344,7 @@ impl Gateway {
         self.metrics.secrets.observe_vault(vault.map(|vault| vault.status()).as_ref());
         self.metrics.traces.observe(self.tracer.status());
         self.metrics.routes.observe(&self.current().routes);
+        self.metrics.mcp.observe(&self.current().mcp);
         self.metrics.render()
     }
 }

@@ -18,6 +18,7 @@ use crate::config::{Loaded, Problems};
 use crate::dialects::{Dialect, models};
 use crate::identity::issuers::Issuers;
 use crate::identity::jwks::KeySets;
+use crate::mcp::server::{ServerError, Servers};
 use crate::providers::Reach;
 use crate::quotas::configured::Configured;
 use crate::routing::Routes;
@@ -38,6 +39,8 @@ pub struct Runtime {
     pub quotas: Configured,
     /// Which model goes where.
     pub routes: Routes,
+    /// The MCP servers.
+    pub mcp: Servers,
     /// The answers of `GET /v1/models`, by dialect.
     pub model_lists: ModelLists,
 }
@@ -75,6 +78,9 @@ pub enum LoadError {
     /// A provider can't be made ready.
     #[error(transparent)]
     Provider(#[from] crate::providers::upstream::UpstreamError),
+    /// An MCP server can't be made ready.
+    #[error(transparent)]
+    Mcp(#[from] ServerError),
     /// A listener's certificate can't be used.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
@@ -105,7 +111,8 @@ impl Runtime {
             anthropic: models::list(Dialect::Anthropic, &infos),
         };
         let quotas = Configured::new(&config.quotas);
-        Ok(Self { generation, hash, config, pipeline, issuers, quotas, routes, model_lists })
+        let mcp = Servers::build(&config.mcp, before.map(|before| &before.mcp))?;
+        Ok(Self { generation, hash, config, pipeline, issuers, quotas, routes, mcp, model_lists })
     }
 }
 
@@ -150,6 +157,12 @@ fn authorize(
         let all = std::iter::once(model).chain(fallbacks).flat_map(|model| &model.targets);
         let targets: Vec<_> = all.map(|target| target_of(config, target)).collect();
         world.with_model(name, &targets)
+    });
+    // Decisions on tools that are known by name need not be made anew each time.
+    let listed =
+        config.mcp.targets.values().filter_map(|target| Some((target, target.tools.as_ref()?)));
+    let world = listed.fold(world, |world, (target, tools)| {
+        tools.iter().fold(world, |world, tool| world.with_tool(&target.name, tool))
     });
     Authorize::new(policies.policies, mode, config.environment.name(), world, generation)
 }

@@ -3,9 +3,11 @@
 
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::map::Entry;
 use serde_json::value::RawValue;
 
 /// The members of a JSON object in their order. No name stands twice: parsers differ in which of the two
@@ -76,6 +78,79 @@ impl Members {
     }
 }
 
+/// A value as a whole. No object in it has a name twice.
+///
+/// # Errors
+/// One has.
+pub fn value(text: &RawValue) -> Result<Value, serde_json::Error> {
+    serde_json::from_str::<Unambiguous>(text.get()).map(|value| value.0)
+}
+
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(Unambiguous(element)) = list.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Value::Array(elements))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                let mut object = serde_json::Map::new();
+                while let Some((name, Unambiguous(value))) = map.next_entry::<String, _>()? {
+                    match object.entry(name) {
+                        Entry::Vacant(place) => drop(place.insert(value)),
+                        Entry::Occupied(taken) => return Err(twice(taken.key())),
+                    }
+                }
+                Ok(Value::Object(object))
+            }
+        }
+
+        deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+fn twice<E: serde::de::Error>(name: &str) -> E {
+    E::custom(format_args!("the member `{}` stands twice", name.escape_debug()))
+}
+
 impl Serialize for Members {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
@@ -102,10 +177,7 @@ impl<'de> Deserialize<'de> for Members {
                 let mut names = std::collections::HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
                     if !names.insert(name.clone()) {
-                        return Err(serde::de::Error::custom(format_args!(
-                            "the member `{}` stands twice",
-                            name.escape_debug()
-                        )));
+                        return Err(twice(&name));
                     }
                     members.push((name, value));
                 }
@@ -137,6 +209,16 @@ mod tests {
         assert!(error.contains("`name` stands twice"), "{error}");
         for text in ["[]", "1", "", "{", r#"{"a":1}x"#, r#"{"a":}"#] {
             assert!(Members::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_as_it_is_unless_a_name_stands_twice_in_it() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let text = r#"{"a":[1,-2,3.5,"\n",null,true,{"b":{}}],"c":18446744073709551615}"#;
+        assert_eq!(value(&raw(text)).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"a":{"b":1,"\u0062":2}}]"#] {
+            assert!(value(&raw(text)).unwrap_err().to_string().contains("stands twice"), "{text}");
         }
     }
 

@@ -10,8 +10,20 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`members`] | JSON objects taken apart one level deep, everything else left as it is written |
+//! | [`version`] | the versions of the protocol |
+//! | [`request`] | what a caller asks |
+//! | [`fault`] | what is wrong with it |
+//! | [`reply`] | what a caller is answered |
+//! | [`server`] | the servers, and what is known of each |
+//! | [`catalog`] | the tools of one server |
 //! | [`upstream`] | one request to a server, by HTTP or over a child's standard input and output |
+//! | [`members`] | JSON objects taken apart one level deep, everything else left as it is written |
 
+pub mod catalog;
+pub mod fault;
 pub mod members;
+pub mod reply;
+pub mod request;
+pub mod server;
 pub mod upstream;
+pub mod version;

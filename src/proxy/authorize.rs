@@ -36,10 +36,29 @@ pub fn inference(gateway: &Gateway, ctx: &mut Ctx, asked: &Asked<'_>) -> Result<
         estimated_cost: if authorize.looks_at_cost() { asked.most_cost() } else { None },
         now_ms: now_ms(),
     };
-    let ask = Ask::new(action(endpoint), Resource::Model(&model.name), facts);
-    let judged = authorize.authorize(caller(ctx)?, &ask);
+    judge(gateway, ctx, &Ask::new(action(endpoint), Resource::Model(&model.name), facts))
+}
+
+/// Whether the caller may call this tool with these arguments.
+///
+/// # Errors
+/// `policy_denied`: who may not, and by which policy.
+pub fn tool(
+    gateway: &Gateway,
+    ctx: &mut Ctx,
+    (server, name): (&str, &str),
+    arguments: Option<&serde_json::Value>,
+) -> Result<Permit, Denial> {
+    ctx.trace.skip();
+    let resource = Resource::Tool { server, name };
+    let ask = Ask { arguments, ..Ask::new(Action::CallTool, resource, idle_facts(ctx)) };
+    judge(gateway, ctx, &ask)
+}
+
+fn judge(gateway: &Gateway, ctx: &mut Ctx, ask: &Ask<'_>) -> Result<Permit, Denial> {
+    let judged = ctx.runtime.pipeline.authorize.authorize(caller(ctx)?, ask);
     ctx.trace.lap(Phase::Authorize, judged.is_err());
-    write_down(gateway, ctx, &ask, &judged);
+    write_down(gateway, ctx, ask, &judged);
     ctx.decision = match &judged {
         Ok(permit) => permit.decision().cloned(),
         Err(refusal) => refusal.decision.clone(),
@@ -76,18 +95,31 @@ fn write_down(gateway: &Gateway, ctx: &Ctx, ask: &Ask<'_>, judged: &Result<Permi
 
 /// Whether the caller may know of this model. What they only look at is not written down.
 pub fn sees(ctx: &Ctx, model: &str) -> bool {
-    let facts = Facts {
+    may_list(ctx, Action::ListModels, Resource::Model(model))
+}
+
+/// Whether the caller may know of this tool. What they only look at is not written down.
+pub fn sees_tool(ctx: &Ctx, server: &str, name: &str) -> bool {
+    may_list(ctx, Action::ListTools, Resource::Tool { server, name })
+}
+
+fn may_list(ctx: &Ctx, action: Action, resource: Resource<'_>) -> bool {
+    let ask = Ask::new(action, resource, idle_facts(ctx));
+    caller(ctx).is_ok_and(|caller| ctx.runtime.pipeline.authorize.authorize(caller, &ask).is_ok())
+}
+
+/// The facts of what uses no model.
+fn idle_facts(ctx: &Ctx) -> Facts {
+    Facts {
         ip: client(ctx),
         stream: false,
         estimated_tokens: 0,
         estimated_cost: None,
         now_ms: now_ms(),
-    };
-    let ask = Ask::new(Action::ListModels, Resource::Model(model), facts);
-    caller(ctx).is_ok_and(|caller| ctx.runtime.pipeline.authorize.authorize(caller, &ask).is_ok())
+    }
 }
 
-/// What the audit log keeps of a decision: nothing that the caller wrote but the model's name.
+/// What the audit log keeps of a decision: nothing that the caller wrote but the model's or the tool's name.
 fn event(
     ctx: &Ctx,
     ask: &Ask<'_>,
@@ -103,9 +135,16 @@ fn event(
             team: caller.and_then(Caller::team).map(str::to_owned),
             ip: Some(ask.facts.ip),
         },
-        resource: audit::Resource {
-            kind: "model".into(),
-            id: Some(ask.resource.name().to_owned()),
+        resource: match ask.resource {
+            Resource::Tool { server, name } => {
+                audit::Resource { kind: "tool".into(), id: Some(format!("{server}/{name}")) }
+            }
+            Resource::Model(name) => {
+                audit::Resource { kind: "model".into(), id: Some(name.to_owned()) }
+            }
+            Resource::Agent(name) => {
+                audit::Resource { kind: "agent".into(), id: Some(name.to_owned()) }
+            }
         },
         policy_ids: decision
             .into_iter()

@@ -20,7 +20,7 @@ use super::overrun::Overrun;
 use super::reply::Reply;
 use super::translate::Translation;
 use super::watchdog::Deadlines;
-use super::{held, respond};
+use super::{held, mcp, respond};
 use crate::app::{Gateway, Runtime};
 use crate::dialects::peek::Peek;
 use crate::dialects::{Dialect, Endpoint};
@@ -63,6 +63,8 @@ pub struct Ctx {
     pub route: &'static str,
     /// Set once the request is on its way to a provider.
     pub exchange: Option<Box<Exchange>>,
+    /// What is known of a message of MCP, for those that are sent where MCP is spoken.
+    pub mcp: Option<Box<mcp::Asked>>,
     /// The way back to the real session.
     pub held: held::Held,
     /// Time spent waiting for the client's body: not our overhead.
@@ -260,6 +262,7 @@ impl Ctx {
             standings: Standings::default(),
             route: "other",
             exchange: None,
+            mcp: None,
             held: held::Held::default(),
             body_wait: Duration::ZERO,
             refusal: None,

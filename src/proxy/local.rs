@@ -9,7 +9,7 @@ use sluicegate_filters::screen::{BodyLimit, Health, PreflightAnswer, Route};
 use sluicegate_filters::{Connection, Denial, DenialKind, Screened};
 
 use super::ctx::{Ctx, End};
-use super::{authorize, overload, respond};
+use super::{authorize, mcp, overload, respond};
 use crate::app::{Gateway, model_info};
 use crate::dialects::{Dialect, Endpoint, models};
 use crate::telemetry::trace::Phase;
@@ -18,6 +18,8 @@ use crate::telemetry::trace::Phase;
 pub enum Next {
     /// Read the body, which may be so large, and call a provider.
     Infer(Endpoint, BodyLimit),
+    /// Read the body, which may be so large, and speak MCP: of one server, or of all.
+    Mcp(Option<String>, BodyLimit),
     /// Answer this route here.
     Answer(Route),
     /// Answer an `OPTIONS` request.
@@ -64,7 +66,7 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
         };
         ctx.trace.lap(Phase::Identify, caller.is_err());
         let caller = caller?;
-        let allowed = caller.routes().allows(ctx.route);
+        let allowed = caller.routes().allows(route.granted_as());
         ctx.caller = Some(caller);
         if !allowed {
             // Here, so that nobody's body is read for nothing.
@@ -81,6 +83,7 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
             Some(endpoint) => Next::Infer(endpoint, body),
             None => return Err(Denial::new(DenialKind::NotFound, "No such endpoint.")),
         },
+        Route::Mcp(server) => Next::Mcp(server, body),
         route => Next::Answer(route),
     })
 }
@@ -107,8 +110,11 @@ pub async fn answer(
     let answered = match route {
         Route::ModelList => Ok(model_list(ctx)),
         Route::Model(id) => model(ctx, &id),
+        Route::McpTools => return mcp::listing(gateway, session, ctx).await,
         Route::Health(health) => return health_answer(gateway, session, ctx, health).await,
-        Route::Inference(_) => Err(Denial::new(DenialKind::InternalError, "Not a local route.")),
+        Route::Inference(_) | Route::Mcp(_) => {
+            Err(Denial::new(DenialKind::InternalError, "Not a local route."))
+        }
     };
     match answered {
         Ok(body) => {

@@ -24,6 +24,7 @@ mod gather;
 mod held;
 mod inference;
 mod local;
+pub mod mcp;
 mod outgoing;
 mod overload;
 mod overrun;
@@ -106,8 +107,9 @@ impl ProxyHttp for Proxy {
         let traces = ctx.runtime.config.telemetry.traces.as_ref();
         let random = ctx.id.as_u64_pair().1;
         ctx.trace = self.gateway.tracer.begin(traces, session.req_header(), random, ctx.started);
-        ctx.dialect = Endpoint::from_path(session.req_header().uri.path())
-            .map_or(Dialect::OpenAi, Endpoint::dialect);
+        let path = session.req_header().uri.path();
+        ctx.dialect = Endpoint::from_path(path).map_or(Dialect::OpenAi, Endpoint::dialect);
+        ctx.mcp = mcp::Asked::at(path);
         Ok(())
     }
 
@@ -120,6 +122,11 @@ impl ProxyHttp for Proxy {
         match judged {
             Ok(Next::Infer(endpoint, body)) => {
                 inference::begin(&self.gateway, session, ctx, endpoint, &body).await
+            }
+            Ok(Next::Mcp(server, body)) => {
+                mcp::answer(&self.gateway, session, ctx, server.as_deref(), &body)
+                    .await
+                    .map(|()| true)
             }
             Ok(Next::Answer(route)) => {
                 local::answer(&self.gateway, session, ctx, route).await.map(|()| true)

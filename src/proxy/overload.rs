@@ -74,7 +74,7 @@ pub async fn place(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> R
 }
 
 /// Returns when the client has gone.
-async fn leaves(session: &mut Session) -> Box<Error> {
+pub async fn leaves(session: &mut Session) -> Box<Error> {
     loop {
         if let Err(error) = session.downstream_session.read_body_or_idle(true).await {
             return error;

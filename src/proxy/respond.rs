@@ -41,7 +41,26 @@ pub async fn send(
     content_type: &'static str,
     body: Bytes,
 ) -> Result<()> {
-    let mut head = ResponseHeader::build_no_case(status, Some(12))?;
+    let mut head = head(ctx, status, Some(12))?;
+    for (name, value) in extra {
+        head.append_header(name, value)?;
+    }
+    if status != StatusCode::NO_CONTENT {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    if !body.is_empty() {
+        head.insert_header(CONTENT_TYPE, HeaderValue::from_static(content_type))?;
+    }
+    // A HEAD is told the length but gets no body.
+    let bodiless = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), bodiless).await?;
+    let body = (!bodiless).then_some(body);
+    session.write_response_body(body, true).await
+}
+
+/// The head that all answers of our own have, with room for so many headers.
+pub fn head(ctx: &Ctx, status: StatusCode, room: Option<usize>) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build_no_case(status, room)?;
     head.insert_header(REQUEST_ID, &ctx.id_header)?;
     for (name, value) in &SECURITY_HEADERS {
         head.insert_header(name, value)?;
@@ -58,20 +77,7 @@ pub async fn send(
     for (name, value) in ctx.standings.headers() {
         head.insert_header(name, value)?;
     }
-    for (name, value) in extra {
-        head.append_header(name, value)?;
-    }
-    if status != StatusCode::NO_CONTENT {
-        head.insert_header(CONTENT_LENGTH, body.len())?;
-    }
-    if !body.is_empty() {
-        head.insert_header(CONTENT_TYPE, HeaderValue::from_static(content_type))?;
-    }
-    // A HEAD is told the length but gets no body.
-    let bodiless = body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), bodiless).await?;
-    let body = (!bodiless).then_some(body);
-    session.write_response_body(body, true).await
+    Ok(head)
 }
 
 /// Answers with JSON.
@@ -94,7 +100,12 @@ pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Res
         param: denial.param(),
         request_id: ctx.id_str(),
     };
-    let body = error_body(ctx.dialect, &reply);
+    let in_band = ctx.mcp.as_ref().is_some_and(|asked| asked.is_read());
+    let (status, body) = match &ctx.mcp {
+        Some(asked) if in_band => (StatusCode::OK, asked.refusal(&denial, ctx.id_str())),
+        Some(asked) => (kind.status(), asked.refusal(&denial, ctx.id_str())),
+        None => (kind.status(), error_body(ctx.dialect, &reply)),
+    };
     let mut extra = Vec::new();
     if let Some(allow) = denial.allow() {
         extra.push((ALLOW, HeaderValue::from_static(allow)));
@@ -105,7 +116,8 @@ pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Res
     if let Some(seconds) = denial.retry_after() {
         extra.push((RETRY_AFTER, HeaderValue::from(seconds)));
     }
-    let closes = kind.closes_connection() || ctx.in_doubt;
+    // Pingora is done with an exchange of ours when we say so.
+    let closes = kind.closes_connection() && !in_band || ctx.in_doubt;
     if !closes {
         body::drain(session).await;
     }
@@ -113,7 +125,7 @@ pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Res
     if closes || unread {
         session.set_keepalive(None);
     }
-    send(session, ctx, kind.status(), &extra, "application/json", body).await?;
+    send(session, ctx, status, &extra, "application/json", body).await?;
     if unread && !closes || kind == DenialKind::RequestTooLarge {
         body::linger(session).await;
     }

@@ -83,6 +83,17 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
             output: usage.filter(|_| !estimated).map(|usage| usage.output),
         });
     }
+    if let Some(asked) = ctx.mcp.as_deref() {
+        let server = asked.server.as_ref().map(|server| server.name());
+        let (outcome, took) = (asked.ended(end), asked.called.and_then(|(_, took)| took));
+        line.mcp = Some((asked.method.word(), outcome.word()));
+        line.server = server;
+        line.tool = asked.tool.as_deref();
+        line.stream = asked.stream;
+        line.bytes_in = asked.bytes_in;
+        line.bytes_out = asked.bytes_out;
+        gateway.metrics.mcp.ended(server, asked.method, outcome, took);
+    }
     let code = ctx.denied.map(|kind| kind.code());
     gateway.metrics.requests.ended(ctx.route, status, code, duration);
     gateway.access_log.write(&line);

@@ -6,10 +6,12 @@ use pingora_proxy::Session;
 
 use super::cost;
 use super::ctx::{Ctx, End, Exchange};
+use super::mcp::Asked;
 use super::reply::Reply;
 use crate::app::Gateway;
 use crate::dialects::Endpoint;
-use crate::telemetry::trace::{Attempt, Summary, Trace, method};
+use crate::telemetry::mcp_metrics::Outcome;
+use crate::telemetry::trace::{Attempt, EXECUTE_TOOL, Summary, Trace, method};
 
 /// Notes the present attempt, which is over. `end` is that of the request; without one there is another
 /// attempt.
@@ -38,6 +40,32 @@ pub fn attempt(trace: &mut Trace, exchange: &Exchange, end: Option<End>) {
     });
 }
 
+/// Notes a call to a tool, which is over.
+fn call(trace: &mut Trace, asked: &Asked, end: End) {
+    trace.attempt(|| {
+        let (began, took) = asked.called?;
+        let failed = match asked.outcome {
+            Some(outcome) if outcome != Outcome::Complete => Some(outcome.word().into()),
+            _ => (end != End::Complete).then(|| end.as_str().into()),
+        };
+        Some(Attempt {
+            began,
+            ended: took.map_or_else(Instant::now, |took| began + took),
+            first_content: None,
+            reused: None,
+            operation: EXECUTE_TOOL,
+            provider: asked.server.as_ref()?.name().to_owned(),
+            model: asked.tool.clone()?,
+            stream: asked.stream,
+            status: None,
+            answered_by: None,
+            usage: None,
+            finish: None,
+            error: failed,
+        })
+    });
+}
+
 /// Ends the trace of a request that is over.
 pub fn finish(gateway: &Gateway, session: &Session, ctx: &mut Ctx, status: u16, end: End) {
     if !ctx.trace.is_recorded() {
@@ -46,6 +74,9 @@ pub fn finish(gateway: &Gateway, session: &Session, ctx: &mut Ctx, status: u16, 
     let mut trace = std::mem::take(&mut ctx.trace);
     if let Some(exchange) = &ctx.exchange {
         attempt(&mut trace, exchange, Some(end));
+    }
+    if let Some(asked) = ctx.mcp.as_deref() {
+        call(&mut trace, asked, end);
     }
     gateway.tracer.finish(trace, || Summary {
         ended: Instant::now(),

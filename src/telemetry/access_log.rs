@@ -79,6 +79,12 @@ pub struct Line<'a> {
     pub provider_model: Option<&'a str>,
     /// The status of the provider's last answer.
     pub provider_status: Option<u16>,
+    /// What was asked in MCP, and what became of it.
+    pub mcp: Option<(&'static str, &'static str)>,
+    /// The MCP server that was asked; none where all were.
+    pub server: Option<&'a str>,
+    /// The tool that was called there.
+    pub tool: Option<&'a str>,
     /// Whether the answer was an event stream.
     pub stream: bool,
     /// Calls made to providers.
@@ -239,6 +245,12 @@ impl Line<'_> {
         if let Some(status) = self.provider_status {
             out.number(name!("provider_status"), status.into());
         }
+        if let Some((method, outcome)) = self.mcp {
+            out.word(name!("mcp_method"), method);
+            out.word(name!("mcp_outcome"), outcome);
+        }
+        out.maybe_text(name!("server"), self.server);
+        out.maybe_text(name!("tool"), self.tool);
         out.raw(name!("stream"), if self.stream { b"true" } else { b"false" });
         out.number(name!("attempts"), self.attempts as u64);
         out.number(name!("bytes_in"), self.bytes_in);

@@ -9,6 +9,7 @@ use super::access_metrics::AccessMetrics;
 use super::config_metrics::ConfigMetrics;
 use super::connection_metrics::ConnectionMetrics;
 use super::ledger_metrics::LedgerMetrics;
+use super::mcp_metrics::McpMetrics;
 use super::overload_metrics::OverloadMetrics;
 use super::process_metrics::ProcessMetrics;
 use super::provider_metrics::ProviderMetrics;
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub providers: ProviderMetrics,
     /// How targets do.
     pub routes: RouteMetrics,
+    /// What is asked of MCP servers.
+    pub mcp: McpMetrics,
     /// What is used of models.
     pub usage: UsageMetrics,
     /// What limits do.
@@ -100,6 +103,7 @@ impl Metrics {
             overload: OverloadMetrics::new(register)?,
             providers: ProviderMetrics::new(register)?,
             routes: RouteMetrics::new(register)?,
+            mcp: McpMetrics::new(register)?,
             usage: UsageMetrics::new(register)?,
             quotas: QuotaMetrics::new(register)?,
             ledger: LedgerMetrics::new(register)?,
@@ -116,6 +120,7 @@ impl Metrics {
     pub fn configured(&self, config: &Config) {
         self.connections.configured(config);
         self.providers.configured(config);
+        self.mcp.configured(config);
         self.usage.configured(config);
     }
 

@@ -6,6 +6,7 @@ pub mod config_metrics;
 pub mod connection_metrics;
 mod described;
 pub mod ledger_metrics;
+pub mod mcp_metrics;
 pub mod metrics;
 pub mod overload_metrics;
 pub mod page;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::described::{Label, Metric};
 use super::{
-    access_metrics, config_metrics, connection_metrics, ledger_metrics, overload_metrics,
-    process_metrics, provider_metrics, quota_metrics, request_metrics, route_metrics,
-    secret_metrics, tls_metrics, trace_metrics, usage_metrics,
+    access_metrics, config_metrics, connection_metrics, ledger_metrics, mcp_metrics,
+    overload_metrics, process_metrics, provider_metrics, quota_metrics, request_metrics,
+    route_metrics, secret_metrics, tls_metrics, trace_metrics, usage_metrics,
 };
 
 const INTRO: &str = "\
@@ -53,6 +53,7 @@ const SECTIONS: &[Section] = &[
         intro: "`provider` is the one that was tried last, `model` the name that callers use.",
         metrics: &[provider_metrics::METRICS, route_metrics::METRICS, provider_metrics::DURATIONS],
     },
+    Section { title: "MCP servers", intro: "", metrics: &[mcp_metrics::METRICS] },
     Section { title: "Use and spend", intro: "", metrics: &[usage_metrics::METRICS] },
     Section {
         title: "Limits",

@@ -22,7 +22,8 @@ const OVERHEAD_SECONDS: &[f64] = &[
 const ROUTE: Label = Label::listed("route", || {
     let inference = Endpoint::ALL.into_iter().map(Endpoint::path);
     let read = [Route::ModelList, Route::Model(String::new()), Route::Health(Health::Overall)];
-    let read = read.map(|route| route.template());
+    let mcp = [Route::Mcp(None), Route::Mcp(Some(String::new())), Route::McpTools];
+    let read = read.iter().chain(&mcp).map(Route::template);
     inference.chain(read).chain(["preflight", "other"]).collect()
 });
 const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx", "none"];

@@ -22,7 +22,7 @@ use crate::denial::{Denial, DenialKind};
 use crate::pipeline::Denied;
 
 /// Request headers that pages may send unless configured otherwise: what the SDKs send.
-pub const DEFAULT_ALLOW_HEADERS: [&str; 10] = [
+pub const DEFAULT_ALLOW_HEADERS: [&str; 14] = [
     "authorization",
     "content-type",
     "x-api-key",
@@ -33,6 +33,10 @@ pub const DEFAULT_ALLOW_HEADERS: [&str; 10] = [
     "idempotency-key",
     "traceparent",
     "x-sluicegate-include-cost",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "mcp-method",
+    "mcp-name",
 ];
 
 /// Response headers that pages may read unless configured otherwise.

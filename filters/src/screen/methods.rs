@@ -1,7 +1,7 @@
 //! The route table: which paths exist, and with which methods.
 //!
 //! A path is compared as it was sent, byte for byte: no case folding, no unescaping, no trailing
-//! slash. The only free part is the id in `/v1/models/{id}`.
+//! slash. The only free parts are the id in `/v1/models/{id}` and the name in `/mcp/{server}`.
 
 use http::request::Parts;
 use http::{HeaderValue, Method};
@@ -18,9 +18,19 @@ pub const INFERENCE_PATHS: [&str; 6] = [
     "/v1/messages/count_tokens",
 ];
 
+/// The endpoint of all MCP servers. One server's is below it.
+pub const MCP_PATH: &str = "/mcp";
+
+/// The endpoints that take a body, by which their limits are named. What is said of [`MCP_PATH`] is said
+/// of all below it.
+pub fn body_paths() -> impl Iterator<Item = &'static str> {
+    INFERENCE_PATHS.into_iter().chain([MCP_PATH])
+}
+
 /// The endpoints that are read, besides `/v1/models/{id}`.
-const READ_PATHS: [&str; 6] = [
+const READ_PATHS: [&str; 7] = [
     MODELS_PATH,
+    MCP_TOOLS_PATH,
     "/health",
     "/health/live",
     "/health/ready",
@@ -29,6 +39,11 @@ const READ_PATHS: [&str; 6] = [
 ];
 
 const MODELS_PATH: &str = "/v1/models";
+
+const MCP_TOOLS_PATH: &str = "/mcp/tools";
+
+/// Bytes of the name of an MCP server, at most.
+pub const MAX_MCP_SERVER: usize = 32;
 
 /// Bytes of a decoded model id, at most.
 const MAX_MODEL_ID: usize = 256;
@@ -42,6 +57,10 @@ pub enum Route {
     ModelList,
     /// `GET /v1/models/{id}`, with the id unescaped: 1 to 256 bytes without control characters.
     Model(String),
+    /// `POST /mcp`, or with a server's name `/mcp/{server}`.
+    Mcp(Option<String>),
+    /// `GET /mcp/tools`.
+    McpTools,
     /// `GET /health` and the paths below it.
     Health(Health),
 }
@@ -68,7 +87,14 @@ impl Route {
             "/health" => Some(Self::Health(Health::Overall)),
             "/health/live" | "/health/liveliness" => Some(Self::Health(Health::Live)),
             "/health/ready" | "/health/readiness" => Some(Self::Health(Health::Ready)),
+            MCP_PATH => Some(Self::Mcp(None)),
+            MCP_TOOLS_PATH => Some(Self::McpTools),
             _ => {
+                if let Some(server) =
+                    path.strip_prefix(MCP_PATH).and_then(|rest| rest.strip_prefix('/'))
+                {
+                    return is_mcp_server(server).then(|| Self::Mcp(Some(server.to_owned())));
+                }
                 let id = path.strip_prefix(MODELS_PATH)?.strip_prefix('/')?;
                 unescape(id).map(Self::Model)
             }
@@ -81,7 +107,27 @@ impl Route {
             Self::Inference(path) => path,
             Self::ModelList => MODELS_PATH,
             Self::Model(_) => "/v1/models/{id}",
+            Self::Mcp(None) => MCP_PATH,
+            Self::Mcp(Some(_)) => "/mcp/{server}",
+            Self::McpTools => MCP_TOOLS_PATH,
             Self::Health(_) => "/health",
+        }
+    }
+
+    /// What a credential's list of routes must have for it: all of MCP is one.
+    pub fn granted_as(&self) -> &'static str {
+        match self {
+            Self::Mcp(_) | Self::McpTools => MCP_PATH,
+            route => route.template(),
+        }
+    }
+
+    /// The one of [`body_paths`] that its limits are named by; `None`: it takes no body.
+    pub(crate) fn body_path(&self) -> Option<&'static str> {
+        match self {
+            Self::Inference(path) => Some(path),
+            Self::Mcp(_) => Some(MCP_PATH),
+            Self::ModelList | Self::Model(_) | Self::McpTools | Self::Health(_) => None,
         }
     }
 
@@ -93,8 +139,8 @@ impl Route {
     /// The methods that the route answers to.
     pub fn allowed(&self) -> Allowed {
         match self {
-            Self::Inference(_) => Allowed::Post,
-            Self::ModelList | Self::Model(_) | Self::Health(_) => Allowed::Get,
+            Self::Inference(_) | Self::Mcp(_) => Allowed::Post,
+            Self::ModelList | Self::Model(_) | Self::McpTools | Self::Health(_) => Allowed::Get,
         }
     }
 }
@@ -197,7 +243,7 @@ fn nearest(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > COMPARABLE {
         return None;
     }
-    let known = || INFERENCE_PATHS.into_iter().chain(READ_PATHS);
+    let known = || body_paths().chain(READ_PATHS);
 
     // A forgotten, doubled or foreign prefix is the usual mistake: a base URL with or without `/v1`.
     // The longest match is the most telling: `/api/v1/chat/completions` ends in no other known path.
@@ -214,6 +260,13 @@ fn nearest(path: &str) -> Option<&'static str> {
         .filter(|(_, similarity)| *similarity >= SIMILAR)
         .max_by(|(_, a), (_, b)| a.total_cmp(b))
         .map(|(known, _)| known)
+}
+
+/// Whether it can be the name of an MCP server: so that in `{server}_{tool}` the first `_` ends it, and its
+/// path needs no escapes. `tools` is the list of all tools.
+pub fn is_mcp_server(name: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=MAX_MCP_SERVER).contains(&name.len()) && name.bytes().all(plain) && name != "tools"
 }
 
 /// Undoes the percent-encoding of a model id. `None` if what it hides is no id.
@@ -255,6 +308,9 @@ mod tests {
             ("/v1/models/a/b", Route::Model("a/b".to_owned())),
             ("/v1/models/a%2Fb%3a", Route::Model("a/b:".to_owned())),
             ("/v1/models/%E6%A8%A1", Route::Model("\u{6a21}".to_owned())),
+            ("/mcp", Route::Mcp(None)),
+            ("/mcp/github-2", Route::Mcp(Some("github-2".to_owned()))),
+            ("/mcp/tools", Route::McpTools),
             ("/health", Route::Health(Health::Overall)),
             ("/health/live", Route::Health(Health::Live)),
             ("/health/liveliness", Route::Health(Health::Live)),
@@ -284,6 +340,14 @@ mod tests {
             "/v1/models/%C2%85",
             "/health/",
             "/health/alive",
+            "/mcp/",
+            "/mcp/GitHub",
+            "/mcp/git_hub",
+            "/mcp/git%2dhub",
+            "/mcp/tools/",
+            "/mcp/a/b",
+            "/mcpx",
+            "/MCP",
             "/admin/v1/keys",
         ] {
             assert_eq!(Route::resolve(path), None, "{path}");
@@ -298,11 +362,25 @@ mod tests {
     }
 
     #[test]
+    fn all_of_mcp_is_granted_and_limited_as_one() {
+        for path in ["/mcp", "/mcp/github", "/mcp/tools"] {
+            let route = Route::resolve(path).expect(path);
+            assert_eq!(route.granted_as(), "/mcp");
+            assert_eq!(route.body_path().is_some(), route.allowed() == Allowed::Post, "{path}");
+        }
+        assert!(is_mcp_server(&"x".repeat(32)) && !is_mcp_server(&"x".repeat(33)));
+        assert!(!is_mcp_server("") && !is_mcp_server("tools"));
+    }
+
+    #[test]
     fn methods_pass_where_they_are_allowed_and_nowhere_else() {
         const METHODS: [&str; 10] =
             ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "get", "BREW"];
         for (path, passing, allow) in [
             ("/v1/messages", &["POST"][..], "POST, OPTIONS"),
+            ("/mcp", &["POST"], "POST, OPTIONS"),
+            ("/mcp/github", &["POST"], "POST, OPTIONS"),
+            ("/mcp/tools", &["GET", "HEAD"], "GET, HEAD, OPTIONS"),
             ("/v1/models", &["GET", "HEAD"], "GET, HEAD, OPTIONS"),
             ("/v1/models/x", &["GET", "HEAD"], "GET, HEAD, OPTIONS"),
             ("/health/live", &["GET", "HEAD"], "GET, HEAD, OPTIONS"),
@@ -364,13 +442,14 @@ mod tests {
     }
 
     proptest! {
-        /// A path has a route only if it is on the list or below the models.
+        /// A path has a route only if it is on the list, or below the models or MCP.
         #[test]
-        fn no_other_path_resolves(path in "/(v1|health|v1/models|V1)?(/[a-z_%0-9]{0,12}){0,3}") {
+        fn no_other_path_resolves(path in "/(v1|health|v1/models|V1|mcp)?(/[a-z_%0-9]{0,12}){0,3}") {
             if let Some(route) = Route::resolve(&path) {
-                let listed = INFERENCE_PATHS.into_iter().chain(READ_PATHS).any(|p| p == path);
+                let listed = body_paths().chain(READ_PATHS).any(|p| p == path);
                 let model = matches!(route, Route::Model(_)) && path.starts_with("/v1/models/");
-                prop_assert!(listed || model, "{} is {:?}", path, route);
+                let server = matches!(route, Route::Mcp(Some(_))) && path.starts_with("/mcp/");
+                prop_assert!(listed || model || server, "{} is {:?}", path, route);
             }
         }
 

@@ -8,7 +8,7 @@
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 
-use super::methods::{INFERENCE_PATHS, Route};
+use super::methods::{Route, body_paths};
 use crate::denial::{Denial, DenialKind};
 
 /// The limits of body sizes, in bytes.
@@ -20,13 +20,13 @@ pub struct RequestSize {
 
 /// A limit was given for a path that takes no body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{path}` is not a path that takes a body; these are: {}", INFERENCE_PATHS.join(", "))]
+#[error("`{path}` is not a path that takes a body; these are: {}", body_paths().collect::<Vec<_>>().join(", "))]
 pub struct UnknownRoute {
     pub path: String,
 }
 
 impl RequestSize {
-    /// A limit for all routes, and others for some paths of [`INFERENCE_PATHS`]. Where a path is
+    /// A limit for all routes, and others for some paths of [`body_paths`]. Where a path is
     /// named twice, the last limit counts.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl RequestSize {
         let mut limits: Vec<(&'static str, u64)> = Vec::new();
         for (path, limit) in per_route {
             let path = path.as_ref();
-            let Some(known) = INFERENCE_PATHS.into_iter().find(|known| *known == path) else {
+            let Some(known) = body_paths().find(|known| *known == path) else {
                 return Err(UnknownRoute { path: path.to_owned() });
             };
             limits.retain(|(path, _)| *path != known);
@@ -61,7 +61,7 @@ impl RequestSize {
         declared: Option<u64>,
     ) -> Result<BodyLimit, Denial> {
         let limit = self.check_declared(route, declared)?;
-        if matches!(route, Route::Inference(_)) {
+        if route.body_path().is_some() {
             check_encoding(head)?;
             check_type(head)?;
         }
@@ -92,12 +92,10 @@ impl RequestSize {
 
     /// Bytes that a body may have. What is only read takes none.
     fn limit(&self, route: &Route) -> u64 {
-        let Route::Inference(path) = route else {
-            return 0;
-        };
+        let Some(path) = route.body_path() else { return 0 };
         self.per_route
             .iter()
-            .find(|(known, _)| known == path)
+            .find(|(known, _)| *known == path)
             .map_or(self.default, |(_, limit)| *limit)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
+use secrecy::ExposeSecret;
 
 use super::{AuthStyle, BaseUrl, PairFiles, Secret};
 
@@ -78,4 +79,46 @@ pub struct Timeouts {
     pub call: Duration,
     /// For the list of tools, whole.
     pub list: Duration,
+}
+
+impl Target {
+    /// Whether it is configured alike, down to the values of its secrets.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let common = (&self.name, &self.tools, &self.timeouts, self.list_ttl)
+            == (&other.name, &other.tools, &other.timeouts, other.list_ttl);
+        common
+            && match (&self.transport, &other.transport) {
+                (Transport::Http(a), Transport::Http(b)) => a.is_same(b),
+                (Transport::Stdio(a), Transport::Stdio(b)) => a.is_same(b),
+                _ => false,
+            }
+    }
+}
+
+impl HttpTransport {
+    fn is_same(&self, other: &Self) -> bool {
+        let secret = |a: &Option<Secret>, b: &Option<Secret>| match (a, b) {
+            (Some(a), Some(b)) => same(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let headers = self.headers.len() == other.headers.len()
+            && self.headers.iter().zip(&other.headers).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
+        (&self.url, &self.auth, &self.ca, &self.client_certificate)
+            == (&other.url, &other.auth, &other.ca, &other.client_certificate)
+            && secret(&self.api_key, &other.api_key)
+            && headers
+    }
+}
+
+impl StdioTransport {
+    fn is_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.environment, &other.environment);
+        let environment = ours.len() == theirs.len()
+            && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && same(a.1, b.1));
+        (&self.command, &self.directory) == (&other.command, &other.directory) && environment
+    }
+}
+
+fn same(a: &Secret, b: &Secret) -> bool {
+    a.value.expose_secret() == b.value.expose_secret()
 }

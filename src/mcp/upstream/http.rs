@@ -1,7 +1,7 @@
 //! Streamable HTTP.
 
 use super::{Call, Event, Failure};
-use crate::config::valid::mcp::HttpTransport;
+use crate::config::valid::mcp::{HttpTransport, Target};
 
 /// A server that is reached by HTTP.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ impl HttpUpstream {
     ///
     /// # Errors
     /// Its authorities or its certificate can't be used.
-    pub fn new(_name: &str, _transport: &HttpTransport) -> Result<Self, String> {
+    pub fn new(_target: &Target, _transport: &HttpTransport) -> Result<Self, String> {
         Ok(Self {})
     }
 
@@ -29,4 +29,12 @@ impl Answer {
     pub(super) async fn next(&mut self) -> Result<Event, Failure> {
         Err(Failure::Broken("no transport".to_owned()))
     }
+}
+
+/// What a tool's arguments say again in headers.
+pub fn param_headers(
+    _schema: &serde_json::value::RawValue,
+    _arguments: &serde_json::value::RawValue,
+) -> Vec<(::http::HeaderName, ::http::HeaderValue)> {
+    Vec::new()
 }

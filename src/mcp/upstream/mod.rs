@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::members::Members;
+use crate::config::valid::mcp::{Target, Transport};
 
 /// The longest message of a server. A longer one ends the call.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -41,8 +42,9 @@ pub struct Call {
     /// lacks. Its `progressToken` is the caller's too: a transport on which several callers' requests are under
     /// way puts its own in its place, and the caller's back into what comes.
     pub params: Members,
-    /// `traceparent` and `tracestate`, for servers that are reached by HTTP.
-    pub trace: Vec<(HeaderName, HeaderValue)>,
+    /// For servers that are reached by HTTP: the trace's, and those that say again what is in a tool's
+    /// arguments.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// For all of it.
     pub timeout: Duration,
 }
@@ -123,6 +125,27 @@ pub enum Upstream {
 }
 
 impl Upstream {
+    /// A server that nobody has called yet.
+    ///
+    /// # Errors
+    /// Its authorities or its certificate can't be used.
+    pub fn new(target: &Target) -> Result<Self, String> {
+        Ok(match &target.transport {
+            Transport::Http(transport) => Self::Http(http::HttpUpstream::new(target, transport)?),
+            Transport::Stdio(transport) => {
+                Self::Stdio(stdio::StdioUpstream::new(target, transport)?)
+            }
+        })
+    }
+
+    /// How often it has said that its tools are others now.
+    pub fn list_changes(&self) -> u64 {
+        match self {
+            Self::Http(_) => 0,
+            Self::Stdio(upstream) => upstream.list_changes(),
+        }
+    }
+
     /// Sends a request, after the handshake where there was none yet. One request at a time makes the
     /// handshake, the others wait for it.
     ///

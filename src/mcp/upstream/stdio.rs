@@ -1,7 +1,7 @@
 //! A child process, over its standard input and output.
 
 use super::{Call, Event, Failure};
-use crate::config::valid::mcp::StdioTransport;
+use crate::config::valid::mcp::{StdioTransport, Target};
 
 /// A server that is started here.
 #[derive(Debug)]
@@ -16,8 +16,13 @@ impl StdioUpstream {
     ///
     /// # Errors
     /// There is no program in its command.
-    pub fn new(_name: &str, _transport: &StdioTransport) -> Result<Self, String> {
+    pub fn new(_target: &Target, _transport: &StdioTransport) -> Result<Self, String> {
         Ok(Self {})
+    }
+
+    /// How often it has said that its tools are others now.
+    pub(super) fn list_changes(&self) -> u64 {
+        0
     }
 
     pub(super) async fn request(&self, _call: Call) -> Result<Answer, Failure> {

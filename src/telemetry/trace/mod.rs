@@ -32,6 +32,7 @@ use self::export::{Counts, Exporter};
 pub use self::record::{Attempt, Phase, Summary};
 use self::record::{Finished, Record};
 use self::sample::Sampler;
+pub use self::spans::EXECUTE_TOOL;
 use crate::config::valid::{TraceParent, Traces};
 
 /// Makes traces, where they are configured. Cheap to share.

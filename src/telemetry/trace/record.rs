@@ -60,9 +60,9 @@ pub struct Attempt {
     pub reused: Option<bool>,
     /// What is asked for, as the GenAI conventions call it.
     pub operation: &'static str,
-    /// The provider's name in the configuration.
+    /// The name in the configuration of the provider, or of the MCP server.
     pub provider: String,
-    /// The model's name there.
+    /// The name there of the model, or of the tool.
     pub model: String,
     /// Whether the answer is an event stream.
     pub stream: bool,

@@ -96,12 +96,22 @@ impl Maker<'_> {
     fn attempt(&self, id: SpanId, attempt: &Attempt) -> SpanData {
         let mut attributes = vec![
             KeyValue::new("gen_ai.operation.name", attempt.operation),
-            KeyValue::new("gen_ai.provider.name", system(&attempt.provider)),
-            KeyValue::new("gen_ai.request.model", text(&attempt.model)),
-            KeyValue::new("http.request.method", "POST"),
-            KeyValue::new("sluicegate.provider", text(&attempt.provider)),
             KeyValue::new("sluicegate.stream", attempt.stream),
         ];
+        attributes.extend(if attempt.operation == EXECUTE_TOOL {
+            vec![
+                KeyValue::new("gen_ai.tool.name", text(&attempt.model)),
+                KeyValue::new("mcp.method.name", "tools/call"),
+                KeyValue::new("sluicegate.mcp_server", text(&attempt.provider)),
+            ]
+        } else {
+            vec![
+                KeyValue::new("gen_ai.provider.name", system(&attempt.provider)),
+                KeyValue::new("gen_ai.request.model", text(&attempt.model)),
+                KeyValue::new("http.request.method", "POST"),
+                KeyValue::new("sluicegate.provider", text(&attempt.provider)),
+            ]
+        });
         if let Some(reused) = attempt.reused {
             attributes.push(KeyValue::new("sluicegate.connection_reused", reused));
         }
@@ -170,6 +180,9 @@ impl Maker<'_> {
         }
     }
 }
+
+/// What the GenAI conventions call a call of a tool.
+pub const EXECUTE_TOOL: &str = "execute_tool";
 
 const STATUS_CODE: &str = "http.response.status_code";
 const ERROR_TYPE: &str = "error.type";

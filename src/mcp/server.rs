@@ -1,0 +1,158 @@
+//! The servers of a configuration, and what is known of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::catalog::{Catalog, Tools};
+use super::upstream::{Answer, Call, Failure, Upstream};
+use crate::config::valid::mcp::{Mcp, Target};
+
+/// Why calls of a server failed, in words.
+pub const REASONS: [&str; 7] =
+    ["unreachable", "unauthorized", "status", "broken", "malformed", "too_long", "timed_out"];
+
+/// The servers, by name.
+#[derive(Debug, Default)]
+pub struct Servers(BTreeMap<String, Arc<Server>>);
+
+/// A server.
+#[derive(Debug)]
+pub struct Server {
+    /// What is configured of it.
+    pub target: Target,
+    upstream: Upstream,
+    catalog: Catalog,
+    /// Whether it answered when it was asked last.
+    up: AtomicBool,
+    failures: [AtomicU64; REASONS.len()],
+}
+
+/// A server that can't be made ready.
+#[derive(Debug, thiserror::Error)]
+#[error("mcp.targets.{name}: {message}")]
+pub struct ServerError {
+    /// Its name.
+    pub name: String,
+    /// What is in the way.
+    pub message: String,
+}
+
+impl Servers {
+    /// Those of a configuration. One that is as it was `before` is the same, with its connections, its
+    /// process and what is known of it.
+    ///
+    /// # Errors
+    /// A certificate or an authority can't be used.
+    pub fn build(mcp: &Mcp, before: Option<&Self>) -> Result<Self, ServerError> {
+        let mut servers = BTreeMap::new();
+        for (name, target) in &mcp.targets {
+            let same = before.and_then(|before| before.0.get(name));
+            let server = match same.filter(|before| before.target.is_same(target)) {
+                Some(server) => server.clone(),
+                None => Arc::new(Server::new(target)?),
+            };
+            servers.insert(name.clone(), server);
+        }
+        Ok(Self(servers))
+    }
+
+    /// A server.
+    pub fn get(&self, name: &str) -> Option<&Arc<Server>> {
+        self.0.get(name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.0.values()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Server {
+    fn new(target: &Target) -> Result<Self, ServerError> {
+        let upstream = Upstream::new(target)
+            .map_err(|message| ServerError { name: target.name.clone(), message })?;
+        Ok(Self {
+            target: target.clone(),
+            upstream,
+            catalog: Catalog::default(),
+            up: AtomicBool::new(true),
+            failures: Default::default(),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    /// Whether a tool of this name would be offered, if the server has it.
+    pub fn offers(&self, tool: &str) -> bool {
+        self.target.tools.as_ref().is_none_or(|tools| tools.contains(tool))
+    }
+
+    /// Its tools.
+    ///
+    /// # Errors
+    /// It gives no list, and never gave one.
+    pub async fn tools(&self) -> Result<Arc<Tools>, Failure> {
+        let tools = self.catalog.tools(&self.upstream, &self.target).await;
+        self.note(tools.as_ref().err());
+        tools
+    }
+
+    /// Its tools as they were last known.
+    pub fn known_tools(&self) -> Option<Arc<Tools>> {
+        self.catalog.known()
+    }
+
+    /// Sends it a request.
+    ///
+    /// # Errors
+    /// It did not arrive, as far as can be known.
+    pub async fn request(&self, call: Call) -> Result<Answer, Failure> {
+        self.upstream.request(call).await
+    }
+
+    /// Notes that it answered, or how it did not.
+    pub fn note(&self, failure: Option<&Failure>) {
+        self.up.store(failure.is_none(), Ordering::Relaxed);
+        if let Some(failure) = failure {
+            self.failures[failure.index()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it answered when it was asked last. One that nobody has asked is taken to be well.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// How often it failed, by [`REASONS`].
+    pub fn failures(&self) -> [u64; REASONS.len()] {
+        self.failures.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl Failure {
+    fn index(&self) -> usize {
+        match self {
+            Self::Unreachable(_) => 0,
+            Self::Unauthorized(_) => 1,
+            Self::Status { .. } => 2,
+            Self::Broken(_) => 3,
+            Self::Malformed(_) => 4,
+            Self::TooLong => 5,
+            Self::TimedOut => 6,
+        }
+    }
+
+    /// Its word, one of [`REASONS`]: all that a caller is told of it.
+    pub fn word(&self) -> &'static str {
+        REASONS[self.index()]
+    }
+}

@@ -1,0 +1,129 @@
+//! The tools that a caller may see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pingora_core::Result;
+use pingora_proxy::Session;
+use serde_json::json;
+use serde_json::value::RawValue;
+use sluicegate_filters::DenialKind;
+use tokio::task::JoinSet;
+
+use super::{Stop, while_here};
+use crate::app::Gateway;
+use crate::mcp::catalog::Tools;
+use crate::mcp::fault::{Fault, INVALID_PARAMS};
+use crate::mcp::members::Members;
+use crate::mcp::reply::{self, Unavailable};
+use crate::mcp::request::Request;
+use crate::mcp::server::Server;
+use crate::mcp::upstream::Failure;
+use crate::proxy::ctx::{Ctx, End};
+use crate::proxy::{authorize, respond};
+
+/// What servers say of their tools: in the order of their names.
+type Told = BTreeMap<String, Result<Arc<Tools>, Failure>>;
+
+/// Answers `tools/list`.
+pub(super) async fn tools(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    server: Option<&Arc<Server>>,
+    request: &Request,
+) -> Result<Box<RawValue>, Stop> {
+    if request.params.get("cursor").is_some_and(|cursor| cursor.get() != "null") {
+        let message = "No list here has a second page, so there is no such cursor.";
+        let fault = Fault::in_band(INVALID_PARAMS, message);
+        return Err(Stop::Fault(DenialKind::InvalidRequestBody, fault));
+    }
+    let told = ask(gateway, session, ctx, server).await?;
+    let mut listed = Vec::new();
+    for (name, tool) in seen(ctx, &told) {
+        let mut about = tool.about.clone();
+        if server.is_none() {
+            about.put("name", &full_name(name, &tool.name));
+        }
+        listed.push(about);
+    }
+    Ok(reply::tools(&listed, &unavailable(&told), request.version))
+}
+
+/// Answers `GET /mcp/tools`: for whoever speaks no MCP.
+pub async fn listing(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let told = match ask(gateway, session, ctx, None).await {
+        Ok(told) => told,
+        Err(Stop::Gone(error)) => {
+            ctx.end = Some(End::ClientGone);
+            return Err(error.into_down());
+        }
+        Err(Stop::Denied(denial)) => return respond::denial(session, ctx, denial).await,
+        Err(Stop::Fault(..)) => unreachable!("there is nothing in it to find fault with"),
+    };
+    let mut listed = Vec::new();
+    for (server, tool) in seen(ctx, &told) {
+        let mut about = Members::default();
+        about.put("name", &full_name(server, &tool.name));
+        about.put("server", &server);
+        about.put("tool", &tool.name);
+        for (member, value) in tool.about.iter().filter(|(member, _)| *member != "name") {
+            if about.get(member).is_none() {
+                about.set(member, value.to_owned());
+            }
+        }
+        listed.push(about);
+    }
+    let mut body = Members::default();
+    body.put("tools", &listed);
+    body.put("unavailable", &json!(unavailable(&told)));
+    ctx.end = Some(End::Complete);
+    respond::json(session, ctx, body.to_raw().get().to_owned().into()).await
+}
+
+/// The name of a tool among those of all servers.
+fn full_name(server: &str, tool: &str) -> String {
+    format!("{server}_{tool}")
+}
+
+/// Asks a server, or all of them at once.
+async fn ask(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &Ctx,
+    server: Option<&Arc<Server>>,
+) -> Result<Told, Stop> {
+    let runtime = ctx.runtime.clone();
+    let mut asked = JoinSet::new();
+    for server in runtime.mcp.iter().filter(|it| server.is_none_or(|only| Arc::ptr_eq(it, only))) {
+        let server = server.clone();
+        asked.spawn(async move {
+            let tools = server.tools().await;
+            if let Err(failure) = &tools {
+                tracing::warn!(server = server.name(), %failure, "no list of tools");
+            }
+            (server.name().to_owned(), tools)
+        });
+    }
+    let told = while_here(gateway, session, asked.join_all()).await?;
+    Ok(told.into_iter().collect())
+}
+
+/// The tools that the caller may know of, each with its server's name.
+fn seen<'a>(
+    ctx: &'a Ctx,
+    told: &'a Told,
+) -> impl Iterator<Item = (&'a str, &'a crate::mcp::catalog::Tool)> {
+    let each =
+        told.iter().filter_map(|(server, tools)| Some((server.as_str(), tools.as_ref().ok()?)));
+    let tools = each.flat_map(|(server, tools)| tools.iter().map(move |tool| (server, tool)));
+    tools.filter(|(server, tool)| authorize::sees_tool(ctx, server, &tool.name))
+}
+
+/// The servers whose tools are missing.
+fn unavailable(told: &Told) -> Vec<Unavailable> {
+    let failed = told.iter().filter_map(|(server, tools)| Some((server, tools.as_ref().err()?)));
+    failed
+        .map(|(server, failure)| Unavailable { server: server.clone(), reason: failure.word() })
+        .collect()
+}
