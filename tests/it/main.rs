@@ -24,6 +24,7 @@ mod leaving;
 mod ledger;
 mod limits;
 mod load_scripts;
+mod mcp;
 mod metrics_named;
 mod overload;
 mod policies;
