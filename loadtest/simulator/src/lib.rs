@@ -37,6 +37,7 @@
 //! | `POST /model/{model}/converse`, `converse-stream` | Bedrock; needs a signature, version 4 |
 //! | `POST /token` | Google's token endpoint, for [`GoogleAccount`] |
 //! | `POST /{tenant}/oauth2/v2.0/token` | Entra's token endpoint, for [`EntraApp`] |
+//! | `/mcp`, `/mcp-2025`, `/mcp-2026` | an MCP server: [`Mcp`] has its tools and faults, [`McpSettings`] its eras |
 //! | `GET /v1/models`, `/v1/models/{id}` | either dialect: Anthropic's if `anthropic-version` is sent |
 //! | `GET /ledger`, `POST /ledger/reset` | the [`Ledger`] as JSON; forget it and the recorded requests |
 //! | `GET /requests` | the recorded requests as JSON |
@@ -127,6 +128,7 @@ mod directives;
 mod entry;
 mod errors;
 mod ledger;
+mod mcp;
 mod play;
 mod replies;
 mod request;
@@ -149,6 +151,7 @@ pub use crate::{
     behaviour::{Behaviour, Chunking, Fault, LineEnding},
     directives::DirectiveError,
     ledger::{Counts, Ledger, Recorded, Stats},
+    mcp::{Era, Mcp, McpFault, McpFaultKind, McpSettings, McpStats, serve_mcp_stdio},
 };
 use crate::{ledger::Books, service::Provider};
 
@@ -168,6 +171,8 @@ pub struct Options {
     /// Whom the clouds' APIs know. Default: nobody. Keys for Gemini and Azure are as
     /// [`require_key`](Self::require_key) says.
     pub cloud: CloudOptions,
+    /// How the MCP server behaves.
+    pub mcp: McpSettings,
 }
 
 impl Default for Options {
@@ -179,6 +184,7 @@ impl Default for Options {
             require_key: None,
             models: vec!["sim-1".to_owned(), "claude-sim".to_owned()],
             cloud: CloudOptions::default(),
+            mcp: McpSettings::default(),
         }
     }
 }
@@ -188,6 +194,7 @@ impl Default for Options {
 pub struct Simulator {
     address: SocketAddr,
     books: Arc<Books>,
+    mcp: Mcp,
     server: JoinHandle<()>,
     stop: DropGuard,
 }
@@ -202,9 +209,10 @@ impl Simulator {
         let address = listener.local_addr()?;
         let books = Arc::new(Books::default());
         let provider = Arc::new(Provider::new(options, books.clone()));
+        let mcp = provider.mcp().clone();
         let stop = CancellationToken::new();
         let server = tokio::spawn(server::serve(listener, provider, stop.clone()));
-        Ok(Self { address, books, server, stop: stop.drop_guard() })
+        Ok(Self { address, books, mcp, server, stop: stop.drop_guard() })
     }
 
     /// Where it listens.
@@ -230,6 +238,11 @@ impl Simulator {
     /// The recorded requests, oldest first. Empty unless [`Options::record_requests`].
     pub fn requests(&self) -> Vec<Recorded> {
         self.books.recorded()
+    }
+
+    /// The MCP server.
+    pub fn mcp(&self) -> &Mcp {
+        &self.mcp
     }
 
     /// Connections that are open now.

@@ -6,8 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
-use sluicegate_simulator::{Behaviour, Options, Simulator};
+use clap::{Args, Parser, Subcommand};
+use sluicegate_simulator::{
+    Behaviour, Era, McpFault, McpSettings, Options, Simulator, serve_mcp_stdio,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -49,10 +51,65 @@ struct Arguments {
     /// Keep the newest requests for `GET /requests`.
     #[arg(long)]
     record_requests: bool,
+    /// The only credential that `/mcp` takes; none is wanted, if not given.
+    #[arg(long)]
+    mcp_key: Option<String>,
+    #[command(flatten)]
+    mcp: McpArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do instead.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be an MCP server over standard input and output.
+    McpStdio {
+        #[command(flatten)]
+        mcp: McpArguments,
+    },
+}
+
+/// How the MCP server behaves.
+#[derive(Clone, Debug, Args)]
+struct McpArguments {
+    /// The protocol's era: 2025, 2026, or both.
+    #[arg(long, default_value = "both")]
+    era: Era,
+    /// Tools a page of the list; 0 for all on one.
+    #[arg(long, default_value_t = 0)]
+    page_size: usize,
+    /// Milliseconds that the list is good for.
+    #[arg(long, default_value_t = 60_000)]
+    list_ttl_ms: u64,
+    /// A further tool of this name; may be repeated.
+    #[arg(long = "tool")]
+    tools: Vec<String>,
+    /// What goes wrong: `fault=status,status=503,on=tools/list,times=1`.
+    #[arg(long)]
+    fault: Option<McpFault>,
+}
+
+impl McpArguments {
+    fn settings(self, require_key: Option<String>) -> McpSettings {
+        let tool = |name| serde_json::json!({ "name": name, "inputSchema": { "type": "object" } });
+        McpSettings {
+            era: self.era,
+            page_size: self.page_size,
+            list_ttl_ms: self.list_ttl_ms,
+            extra_tools: self.tools.into_iter().map(tool).collect(),
+            fault: self.fault,
+            require_key,
+            ..McpSettings::default()
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(Command::McpStdio { mcp }) = arguments.command.take() {
+        return mcp_stdio(mcp);
+    }
     let defaults = match behaviour(&arguments) {
         Ok(defaults) => defaults,
         Err(error) => {
@@ -63,6 +120,24 @@ fn main() -> ExitCode {
     match runtime(arguments.threads).and_then(|runtime| runtime.block_on(run(arguments, defaults)))
     {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sluicegate-simulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn mcp_stdio(arguments: McpArguments) -> ExitCode {
+    let served = runtime(1).and_then(|runtime| {
+        let settings = arguments.settings(None);
+        let code =
+            runtime.block_on(serve_mcp_stdio(settings, tokio::io::stdin(), tokio::io::stdout()));
+        // A read of standard input that nothing can interrupt may be under way.
+        runtime.shutdown_background();
+        code
+    });
+    match served {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("sluicegate-simulator: {error}");
             ExitCode::FAILURE
@@ -99,6 +174,7 @@ async fn run(arguments: Arguments, defaults: Behaviour) -> io::Result<()> {
         defaults,
         record_requests: arguments.record_requests,
         require_key: arguments.require_key,
+        mcp: arguments.mcp.settings(arguments.mcp_key),
         ..Options::default()
     };
     if !arguments.models.is_empty() {

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::{Behaviour, Chunking, Fault, entry::Entry, server::ResetSwitch};
+use crate::{Behaviour, Chunking, Fault, entry::Entry, mcp, server::ResetSwitch};
 
 /// A response body.
 #[expect(clippy::large_enum_variant, reason = "the fast path allocates nothing")]
@@ -21,6 +21,8 @@ pub(crate) enum Answer {
     Whole { body: Bytes, entry: Option<Entry> },
     /// Everything else.
     Play(Box<Play>),
+    /// An event stream of the MCP server's.
+    Mcp(Box<mcp::Body>),
 }
 
 impl Answer {
@@ -47,6 +49,7 @@ impl Body for Answer {
                 Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body))))
             }
             Self::Play(play) => play.poll(cx).map(|next| next.map(|data| data.map(Frame::data))),
+            Self::Mcp(body) => body.poll(cx).map(|next| next.map(|data| data.map(Frame::data))),
         }
     }
 
@@ -57,7 +60,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole { body, .. } => SizeHint::with_exact(body.len() as u64),
-            Self::Play(_) => SizeHint::default(),
+            Self::Play(_) | Self::Mcp(_) => SizeHint::default(),
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     entry::{Entry, Tokens},
     errors::{Dialect, Refusal},
     ledger::Books,
+    mcp::{self, Mcp},
     play::{Answer, Op, Play},
     replies::{Reply, Said, json_string, reasoning_tokens},
     request::{Call, Endpoint, check, parse, parse_routed},
@@ -42,6 +43,7 @@ pub(crate) struct Provider {
     serial: AtomicU64,
     google: Issued,
     entra: Issued,
+    mcp: Mcp,
 }
 
 const MAX_BODY: usize = 64 << 20;
@@ -65,9 +67,11 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 impl Provider {
     pub(crate) fn new(options: Options, books: Arc<Books>) -> Self {
+        let mcp = Mcp::new(options.mcp.clone());
         Self {
             options,
             books,
+            mcp,
             serial: AtomicU64::new(1),
             google: Issued::default(),
             entra: Issued::default(),
@@ -76,6 +80,10 @@ impl Provider {
 
     pub(crate) fn books(&self) -> &Arc<Books> {
         &self.books
+    }
+
+    pub(crate) fn mcp(&self) -> &Mcp {
+        &self.mcp
     }
 
     /// Answers one request.
@@ -93,6 +101,9 @@ impl Provider {
             let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.");
             return Ok(refuse(&refusal, Dialect::OpenAi, serial));
         };
+        if mcp::serves(parts.uri.path()) {
+            return self.mcp.shared().serve(&parts, &body, reset).await;
+        }
         if self.options.record_requests && is_providers(parts.uri.path()) {
             self.record(&parts, &body);
         }
