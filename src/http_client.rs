@@ -1,19 +1,22 @@
-//! HTTP clients for what is asked now and then, and never for a request: key sets, access tokens, the admin
-//! API on the command line.
+//! HTTP clients besides Pingora's: for what is asked now and then, and never for a request (key sets, access
+//! tokens, the admin API on the command line), and for MCP servers.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use sluicegate_files::{Current, Look, read_pem};
 
@@ -69,6 +72,58 @@ where
     B: Body + Send,
     B::Data: Send,
 {
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls(https, ca, None)?);
+    let connector = if https { connector.https_only() } else { connector.https_or_http() };
+    let connector = connector.enable_http1().build();
+    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+}
+
+/// How long a connection waits for its next request. Servers of the common frameworks close it after five
+/// seconds, and a request that meets them in it is lost.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Connections that wait for their next request.
+const MOST_IDLE: usize = 64;
+
+/// A client that keeps its connections, for one server that is asked all the time. HTTP/2 where the server
+/// offers it in the TLS handshake. `pair` is what is shown to a server that asks for a certificate; `connect`
+/// is for the TCP connection alone.
+///
+/// # Errors
+/// There are no authorities.
+pub fn keeping_client<B>(
+    https: bool,
+    ca: Option<&Path>,
+    pair: Option<Arc<CertifiedKey>>,
+    connect: Duration,
+) -> Result<HttpClient<B>, ClientError>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
+    let pem = ca.map(read).transpose()?;
+    let mut tcp = HttpConnector::new();
+    // Otherwise it takes no `https`.
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(connect));
+    tcp.set_keepalive(Some(Duration::from_secs(60)));
+    tcp.set_nodelay(true);
+    let tls = tls(https, ca.zip(pem.as_deref()), pair)?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
+    let connector = if https { connector.https_only() } else { connector.https_or_http() };
+    let connector = connector.enable_all_versions().wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE)
+        .build(connector))
+}
+
+fn tls(
+    https: bool,
+    ca: Option<(&Path, &[u8])>,
+    pair: Option<Arc<CertifiedKey>>,
+) -> Result<ClientConfig, ClientError> {
     let none = |message: &dyn ToString| ClientError::NoAuthorities { message: message.to_string() };
     let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
@@ -79,10 +134,10 @@ where
         None if !https => builder.with_root_certificates(RootCertStore::empty()),
         None => builder.with_native_roots().map_err(|error| none(&error))?,
     };
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth());
-    let connector = if https { connector.https_only() } else { connector.https_or_http() };
-    let connector = connector.enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+    Ok(match pair {
+        Some(pair) => tls.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
+        None => tls.with_no_client_auth(),
+    })
 }
 
 /// A [`client`] that trusts whom a file names at the time.
@@ -177,4 +232,51 @@ pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// How long a server asks to be left alone.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    if let Some(ms) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
+    }
+    let after = text("retry-after")?;
+    if let Ok(seconds) = after.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = jiff::fmt::rfc2822::parse(after).ok()?.timestamp();
+    Duration::try_from(until.duration_since(jiff::Timestamp::now())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_as_servers_write_it() {
+        for (name, value, expected) in [
+            ("retry-after", "2", Some(2_000)),
+            ("retry-after", "0.5", Some(500)),
+            ("retry-after-ms", "1500", Some(1_500)),
+            ("retry-after", "-1", None),
+            ("retry-after", "1e400", None),
+            ("retry-after", "soon", None),
+            ("x-retry", "1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )]);
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(retry_after(&headers), expected, "{name}: {value}");
+        }
+        let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90);
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date);
+        let value = HeaderValue::from_str(&date.unwrap()).unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("retry-after"), value)]);
+        let wait = retry_after(&headers).unwrap();
+        assert!(wait > Duration::from_secs(60) && wait <= Duration::from_secs(90), "{wait:?}");
+    }
 }

@@ -26,6 +26,7 @@ use crate::config::valid::RetryOn;
 use crate::dialects::Endpoint;
 use crate::dialects::peek::{PeekError, peek};
 use crate::dialects::rewrite::{BodyBuffer, rewrite};
+use crate::http_client::retry_after;
 use crate::providers::upstream::upload_time;
 use crate::quotas::estimate::contents::Body;
 use crate::routing::Model;
@@ -318,7 +319,7 @@ pub fn take_or_retry(response: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     exchange.upstream_status = Some(status);
     exchange.deadlines.expect_more(now, exchange.model.timeouts.idle);
     // Only an answer that is refused says when to come again.
-    exchange.retry_after = (status >= 400).then(|| route::retry_after(&response.headers)).flatten();
+    exchange.retry_after = (status >= 400).then(|| retry_after(&response.headers)).flatten();
     if status == 401 {
         exchange.target().upstream.refused();
     }

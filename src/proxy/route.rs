@@ -151,53 +151,8 @@ fn outcome(exchange: &Exchange, end: Option<End>) -> Option<Outcome> {
     }
 }
 
-/// How long a provider asks to be left alone.
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(ms) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
-        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
-    }
-    let after = text("retry-after")?;
-    if let Ok(seconds) = after.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let until = jiff::fmt::rfc2822::parse(after).ok()?.timestamp();
-    Duration::try_from(until.duration_since(jiff::Timestamp::now())).ok()
-}
-
 /// Any number, different for each request and attempt.
 pub fn chance(random: u64, began: Instant) -> u64 {
     let turn = began.elapsed().subsec_nanos() % 64;
     random.rotate_left(turn).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_read_as_providers_write_it() {
-        for (name, value, expected) in [
-            ("retry-after", "2", Some(2_000)),
-            ("retry-after", "0.5", Some(500)),
-            ("retry-after-ms", "1500", Some(1_500)),
-            ("retry-after", "-1", None),
-            ("retry-after", "1e400", None),
-            ("retry-after", "soon", None),
-            ("x-retry", "1", None),
-        ] {
-            let headers = HeaderMap::from_iter([(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )]);
-            let expected = expected.map(Duration::from_millis);
-            assert_eq!(retry_after(&headers), expected, "{name}: {value}");
-        }
-        let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90);
-        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date);
-        let value = HeaderValue::from_str(&date.unwrap()).unwrap();
-        let headers = HeaderMap::from_iter([(HeaderName::from_static("retry-after"), value)]);
-        let wait = retry_after(&headers).unwrap();
-        assert!(wait > Duration::from_secs(60) && wait <= Duration::from_secs(90), "{wait:?}");
-    }
 }

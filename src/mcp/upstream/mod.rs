@@ -42,8 +42,9 @@ pub struct Call {
     /// lacks. Its `progressToken` is the caller's too: a transport on which several callers' requests are under
     /// way puts its own in its place, and the caller's back into what comes.
     pub params: Members,
-    /// For servers that are reached by HTTP: the trace's, and those that say again what is in a tool's
-    /// arguments.
+    /// For servers that are reached by HTTP: `traceparent` and `tracestate`, and what
+    /// [`param_headers`](http::param_headers) makes of the arguments. What the transport sends itself goes
+    /// before.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// For all of it.
     pub timeout: Duration,
