@@ -1,6 +1,7 @@
 //! One request to an MCP server, and what comes of it.
 
 pub mod http;
+pub mod meta;
 pub mod stdio;
 
 use std::time::Duration;
