@@ -248,7 +248,7 @@ fn what_others_call_the_keys() {
     ] {
         refused(
             &with(&format!("{URL}, {old}: x")),
-            &format!("c.yaml:3:35: mcp.targets.m.{old}: unknown key; it is called `{new}` here"),
+            &format!("c.yaml:3:37: mcp.targets.m.{old}: unknown key; it is called `{new}` here"),
         );
     }
     refused(
@@ -257,7 +257,7 @@ fn what_others_call_the_keys() {
     );
     refused(
         &with(&format!("{URL}, timeouts: {{ total: 1s }}")),
-        "c.yaml:3:47: mcp.targets.m.timeouts.total: unknown key; it is called `call` here",
+        "c.yaml:3:49: mcp.targets.m.timeouts.total: unknown key; it is called `call` here",
     );
 }
 
@@ -398,22 +398,22 @@ fn variables_have_names_and_their_secrets_are_references() {
     for (variables, column, expected) in [
         (
             "1A: b",
-            40,
+            39,
             ".1A: not the name of a variable; use letters, digits and `_`, and no digit first",
         ),
         (
             "A-B: c",
-            40,
+            39,
             ".A-B: not the name of a variable; use letters, digits and `_`, and no digit first",
         ),
         (
             "A: \"env:NONE\"",
-            43,
+            42,
             ".A: environment variable NONE is not set; set it before the start",
         ),
         (
             "A: \"${B}\"",
-            43,
+            42,
             ".A: `${` in a value, which nothing replaces; leave the quotes out for a variable of the gateway's, on a line of its own",
         ),
     ] {
@@ -424,7 +424,7 @@ fn variables_have_names_and_their_secrets_are_references() {
     }
     let written = |name: &str| with(&format!("command: [a], environment: {{ {name}: hidden }}"));
     for name in ["BRAVE_API_KEY", "GITHUB_TOKEN", "DB_PASS", "PGPASSWORD", "DATABASE_URL", "auth"] {
-        let column = 42 + name.len();
+        let column = 41 + name.len();
         let place = format!("c.yaml:3:{column}: mcp.targets.m.environment.{name}");
         refused_in_production(
             &written(name),
@@ -452,11 +452,11 @@ fn production_refuses_plain_http_and_written_secrets_and_takes_commands() {
     );
     refused_in_production(
         &with(&format!("{URL}, api_key: hidden")),
-        "c.yaml:3:44: mcp.targets.m.api_key: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
+        "c.yaml:3:46: mcp.targets.m.api_key: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
     );
     refused_in_production(
         &with(&format!("{URL}, headers: {{ x-my-token: hidden }}")),
-        "c.yaml:3:58: mcp.targets.m.headers.x-my-token: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
+        "c.yaml:3:60: mcp.targets.m.headers.x-my-token: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`",
     );
     let strict = "environment: production\nadmin: { master_key: \"env:SLUICEGATE_MASTER_KEY\" }\n";
     for text in [
@@ -472,29 +472,29 @@ fn tools_and_times_have_bounds() {
     for (text, expected) in [
         (
             "tools: []",
-            "3:42: mcp.targets.m.tools: no tools; name at least one, or take it out for all of them",
+            "3:44: mcp.targets.m.tools: no tools; name at least one, or take it out for all of them",
         ),
-        ("tools: [a, b, a]", "3:49: mcp.targets.m.tools[2]: `a` is there already; take it out"),
+        ("tools: [a, b, a]", "3:51: mcp.targets.m.tools[2]: `a` is there already; take it out"),
         (
             "tools: [\"a b\"]",
-            "3:43: mcp.targets.m.tools[0]: not a tool's name; write its name at the server: up to 128 printable ASCII characters, no spaces",
+            "3:45: mcp.targets.m.tools[0]: not a tool's name; write its name at the server: up to 128 printable ASCII characters, no spaces",
         ),
-        ("list_ttl: 2d", "3:45: mcp.targets.m.list_ttl: `2d` is out of range; it can be 1s to 24h"),
+        ("list_ttl: 2d", "3:47: mcp.targets.m.list_ttl: `2d` is out of range; it can be 1s to 24h"),
         (
             "list_ttl: 999ms",
-            "3:45: mcp.targets.m.list_ttl: `999ms` is out of range; it can be 1s to 24h",
+            "3:47: mcp.targets.m.list_ttl: `999ms` is out of range; it can be 1s to 24h",
         ),
         (
             "timeouts: { call: 61m }",
-            "3:53: mcp.targets.m.timeouts.call: `61m` is out of range; it can be 1ms to 1h",
+            "3:55: mcp.targets.m.timeouts.call: `61m` is out of range; it can be 1ms to 1h",
         ),
         (
             "timeouts: { connect: 0s }",
-            "3:56: mcp.targets.m.timeouts.connect: `0s` is out of range; it can be 1ms to 1h",
+            "3:58: mcp.targets.m.timeouts.connect: `0s` is out of range; it can be 1ms to 1h",
         ),
         (
             "timeouts: { list: 0s }",
-            "3:53: mcp.targets.m.timeouts.list: `0s` is out of range; it can be 1ms to 1h",
+            "3:55: mcp.targets.m.timeouts.list: `0s` is out of range; it can be 1ms to 1h",
         ),
     ] {
         refused(&with(&format!("{URL}, {text}")), &format!("c.yaml:{expected}"));
