@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::effective;
 use super::report::join;
+use super::valid::mcp::{Target, Transport};
 use super::valid::{Api, Config, Prices, Redis, RedisServers, RedisUrl, Secret, Store};
 
 /// Keys that only a new process takes up, with everything below them. Sockets are bound, threads
@@ -190,7 +191,29 @@ pub fn secrets(config: &Config) -> Vec<(String, &Secret)> {
             add(join(&path, key), value);
         }
     }
+    for (name, target) in &config.mcp.targets {
+        let path = join("mcp.targets", name);
+        for (key, value) in target_secrets(target) {
+            add(format!("{path}.{key}"), value);
+        }
+    }
     secrets
+}
+
+/// Those of an MCP server, with their paths in it.
+fn target_secrets(target: &Target) -> Vec<(String, &Secret)> {
+    match &target.transport {
+        Transport::Http(http) => {
+            let headers = http.headers.iter();
+            let headers = headers.map(|(name, value)| (join("headers", name.as_str()), value));
+            let key = http.api_key.as_ref().map(|key| ("api_key".to_owned(), key));
+            key.into_iter().chain(headers).collect()
+        }
+        Transport::Stdio(stdio) => {
+            let variables = stdio.environment.iter();
+            variables.map(|(name, value)| (join("environment", name), value)).collect()
+        }
+    }
 }
 
 /// Those of a provider's cloud, with their paths in the provider.

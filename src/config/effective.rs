@@ -8,6 +8,7 @@ use sluicegate_filters::identify::jwt::{Algorithm, ClaimMap, ClaimPath, Issuer};
 use sluicegate_filters::price::{ManualPrice, manual};
 
 use super::raw;
+use super::raw_mcp::Mcp;
 use super::raw_quotas::Quota;
 use super::raw_secrets::Secrets;
 use super::raw_telemetry::Telemetry;
@@ -68,6 +69,7 @@ pub(super) fn raw(config: &valid::Config) -> raw::Config {
         telemetry: Telemetry::of(&config.telemetry),
         providers: Some(map(&config.providers, |value| Some(provider(value)))),
         models: Some(map(&config.models, model)),
+        mcp: Mcp::of(&config.mcp),
     }
 }
 
@@ -284,12 +286,7 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
         }),
         base_url: Some(provider.base_url.to_string()),
         api_key: reference(provider.api_key.as_ref()),
-        auth: Some(match &provider.auth {
-            valid::AuthStyle::Bearer => raw::AuthStyle::Bearer(raw::Bearer::Bearer),
-            valid::AuthStyle::Header(name) => {
-                raw::AuthStyle::Header(raw::HeaderAuth { header: name.to_string() })
-            }
-        }),
+        auth: Some(auth_style(&provider.auth)),
         headers: headers
             .map(|(name, value)| (name.to_string(), value.reference.to_string()))
             .collect(),
@@ -299,9 +296,7 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
             valid::HttpVersion::H2 => raw::HttpVersion::H2,
         }),
         ca: provider.ca.as_deref().map(path),
-        client_certificate: provider.client_certificate.as_ref().map(|pair| {
-            raw::ClientCertificate { certificate: path(&pair.certificate), key: path(&pair.key) }
-        }),
+        client_certificate: provider.client_certificate.as_ref().map(client_certificate),
         check_certificate: Some(provider.check_certificate),
         stream_usage: Some(provider.stream_usage),
         api_version: azure.and_then(|azure| azure.api_version.clone()),
@@ -322,6 +317,19 @@ fn provider(provider: &valid::Provider) -> raw::Provider {
         service_account: vertex.map(|vertex| vertex.service_account.document.reference.to_string()),
         health_check: provider.health_check.as_ref().map(health_check),
     }
+}
+
+pub(super) fn auth_style(auth: &valid::AuthStyle) -> raw::AuthStyle {
+    match auth {
+        valid::AuthStyle::Bearer => raw::AuthStyle::Bearer(raw::Bearer::Bearer),
+        valid::AuthStyle::Header(name) => {
+            raw::AuthStyle::Header(raw::HeaderAuth { header: name.to_string() })
+        }
+    }
+}
+
+pub(super) fn client_certificate(pair: &valid::PairFiles) -> raw::ClientCertificate {
+    raw::ClientCertificate { certificate: path(&pair.certificate), key: path(&pair.key) }
 }
 
 fn health_check(check: &valid::HealthCheck) -> raw::HealthCheck {
@@ -424,14 +432,14 @@ fn price(price: &ManualPrice) -> raw::Price {
     }
 }
 
-fn map<V, R>(
+pub(super) fn map<V, R>(
     values: &std::collections::BTreeMap<String, V>,
     convert: impl Fn(&V) -> R,
 ) -> std::collections::BTreeMap<String, R> {
     values.iter().map(|(name, value)| (name.clone(), convert(value))).collect()
 }
 
-fn reference(secret: Option<&valid::Secret>) -> Option<String> {
+pub(super) fn reference(secret: Option<&valid::Secret>) -> Option<String> {
     secret.map(|secret| secret.reference.to_string())
 }
 
@@ -439,6 +447,6 @@ fn names(names: &[HeaderName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -38,6 +38,7 @@ mod overrides;
 pub(crate) mod postgres;
 mod problem;
 pub mod raw;
+pub mod raw_mcp;
 pub mod raw_quotas;
 pub mod raw_secrets;
 pub mod raw_telemetry;

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::models::RETRY_ON;
+use super::raw_mcp::Mcp;
 use super::raw_quotas::Quota;
 use super::raw_secrets::Secrets;
 use super::raw_telemetry::Telemetry;
@@ -75,6 +76,9 @@ pub struct Config {
     pub providers: Option<BTreeMap<String, Option<Provider>>>,
     /// The models, by the name that callers use.
     pub models: Option<BTreeMap<String, Model>>,
+    /// The MCP servers whose tools are offered. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<Mcp>,
 }
 
 /// Where the process runs.

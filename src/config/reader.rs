@@ -124,9 +124,24 @@ impl Reader<'_> {
 
     /// A mapping with these keys; an empty one where it is something else.
     pub(super) fn fields<'n>(&mut self, at: &Cursor<'n>, keys: &Keys) -> Fields<'n> {
+        self.fields_without(at, keys, &[])
+    }
+
+    /// As [`fields`](Self::fields). Keys that others have for what is plain here are each told of with the
+    /// hint beside it.
+    pub(super) fn fields_without<'n>(
+        &mut self,
+        at: &Cursor<'n>,
+        keys: &Keys,
+        needless: &[(&str, &str)],
+    ) -> Fields<'n> {
         let fields = self.map(at);
         for entry in fields.entries {
-            if !keys.known.contains(&entry.key.as_str()) {
+            let name = entry.key.as_str();
+            if let Some((_, hint)) = needless.iter().find(|(key, _)| *key == name) {
+                let path = report::join(&fields.path, name);
+                self.report.error(entry.place, &path, "unknown key", *hint);
+            } else if !keys.known.contains(&name) {
                 self.unknown(&fields.path, entry, keys);
             }
         }

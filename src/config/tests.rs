@@ -15,6 +15,7 @@ use super::*;
 use crate::providers::dialect::ProviderDialect;
 
 mod jwt;
+mod mcp;
 mod prices;
 mod quota_store;
 mod quotas;
@@ -25,6 +26,7 @@ mod telemetry;
 const DEVELOPMENT: &str = include_str!("../../conf/sluicegate.yaml");
 const PRODUCTION: &str = include_str!("../../conf/production.yaml");
 const DEMO: &str = include_str!("../../conf/demo.yaml");
+const MCP: &str = include_str!("../../conf/mcp.yaml");
 const SCHEMA: &str = include_str!("../../docs/config.schema.json");
 const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
 
@@ -50,6 +52,8 @@ fn env() -> Env {
         ("METRICS_TOKEN", "hidden-metrics-token"),
         ("OPENAI_PROJECT", "hidden-project"),
         ("VAULT_ROLE_ID", "hidden-role-id"),
+        ("GITHUB_TOKEN", "hidden-github-token"),
+        ("BRAVE_API_KEY", "hidden-brave-key"),
         ("SIMULATOR_KEY", "hidden-simulator-key"),
         ("SIMULATOR_URL", "http://127.0.0.1:4000"),
     ])
@@ -128,7 +132,9 @@ fn refused_in_production(text: &str, expected: &str) {
 
 #[test]
 fn the_examples_load() {
-    for (name, text) in [("sluicegate", DEVELOPMENT), ("production", PRODUCTION), ("demo", DEMO)] {
+    for (name, text) in
+        [("sluicegate", DEVELOPMENT), ("production", PRODUCTION), ("demo", DEMO), ("mcp", MCP)]
+    {
         let first = text.lines().next().unwrap();
         assert_eq!(first, "# yaml-language-server: $schema=../docs/config.schema.json", "{name}");
         let loaded = loaded(text);
@@ -260,7 +266,7 @@ colour: red
             "c.yaml:8:56: providers.openai.api_key: environment variable NONE is not set; set it before the start",
             "c.yaml:11:27: models.gpt-4o.targets[0].provider: no provider is called `opneai`; did you mean `openai`?",
             "c.yaml:11:43: models.gpt-4o.targets[0].weight: `0` is out of range; it can be 1 to 1000",
-            "c.yaml:12:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `telemetry`, `providers`, `models`",
+            "c.yaml:12:1: colour: unknown key; known here: `environment`, `secrets`, `listeners`, `shutdown`, `workers`, `limits`, `cors`, `request_headers`, `store`, `quota_store`, `auth`, `admin`, `policies`, `audit`, `ledger`, `budgets`, `quotas`, `answers`, `prices`, `telemetry`, `providers`, `models`, `mcp`",
         ]
     );
 }
@@ -284,6 +290,8 @@ fn keys_of_later_versions_and_of_others() {
         ("salt_key: x", "1:1: salt_key: unknown key; it is called `auth.keys.pepper` here"),
         ("cedar: x", "1:1: cedar: unknown key; it is called `policies` here"),
         ("vault: {}", "1:1: vault: unknown key; it is called `secrets.vault` here"),
+        ("mcp_servers: {}", "1:1: mcp_servers: unknown key; it is called `mcp.targets` here"),
+        ("mcpServers: {}", "1:1: mcpServers: unknown key; it is called `mcp.targets` here"),
         ("audit_log: x", "1:1: audit_log: unknown key; it is called `audit` here"),
         (
             "cors: { allow_origins: [] }",
@@ -961,7 +969,7 @@ fn files() {
 
 #[test]
 fn a_dump_loads_to_the_same_and_shows_no_secret() {
-    for text in [DEVELOPMENT, PRODUCTION, DEMO] {
+    for text in [DEVELOPMENT, PRODUCTION, DEMO, MCP] {
         let first = loaded(text);
         let dump = dump(&first.config);
         let second = loaded(&dump);
@@ -1023,7 +1031,7 @@ fn differences() {
 /// Every mapping of the file: its schema's name, and the keys that loading knows.
 fn mappings() -> Vec<(&'static str, Keys)> {
     use check::{
-        access, clouds, cors, health_check, jwt, ledger, limits, listeners, models, policies,
+        access, clouds, cors, health_check, jwt, ledger, limits, listeners, mcp, models, policies,
         prices, providers, quota_store, quotas, secrets, stores, telemetry, when,
     };
     vec![
@@ -1083,6 +1091,9 @@ fn mappings() -> Vec<(&'static str, Keys)> {
         ("Health", models::HEALTH),
         ("Retries", models::RETRIES),
         ("Timeouts", models::TIMEOUTS),
+        ("Mcp", mcp::KEYS),
+        ("McpTarget", mcp::TARGET),
+        ("McpTimeouts", mcp::TIMEOUTS),
     ]
 }
 

@@ -58,14 +58,28 @@ pub fn names_version(base: &BaseUrl) -> bool {
 
 /// Reads a provider's base URL.
 pub(crate) fn parse_base(text: &str) -> Result<BaseUrl, UrlError> {
+    let mut base = parse(text)?;
+    let path = base.path_prefix.trim_end_matches('/').len();
+    base.path_prefix.truncate(path);
+    Ok(base)
+}
+
+/// Reads the URL of a single endpoint: its path is the whole of it, and a final `/` is part of that.
+pub(super) fn parse_endpoint(text: &str) -> Result<BaseUrl, UrlError> {
+    let base = parse(text)?;
+    if base.path_prefix.ends_with("//") { Err(UrlError::Path) } else { Ok(base) }
+}
+
+/// Reads a URL with the path as it is written.
+fn parse(text: &str) -> Result<BaseUrl, UrlError> {
     let (tls, rest) = scheme(text)?;
     if rest.contains(['?', '#']) {
         return Err(UrlError::Query);
     }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, port) = authority_parts(authority)?;
-    let path = path.trim_end_matches('/');
-    if !path.is_empty() && !path[1..].split('/').all(is_segment) {
+    let segments = path.trim_end_matches('/');
+    if !segments.is_empty() && !segments[1..].split('/').all(is_segment) {
         return Err(UrlError::Path);
     }
     let default_port = default_port(tls);
@@ -254,6 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_keeps_its_path() {
+        for (text, path) in [
+            ("https://a", ""),
+            ("https://a/", "/"),
+            ("https://a/mcp", "/mcp"),
+            ("https://A:443/mcp/", "/mcp/"),
+        ] {
+            assert_eq!(parse_endpoint(text).unwrap().path_prefix, path, "{text}");
+        }
+        for text in ["https://a//", "https://a/mcp//", "https://a//mcp"] {
+            assert_eq!(parse_endpoint(text), Err(UrlError::Path), "{text}");
+        }
+        assert_eq!(parse_base("https://a/v1//").unwrap().path_prefix, "/v1");
+    }
+
+    #[test]
     fn origins_are_written_as_browsers_do() {
         for (text, expected) in [
             ("https://App.Example.com", "https://app.example.com"),
@@ -291,6 +321,9 @@ mod tests {
         fn what_is_written_reads_back(text in "(https?)://[a-z0-9.:\\[\\]@/-]{0,20}") {
             if let Ok(base) = parse_base(&text) {
                 prop_assert_eq!(parse_base(&base.to_string()), Ok(base));
+            }
+            if let Ok(endpoint) = parse_endpoint(&text) {
+                prop_assert_eq!(parse_endpoint(&endpoint.to_string()), Ok(endpoint));
             }
             if let Ok(origin) = parse_origin(&text) {
                 prop_assert_eq!(parse_origin(&origin), Ok(origin.clone()));

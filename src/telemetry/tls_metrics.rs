@@ -20,7 +20,7 @@ const NOT_AFTER: Metric =
         .labels(&[
             Label::listed("kind", || Kind::ALL.map(Kind::as_str).to_vec()),
             Label::open("name").described(
-                "the provider, the listener (proxy, admin or metrics), vault, redis, postgres, postgres_replica, or the issuer",
+                "the provider, the listener (proxy, admin or metrics), vault, redis, postgres, postgres_replica, the issuer, or the MCP server",
             ),
         ])
         .meaning("until when a certificate is good: [tls.md](tls.md#when-certificates-expire)")

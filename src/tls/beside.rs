@@ -1,4 +1,5 @@
-//! Certificates for those that are asked beside providers: Vault, Redis, PostgreSQL, issuers of tokens.
+//! Certificates for those that are asked beside providers: Vault, Redis, PostgreSQL, issuers of tokens, MCP
+//! servers.
 //!
 //! Who asks them reads and follows their files. Here it is only told when they expire.
 
@@ -10,6 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::{File, Kind, now, pem};
 use crate::config::postgres;
+use crate::config::valid::mcp::Transport;
 use crate::config::valid::{Config, Store};
 
 /// By kind and name: until when the next of them to expire is good, in seconds since the epoch.
@@ -34,7 +36,9 @@ impl Authorities {
         let look = |named: Named| {
             let content = named.file.read().ok()?;
             let end = match named.kind {
-                Kind::PostgresClient => pem::chain(named.kind, &named.file, &content).ok()?,
+                Kind::PostgresClient | Kind::McpClient => {
+                    pem::chain(named.kind, &named.file, &content).ok()?
+                }
                 _ => pem::authorities(named.kind, &named.file, &content, now).ok()?.next,
             }
             .chain_not_after;
@@ -86,6 +90,12 @@ fn named(config: &Config) -> Vec<Named> {
     }
     for issuer in &config.auth.jwt {
         add(Kind::IssuerCa, &issuer.rules.issuer, "auth.jwt.ca", issuer.ca.as_ref());
+    }
+    for (name, target) in &config.mcp.targets {
+        let Transport::Http(http) = &target.transport else { continue };
+        add(Kind::McpCa, name, "mcp.targets.ca", http.ca.as_ref());
+        let shown = http.client_certificate.as_ref().map(|pair| &pair.certificate);
+        add(Kind::McpClient, name, "mcp.targets.client_certificate", shown);
     }
     all
 }

@@ -70,11 +70,15 @@ pub enum Kind {
     PostgresClient,
     /// Whoever may have signed the certificate of an issuer of tokens.
     IssuerCa,
+    /// Whoever may have signed the certificate of an MCP server.
+    McpCa,
+    /// What is shown to an MCP server.
+    McpClient,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Listener,
         Self::ClientCa,
         Self::Client,
@@ -85,6 +89,8 @@ impl Kind {
         Self::PostgresCa,
         Self::PostgresClient,
         Self::IssuerCa,
+        Self::McpCa,
+        Self::McpClient,
     ];
 
     /// Its name in metrics and logs.
@@ -100,6 +106,8 @@ impl Kind {
             Self::PostgresCa => "postgres_ca",
             Self::PostgresClient => "postgres_client",
             Self::IssuerCa => "issuer_ca",
+            Self::McpCa => "mcp_ca",
+            Self::McpClient => "mcp_client",
         }
     }
 }

@@ -219,11 +219,14 @@ fn buffered_bytes(reader: &mut Reader<'_>, at: &Cursor<'_>, largest: u64) -> Opt
     Some(bytes)
 }
 
+/// Where the tools of all MCP servers are, and below which those of each.
+const MCP: &str = "/mcp";
+
 fn routes(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<BTreeMap<String, RouteLimits>> {
     let mut routes = BTreeMap::new();
     for (path, at) in reader.map(at).all() {
-        if Endpoint::from_path(path).is_none() {
-            let paths = || Endpoint::ALL.into_iter().map(Endpoint::path);
+        if Endpoint::from_path(path).is_none() && path != MCP {
+            let paths = || Endpoint::ALL.into_iter().map(Endpoint::path).chain([MCP]);
             let hint = match report::nearest(path, paths()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", report::list(paths())),

@@ -20,6 +20,7 @@ pub(super) mod jwt;
 pub(super) mod ledger;
 pub(super) mod limits;
 pub(super) mod listeners;
+pub(super) mod mcp;
 pub(super) mod models;
 pub(super) mod policies;
 pub(super) mod prices;
@@ -56,6 +57,7 @@ pub(super) const KEYS: Keys = Keys {
         "telemetry",
         "providers",
         "models",
+        "mcp",
     ],
     renamed: &[
         ("env", "environment"),
@@ -107,6 +109,10 @@ pub(super) const KEYS: Keys = Keys {
         ("tracing", "telemetry.traces"),
         ("otlp", "telemetry.traces"),
         ("opentelemetry", "telemetry.traces"),
+        ("mcp_servers", "mcp.targets"),
+        ("mcpservers", "mcp.targets"),
+        ("mcp_gateway", "mcp"),
+        ("mcp_config", "mcp"),
         ("vault", "secrets.vault"),
         ("openbao", "secrets.vault"),
         ("hashicorp_vault", "secrets.vault"),
@@ -148,7 +154,9 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
     let prices = prices::prices(&mut reader, fields.get("prices").as_ref());
     let telemetry = telemetry::telemetry(&mut reader, fields.get("telemetry").as_ref());
     let providers = providers::providers(&mut reader, fields.get("providers"));
-    let models = models::models(&mut reader, fields.get("models"), &providers);
+    let mcp = mcp::mcp(&mut reader, fields.get("mcp").as_ref());
+    let has_tools = !mcp.targets.is_empty();
+    let models = models::models(&mut reader, fields.get("models"), &providers, has_tools);
     // All names, so that a mistake in a model is not a mistake in its quota, too.
     let named = fields.get("models").filter(|at| !at.is_broken()).map(|at| reader.map(&at));
     let named: Vec<&str> = named.iter().flat_map(Fields::named).map(|(name, _)| name).collect();
@@ -175,8 +183,8 @@ pub(super) fn check(root: &Node, resolver: &dyn Resolver, report: &mut Report) -
         prices,
         telemetry,
         providers: providers.valid,
-        mcp: Default::default(),
         models,
+        mcp,
     }
 }
 

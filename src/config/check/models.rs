@@ -141,6 +141,7 @@ pub(super) fn models(
     reader: &mut Reader<'_>,
     at: Option<Cursor<'_>>,
     providers: &Providers,
+    has_tools: bool,
 ) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::new();
     let mut fallbacks = Vec::new();
@@ -157,7 +158,7 @@ pub(super) fn models(
     for (name, at, others) in fallbacks {
         fall_back(reader, &mut models, &name, &at, others);
     }
-    if named == 0 {
+    if named == 0 && !has_tools {
         let (place, path) = at.map_or((Place::START, String::new()), |at| (at.key, at.path));
         let hint = "name at least one in `models`";
         reader.report.warning(place, &path, "no models, so no call can be served", hint);

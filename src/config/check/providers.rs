@@ -104,8 +104,8 @@ const HTTP_VERSIONS: [(&str, HttpVersion); 3] =
 
 const MAX_NAME: usize = 64;
 
-/// Parts of a header's name that tell of a secret in its value.
-const SECRET_WORDS: [&str; 8] =
+/// Parts of a name that tell of a secret in its value.
+pub(super) const SECRET_WORDS: [&str; 8] =
     ["key", "token", "secret", "auth", "password", "cookie", "credential", "signature"];
 
 /// What was read of `providers`.
@@ -146,12 +146,12 @@ fn provider(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Prov
     });
     let base_url = base_url(reader, &fields, at, near, dialect, api.as_ref());
     let known = known.filter(|entry| dialect.is_none_or(|dialect| entry.dialect == dialect));
-    let auth = value(reader, Some(&fields), "auth", auth_style);
+    let auth = value(reader, Some(&fields), "auth", |r, at| auth_style(r, at, access::is_own));
     let auth = auth.or_else(|| default_auth(known, dialect?));
     let key_at = fields.get("api_key");
     let api_key = key_at.as_ref().and_then(|at| reader.secret(at));
     let headers = value(reader, Some(&fields), "headers", |reader, at| {
-        headers(reader, at, auth.as_ref().filter(|_| key_at.is_some()))
+        headers(reader, at, auth.as_ref().filter(|_| key_at.is_some()), access::is_own)
     });
     let http_version = value(reader, Some(&fields), "http_version", |reader, at| {
         reader.choice(at, &HTTP_VERSIONS)
@@ -236,7 +236,7 @@ fn credential(
     }
 }
 
-fn client_certificate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PairFiles> {
+pub(super) fn client_certificate(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<PairFiles> {
     let fields = reader.fields(at, &CLIENT_CERTIFICATE);
     pair(reader, &fields, at)
 }
@@ -347,7 +347,12 @@ fn default_auth(known: Option<&Entry>, dialect: ProviderDialect) -> Option<AuthS
     })
 }
 
-fn auth_style(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<AuthStyle> {
+/// How a call carries its key. `is_own`: whether a header is the gateway's alone to set.
+pub(super) fn auth_style(
+    reader: &mut Reader<'_>,
+    at: &Cursor<'_>,
+    is_own: fn(&HeaderName) -> bool,
+) -> Option<AuthStyle> {
     if at.scalar().is_some() {
         return reader.choice(at, &[("bearer", ())]).map(|()| AuthStyle::Bearer);
     }
@@ -358,7 +363,7 @@ fn auth_style(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<AuthStyle> {
         return None;
     };
     let name = reader.header_name(&header)?;
-    if access::is_own(&name) {
+    if is_own(&name) {
         let message = format!("`{name}` is set by the gateway");
         reader.wrong(&header, message, "name another header");
         return None;
@@ -366,10 +371,13 @@ fn auth_style(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<AuthStyle> {
     Some(AuthStyle::Header(name))
 }
 
-fn headers(
+/// Headers sent with every call. `key_header`: what carries the key. `is_own`: whether a header is the
+/// gateway's alone to set.
+pub(super) fn headers(
     reader: &mut Reader<'_>,
     at: &Cursor<'_>,
     key_header: Option<&AuthStyle>,
+    is_own: fn(&HeaderName) -> bool,
 ) -> Option<Vec<(HeaderName, Secret)>> {
     let mut headers: Vec<(HeaderName, Secret)> = Vec::new();
     for (text, at) in reader.map(at).all() {
@@ -385,7 +393,7 @@ fn headers(
         };
         let problem = if taken {
             Some("carries `api_key` already")
-        } else if access::is_own(&name) {
+        } else if is_own(&name) {
             Some("is set by the gateway")
         } else if headers.iter().any(|(other, _)| *other == name) {
             Some("stands here already, in other case")

@@ -115,6 +115,9 @@ fn production_takes_all_providers_keys_from_vault_and_refuses_root_there() {
     for provider in ["anthropic", "openai", "xai"] {
         assert!(shown.contains(&format!("secret/data/{provider}#api_key")), "{shown:?}");
     }
+    for reference in ["secret/data/github#token", "secret/data/brave#api_key"] {
+        assert!(shown.contains(&reference.to_owned()), "{shown:?}");
+    }
     assert!(config.secrets.vault.unwrap().options.refuse_root);
 }
 
