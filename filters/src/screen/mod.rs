@@ -9,7 +9,7 @@ pub mod size;
 pub use cors::{Cors, CorsConfig, CorsError, CorsGrant, Origins, PreflightAnswer};
 pub use framing::Framing;
 pub use headers::{HeaderPolicy, HeaderPolicyError, SECURITY_HEADERS};
-pub use methods::{Health, Methods, Route, is_mcp_server};
+pub use methods::{Health, MAX_MCP_SERVER, Methods, Route, is_mcp_server};
 pub use size::{BodyLimit, RequestSize, UnknownRoute};
 
 /// The byte that two hexadecimal digits of a percent-encoding stand for (RFC 3986 section 2.1).

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderName;
+use sluicegate_filters::screen::{MAX_MCP_SERVER, is_mcp_server};
 
 use super::providers::{self, SECRET_WORDS};
 use super::{access, authorities, section, value};
@@ -130,8 +131,6 @@ const LIST_TTL: Duration = Duration::from_mins(5);
 const LIST_TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
 const MAX_TARGETS: usize = 64;
-/// Bytes of a target's name.
-const MAX_NAME: usize = 32;
 const MAX_TOOLS: usize = 512;
 /// Bytes of a tool's name (MCP 2025-11-25, Tools, Tool Names).
 const MAX_TOOL: usize = 128;
@@ -174,15 +173,14 @@ fn targets(reader: &mut Reader<'_>, at: &Cursor<'_>) -> BTreeMap<String, Target>
 }
 
 fn target(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Target> {
-    let simple = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(simple) {
-        let hint = format!(
-            "use up to {MAX_NAME} of `a` to `z`, `0` to `9` and `-`; in `name_tool`, the first `_` ends it"
-        );
-        reader.report.error(at.key, &at.path, "not an MCP server's name", hint);
-    } else if name == "tools" {
+    if name == "tools" {
         let message = "the path `/mcp/tools` is the list of all tools already";
         reader.report.error(at.key, &at.path, message, "call it something else");
+    } else if !is_mcp_server(name) {
+        let hint = format!(
+            "use up to {MAX_MCP_SERVER} of `a` to `z`, `0` to `9` and `-`; in `name_tool`, the first `_` ends it"
+        );
+        reader.report.error(at.key, &at.path, "not an MCP server's name", hint);
     }
     let fields = reader.fields_without(at, &TARGET, &NEEDLESS);
     let transport = transport(reader, at, &fields);
