@@ -8,6 +8,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+/// The most members of one object. Each takes many times the memory of its text, if that is short.
+const MOST: usize = 4_096;
+
 /// The members of a JSON object in their order. No name stands twice: parsers differ in which of the two
 /// they believe, so that what was judged might not be what is done.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +20,7 @@ impl Members {
     /// Reads an object.
     ///
     /// # Errors
-    /// It is no object, not JSON, or has a name twice.
+    /// It is no object, not JSON, has a name twice, or has more than 4,096 members.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
     }
@@ -107,6 +110,9 @@ impl<'de> Deserialize<'de> for Members {
                             name.escape_debug()
                         )));
                     }
+                    if members.len() >= MOST {
+                        return Err(serde::de::Error::custom("an object has too many members"));
+                    }
                     members.push((name, value));
                 }
                 Ok(Members(members))
@@ -138,6 +144,16 @@ mod tests {
         for text in ["[]", "1", "", "{", r#"{"a":1}x"#, r#"{"a":}"#] {
             assert!(Members::parse(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn there_are_not_too_many() {
+        let text = |count: usize| {
+            let members: Vec<_> = (0..count).map(|number| format!("\"{number}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(Members::parse(text(MOST).as_bytes()).is_ok());
+        assert!(Members::parse(text(MOST + 1).as_bytes()).is_err());
     }
 
     #[test]
