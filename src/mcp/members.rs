@@ -10,6 +10,9 @@ use serde_json::Value;
 use serde_json::map::Entry;
 use serde_json::value::RawValue;
 
+/// The most members of one object. Each takes many times the memory of its text, if that is short.
+const MOST: usize = 4_096;
+
 /// The members of a JSON object in their order. No name stands twice: parsers differ in which of the two
 /// they believe, so that what was judged might not be what is done.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +22,7 @@ impl Members {
     /// Reads an object.
     ///
     /// # Errors
-    /// It is no object, not JSON, or has a name twice.
+    /// It is no object, not JSON, has a name twice, or has more than 4,096 members.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
     }
@@ -179,6 +182,9 @@ impl<'de> Deserialize<'de> for Members {
                     if !names.insert(name.clone()) {
                         return Err(twice(&name));
                     }
+                    if members.len() >= MOST {
+                        return Err(serde::de::Error::custom("an object has too many members"));
+                    }
                     members.push((name, value));
                 }
                 Ok(Members(members))
@@ -220,6 +226,16 @@ mod tests {
         for text in [r#"{"a":1,"a":1}"#, r#"[{"a":{"b":1,"\u0062":2}}]"#] {
             assert!(value(&raw(text)).unwrap_err().to_string().contains("stands twice"), "{text}");
         }
+    }
+
+    #[test]
+    fn there_are_not_too_many() {
+        let text = |count: usize| {
+            let members: Vec<_> = (0..count).map(|number| format!("\"{number}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(Members::parse(text(MOST).as_bytes()).is_ok());
+        assert!(Members::parse(text(MOST + 1).as_bytes()).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, Outcome, ask};
 use super::link::Link;
 use super::message::{self, Nothing, Outgoing};
-use super::peer::{Peer, Session, may_be_of_the_era};
+use super::peer::{Peer, Session, hints_at_another_era};
 use crate::mcp::members::Members;
 use crate::mcp::upstream::{Event, Failure, SESSIONS, STATELESS};
 
@@ -43,7 +43,7 @@ pub async fn handshake(
     match probed.unwrap_or(Err(Failure::TimedOut)) {
         Ok(true) => return Ok(Peer::new(None)),
         Ok(false) | Err(Failure::TimedOut) => {}
-        Err(failure) if may_be_of_the_era(&failure) => {}
+        Err(failure) if hints_at_another_era(&failure) => {}
         Err(failure) => return Err(failure),
     }
     let end = began + whole;

@@ -61,7 +61,7 @@ impl Peer {
 
     /// Notes that there was none.
     pub fn failed(&self, why: &Failure) {
-        if may_be_of_the_era(why) {
+        if hints_at_another_era(why) {
             let more = |failures: u32| Some(failures.saturating_add(1));
             let _before = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         }
@@ -75,7 +75,7 @@ impl Peer {
 
 /// Whether a server that speaks another protocol may answer so. One that is down, overloaded, refuses the
 /// credential or takes too long says nothing of what it speaks.
-pub fn may_be_of_the_era(why: &Failure) -> bool {
+pub fn hints_at_another_era(why: &Failure) -> bool {
     match why {
         Failure::Malformed(_) => true,
         Failure::Status { status, .. } => {

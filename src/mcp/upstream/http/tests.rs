@@ -1,4 +1,5 @@
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,15 +27,15 @@ fn secret(value: &str) -> Secret {
 }
 
 fn transport(url: &str) -> HttpTransport {
-    let authority = url.strip_prefix("http://").unwrap().to_owned();
+    let (scheme, authority) = url.split_once("://").unwrap();
     let (host, port) = authority.rsplit_once(':').unwrap();
     HttpTransport {
         url: BaseUrl {
-            tls: false,
+            tls: scheme == "https",
             host: host.to_owned(),
             port: port.parse().unwrap(),
             path_prefix: "/a/mcp/".to_owned(),
-            authority: authority.clone(),
+            authority: authority.to_owned(),
         },
         api_key: None,
         auth: AuthStyle::Bearer,
@@ -650,22 +651,28 @@ async fn a_server_that_says_nothing_is_given_up_and_told() {
     let server = Server::start(|asked| async move {
         match greeted(&asked) {
             Some(reply) => reply,
-            None => std::future::pending().await,
+            None if asked.body["params"]["name"] == "hang" => std::future::pending().await,
+            None => whole(&result(&asked, &json!({}))),
         }
     })
     .await;
     let upstream = upstream(&server);
-    let mut asked = plain();
-    asked.timeout = Duration::from_millis(300);
-    // What the handshake takes of it does not matter.
+    assert_eq!(only(&upstream, plain()).await, "result {}");
+    let mut asked = call(r#"{"name":"hang"}"#);
+    asked.timeout = Duration::from_secs(1);
     assert_eq!(fails(&upstream, asked).await, Failure::TimedOut);
-    let mut asked = plain();
-    asked.timeout = Duration::from_secs(2);
-    assert_eq!(fails(&upstream, asked).await, Failure::TimedOut);
-    let called = server.first(|asked| asked.method() == "tools/call").await;
-    let told = server.first(|asked| asked.body["params"]["requestId"] == called.body["id"]).await;
-    assert_eq!(told.method(), "notifications/cancelled");
+    let told = server.first(|asked| asked.method() == "notifications/cancelled").await;
+    let called = server.first(|asked| asked.body["params"]["name"] == "hang").await;
+    assert_eq!(told.body["params"]["requestId"], called.body["id"]);
     assert_eq!(told.header("mcp-session-id"), Some("session-1"));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_the_handshake_is_given_up() {
+    let server = Server::start(|_| std::future::pending()).await;
+    let mut asked = plain();
+    asked.timeout = Duration::from_millis(100);
+    assert_eq!(fails(&upstream(&server), asked).await, Failure::TimedOut);
 }
 
 #[tokio::test]

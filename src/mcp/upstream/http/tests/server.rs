@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    pub version: Version,
     pub verb: Method,
     pub path: String,
     pub headers: HeaderMap,
@@ -124,29 +128,41 @@ pub struct Server {
     asked: watch::Receiver<Vec<Asked>>,
 }
 
+type Log = watch::Sender<Vec<Asked>>;
+
 impl Server {
     pub async fn start<F, W>(does: F) -> Self
     where
         F: Fn(Asked) -> W + Send + Sync + 'static,
         W: Future<Output = Reply> + Send + 'static,
     {
+        Self::behind(None, does).await
+    }
+
+    /// One with TLS, if any.
+    pub async fn behind<F, W>(tls: Option<TlsAcceptor>, does: F) -> Self
+    where
+        F: Fn(Asked) -> W + Send + Sync + 'static,
+        W: Future<Output = Reply> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (log, asked) = watch::channel(Vec::new());
-        let (does, log) = (Arc::new(does), Arc::new(log));
+        let both = Arc::new((does, log));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (does, log) = (does.clone(), log.clone());
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let (does, log) = (does.clone(), log.clone());
-                    async move {
-                        let asked = read(request).await;
-                        log.send_modify(|all| all.push(asked.clone()));
-                        Ok::<_, Infallible>(does(asked).await)
+                let (tls, both) = (tls.clone(), both.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, both).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, both).await;
+                            }
+                        }
                     }
                 });
-                let http = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
             }
         });
         Self { url, asked }
@@ -172,10 +188,31 @@ impl Server {
     }
 }
 
+async fn serve<F, W>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    both: Arc<(F, Log)>,
+) where
+    F: Fn(Asked) -> W + Send + Sync + 'static,
+    W: Future<Output = Reply> + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let both = both.clone();
+        async move {
+            let (does, log) = &*both;
+            let asked = read(request).await;
+            log.send_modify(|all| all.push(asked.clone()));
+            Ok::<_, Infallible>(does(asked).await)
+        }
+    });
+    let http = auto::Builder::new(TokioExecutor::new());
+    // Clients that go away are part of the tests.
+    let _end = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
 async fn read(request: Request<Incoming>) -> Asked {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = head.uri.path_and_query().unwrap().to_string();
-    Asked { verb: head.method, path, headers: head.headers, body }
+    Asked { version: head.version, verb: head.method, path, headers: head.headers, body }
 }
