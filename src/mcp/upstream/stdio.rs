@@ -5,14 +5,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`program`] | how it is started, and in which surroundings |
-//! | [`process`] | a child, from its start to its end |
-//! | [`link`] | the conversation with it: requests of many callers multiplexed |
-//! | [`greeting`] | the handshake: which era of the protocol it speaks |
-//! | [`inbox`] | what waits for one caller |
-//! | [`lines`] | messages on a pipe |
-//! | [`stderr`] | what it says beside |
-//! | [`backoff`] | how long it is left alone |
+//! | `program` | how it is started, and in which surroundings |
+//! | `process` | a child, from its start to its end |
+//! | `link` | the conversation with it: requests of many callers multiplexed |
+//! | `greeting` | the handshake: which era of the protocol it speaks |
+//! | `inbox` | what waits for one caller |
+//! | `lines` | messages on a pipe |
+//! | `stderr` | what it says beside |
+//! | `backoff` | how long it is left alone |
 
 mod backoff;
 mod greeting;
@@ -62,6 +62,9 @@ struct Server {
 struct Plan {
     name: Arc<str>,
     program: Program,
+    /// For the answer to `server/discover` alone.
+    probe: Duration,
+    /// For all of it.
     connect: Duration,
     list_changes: Arc<AtomicU64>,
 }
@@ -100,17 +103,20 @@ impl StdioUpstream {
     /// # Errors
     /// There is no program in its command.
     pub fn new(target: &Target, transport: &StdioTransport) -> Result<Self, String> {
-        Self::with_pauses(target, transport, Pauses::default())
+        let probe = PROBE.min(target.timeouts.connect / 4);
+        Self::with_timing(target, transport, probe, Pauses::default())
     }
 
-    fn with_pauses(
+    fn with_timing(
         target: &Target,
         transport: &StdioTransport,
+        probe: Duration,
         pauses: Pauses,
     ) -> Result<Self, String> {
         let plan = Plan {
             name: target.name.as_str().into(),
             program: Program::new(transport)?,
+            probe,
             connect: target.timeouts.connect,
             list_changes: Arc::default(),
         };
@@ -275,8 +281,7 @@ impl Plan {
             // It has shown that it answers, however slow it is to start.
             Some(Era::Stateless) => greeting::discover(&process.link, self.connect).await?,
             None => {
-                let patience = PROBE.min(self.connect / 4);
-                match greeting::discover(&process.link, patience).await {
+                match greeting::discover(&process.link, self.probe).await {
                     // There are servers that end when they are not greeted first.
                     Err(Failure::Broken(_)) => {
                         drop(process);

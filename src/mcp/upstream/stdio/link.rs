@@ -34,6 +34,9 @@ pub struct Link {
     /// There are cancellations or replies to write.
     wake: Notify,
     list_changes: Arc<AtomicU64>,
+    /// Lines that were no messages.
+    passed_over: AtomicU64,
+    server: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -112,12 +115,22 @@ struct Cancelled {
 }
 
 impl Link {
-    /// A conversation, and what is to be written in it. `list_changes` counts what the server says of its
-    /// list of tools.
-    pub fn new(list_changes: Arc<AtomicU64>) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
+    /// A conversation with the MCP server of the name `server`, and what is to be written in it.
+    /// `list_changes` counts what the server says of its list of tools.
+    pub fn new(
+        server: Arc<str>,
+        list_changes: Arc<AtomicU64>,
+    ) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (queue, outgoing) = mpsc::channel(QUEUE);
-        let (state, wake) = (Mutex::default(), Notify::new());
-        (Arc::new(Self { state, queue, wake, list_changes }), outgoing)
+        let link = Self {
+            state: Mutex::default(),
+            queue,
+            wake: Notify::new(),
+            list_changes,
+            passed_over: AtomicU64::new(0),
+            server,
+        };
+        (Arc::new(link), outgoing)
     }
 
     /// A place for a call. `None`: the conversation is over.
@@ -218,17 +231,26 @@ impl Link {
     fn take(&self, line: &mut [u8]) {
         one_line(line);
         // Many programs print a greeting, or a warning, where only messages belong.
-        let Ok(mut message) = Members::parse(line) else {
-            tracing::debug!(bytes = line.len(), "a line of an MCP server's is no message");
-            return;
-        };
+        let Ok(mut message) = Members::parse(line) else { return self.passed_over() };
         let id = message.remove("id").filter(|id| id.get() != "null");
         match (message.text("method"), id) {
             (Some(method), Some(id)) => self.reply(&method, &id),
             (Some(method), None) => self.notice(&method, message),
             (None, Some(id)) => self.answer(&id, message),
             // The server could not read what it got. Nobody knows which call that was.
-            (None, None) => tracing::debug!("a message of an MCP server's belongs to nothing"),
+            (None, None) => self.passed_over(),
+        }
+    }
+
+    /// Some of the lines that belong to nothing are told, fewer the more there are.
+    fn passed_over(&self) {
+        let lines = self.passed_over.fetch_add(1, Ordering::Relaxed) + 1;
+        if lines.is_power_of_two() {
+            tracing::debug!(
+                server = &*self.server,
+                lines,
+                "lines of an MCP server were no messages"
+            );
         }
     }
 

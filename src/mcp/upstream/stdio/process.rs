@@ -50,7 +50,7 @@ impl Process {
         let (name, secrets) = (server.clone(), program.secrets());
         let errors = tokio::spawn(async move { stderr::log(errors, &name, &secrets).await });
         let errors = AbortOnDropHandle::new(errors);
-        let (link, queue) = Link::new(list_changes);
+        let (link, queue) = Link::new(server.clone(), list_changes);
         let (open, dropped) = oneshot::channel();
         tracing::debug!(server = &**server, pid = child.id(), "an MCP server was started");
         let running = Running { child, group, ended: Ended(link.clone()), errors };

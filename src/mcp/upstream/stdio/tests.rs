@@ -25,15 +25,25 @@ struct Fixture {
 
 impl Fixture {
     fn new(kind: &str) -> Self {
-        Self::with_pause(kind, Duration::from_millis(100))
+        Self::with_timing(kind, LONG, Duration::ZERO)
     }
 
-    fn with_pause(kind: &str, pause: Duration) -> Self {
+    /// One that is left alone, as good as for ever.
+    fn with_pause(kind: &str) -> Self {
+        Self::with_timing(kind, LONG, LONG)
+    }
+
+    /// One that may think about the probe only as long as none could.
+    fn without_patience(kind: &str) -> Self {
+        Self::with_timing(kind, Duration::from_millis(1), Duration::ZERO)
+    }
+
+    fn with_timing(kind: &str, probe: Duration, pause: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("server.py");
         std::fs::write(&script, include_str!("tests/server.py")).unwrap();
         let command = ["python3", script.to_str().unwrap(), kind, "argument-s3cret"];
-        let upstream = upstream(&command, Some(directory.path().to_owned()), pause);
+        let upstream = upstream(&command, Some(directory.path().to_owned()), probe, pause);
         Self { upstream, directory }
     }
 
@@ -59,17 +69,23 @@ impl Fixture {
         seen
     }
 
-    /// Asks until the server has seen something.
-    async fn until_seen(&self, what: impl Fn(&Value) -> bool) {
-        until(async || self.seen().await.iter().any(&what)).await;
+    fn starts(&self) -> usize {
+        self.leaders().len()
     }
 
-    fn starts(&self) -> usize {
-        std::fs::read_to_string(self.directory.path().join("starts")).unwrap().lines().count()
+    /// The processes that were started.
+    fn leaders(&self) -> Vec<Value> {
+        let starts = std::fs::read_to_string(self.directory.path().join("starts"));
+        starts.unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
     }
 }
 
-fn upstream(command: &[&str], directory: Option<PathBuf>, pause: Duration) -> StdioUpstream {
+fn upstream(
+    command: &[&str],
+    directory: Option<PathBuf>,
+    probe: Duration,
+    pause: Duration,
+) -> StdioUpstream {
     let secret = |value: &str| Secret {
         reference: SecretRef::Env("TOKEN".to_owned()),
         since: None,
@@ -91,7 +107,7 @@ fn upstream(command: &[&str], directory: Option<PathBuf>, pause: Duration) -> St
         list_ttl: LONG,
     };
     let pauses = Pauses { first: pause, longest: pause };
-    StdioUpstream::with_pauses(&target, &transport, pauses).unwrap()
+    StdioUpstream::with_timing(&target, &transport, probe, pauses).unwrap()
 }
 
 fn call(name: &str, more: &str, timeout: Duration) -> Call {
@@ -181,7 +197,7 @@ async fn an_older_server_is_greeted() {
 
 #[tokio::test]
 async fn one_that_ignores_what_it_does_not_know_is_greeted_after_a_while() {
-    let server = Fixture::new("mute");
+    let server = Fixture::without_patience("mute");
     let answer = server.result("seen").await;
     assert_eq!(answer["greeted"], true);
     let expected = ["server/discover", "initialize", "notifications/initialized", "tools/call"];
@@ -199,7 +215,7 @@ async fn one_that_ends_on_what_it_does_not_know_is_started_again() {
 
 #[tokio::test]
 async fn one_that_is_slow_to_start_is_still_known_for_what_it_is() {
-    let server = Fixture::new("slow");
+    let server = Fixture::without_patience("slow");
     let seen = server.seen().await;
     assert_eq!(methods(&seen), ["server/discover", "initialize"]);
     let answer = server.result("seen").await;
@@ -212,7 +228,7 @@ async fn one_that_agrees_on_no_known_version_is_none() {
         ("odd", "does not speak MCP: it answered `initialize` with an unknown version"),
         ("neither", "does not speak MCP: it answered `initialize` with error -32601"),
     ] {
-        let server = Fixture::with_pause(kind, LONG);
+        let server = Fixture::with_pause(kind);
         assert_eq!(server.failure("seen").await.to_string(), expected);
         let again = server.failure("seen").await.to_string();
         assert!(again.contains("`initialize`") && again.contains("is started again in"), "{again}");
@@ -324,7 +340,7 @@ async fn a_call_that_takes_too_long_is_cancelled() {
     let short = call("hold", r#","arguments":1"#, Duration::from_millis(200));
     let mut answer = server.upstream.request(short).await.unwrap();
     assert_eq!(answer.next().await.unwrap_err(), Failure::TimedOut);
-    server.until_seen(is_cancellation).await;
+    assert!(server.seen().await.iter().any(is_cancellation));
 }
 
 #[tokio::test]
@@ -347,7 +363,7 @@ async fn a_program_that_ends_ends_its_calls_and_is_started_again() {
 
 #[tokio::test]
 async fn a_program_that_does_not_stay_is_left_alone_for_a_while() {
-    let server = Fixture::with_pause("crash", LONG);
+    let server = Fixture::with_pause("crash");
     let first = server.failure("seen").await;
     let expected = "its program ended with exit status: 7".to_owned();
     assert_eq!(first, Failure::Unreachable(expected));
@@ -357,7 +373,7 @@ async fn a_program_that_does_not_stay_is_left_alone_for_a_while() {
     assert!(again.starts_with(expected), "{again}");
     assert_eq!(server.starts(), 2, "once with the probe, once without");
 
-    let server = Fixture::with_pause("modern", LONG);
+    let server = Fixture::with_pause("modern");
     assert!(matches!(server.failure("die").await, Failure::Broken(_)), "before any answer");
     let again = server.failure("seen").await;
     assert!(matches!(&again, Failure::Unreachable(why) if why.contains("again in")), "{again}");
@@ -366,14 +382,14 @@ async fn a_program_that_does_not_stay_is_left_alone_for_a_while() {
 
 #[tokio::test]
 async fn a_program_that_is_missing_is_told_by_its_name() {
-    let missing = upstream(&["sluicegate-no-such-program", "s3cret"], None, LONG);
+    let missing = upstream(&["sluicegate-no-such-program", "s3cret"], None, LONG, LONG);
     let why = missing.request(call("seen", "", LONG)).await.unwrap_err().to_string();
     let expected = "can't be reached: the program `sluicegate-no-such-program` can't be started: ";
     assert!(why.starts_with(expected) && why.ends_with("(os error 2)"), "{why}");
     let again = missing.request(call("seen", "", LONG)).await.unwrap_err().to_string();
     assert!(again.starts_with(&why) && again.contains("started again in"), "{again}");
 
-    let nowhere = upstream(&["true"], Some("/sluicegate/nowhere".into()), LONG);
+    let nowhere = upstream(&["true"], Some("/sluicegate/nowhere".into()), LONG, LONG);
     let why = nowhere.request(call("seen", "", LONG)).await.unwrap_err().to_string();
     assert!(why.contains("`true` can't be started in /sluicegate/nowhere: "), "{why}");
 }
@@ -398,7 +414,7 @@ async fn a_caller_that_does_not_read_fails_alone() {
     let mut slow = server.call("hold", more).await.unwrap();
     assert_eq!(server.result("flood").await, json!({}), "the other is not held up");
     assert_eq!(slow.next().await.unwrap_err(), Failure::TooLong);
-    server.until_seen(is_cancellation).await;
+    assert!(server.seen().await.iter().any(is_cancellation));
     assert_eq!(server.starts(), 1);
 }
 
@@ -411,7 +427,7 @@ async fn a_program_may_complain_as_much_as_it_likes() {
 #[tokio::test]
 async fn a_program_that_does_not_read_makes_callers_wait_for_no_longer_than_they_would() {
     let server = Fixture::new("modern");
-    server.result("deaf").await;
+    let deaf = server.result("deaf").await;
     let more = format!(r#","arguments":"{}""#, "x".repeat(1 << 20));
     // More than wait to be written, so that some wait for room.
     let mut waiting = Vec::new();
@@ -426,15 +442,9 @@ async fn a_program_that_does_not_read_makes_callers_wait_for_no_longer_than_they
     assert_eq!(late, Failure::TimedOut);
     let mut last = waiting.pop().unwrap();
     assert_eq!(last.next().await.unwrap_err(), Failure::TimedOut);
-    // Those that nobody waits for make room, but for the one that is being written.
     drop((waiting, last));
-    let link = {
-        let state = server.upstream.0.state();
-        let Phase::Running(connection) = &state.phase else { panic!("it runs") };
-        connection.process.link.clone()
-    };
     drop(server);
-    until(async || link.closed().is_some()).await;
+    until_gone(&deaf["leader"]).await;
 }
 
 #[tokio::test]
@@ -442,7 +452,6 @@ async fn a_server_that_asks_something_is_answered() {
     let server = Fixture::new("modern");
     assert_eq!(server.upstream.list_changes(), 0);
     server.result("ask").await;
-    server.until_seen(|message| message["id"] == 2 && message.get("method").is_none()).await;
     let seen = server.seen().await;
     let replies: Vec<_> = seen.iter().filter(|message| message.get("method").is_none()).collect();
     let refusal = json!({"code": -32601, "message": "method not found"});
@@ -482,6 +491,7 @@ async fn a_program_gets_nothing_that_it_is_not_given() {
     assert_eq!(Path::new(directory), server.directory.path().canonicalize().unwrap());
 
     let files = surroundings["files"].as_object().unwrap();
+    assert!(files["0"].as_str().unwrap().starts_with("pipe:"), "they are seen");
     assert!(files.values().all(|file| file != ours.to_str().unwrap()), "{files:?}");
 }
 
@@ -532,6 +542,18 @@ async fn one_that_does_not_leave_is_killed() {
     drop((server, answer));
     until_gone(&processes["leader"]).await;
     until_gone(&processes["other"]).await;
+}
+
+#[tokio::test]
+async fn one_that_is_not_needed_any_more_while_it_starts_ends_as_well() {
+    // It answers neither.
+    let server = Fixture::new("silent");
+    let short = call("seen", "", Duration::from_millis(1));
+    assert_eq!(server.upstream.request(short).await.unwrap_err(), Failure::TimedOut);
+    until(async || server.starts() == 1).await;
+    let leader = server.leaders().remove(0);
+    drop(server);
+    until_gone(&leader).await;
 }
 
 #[test]
