@@ -60,7 +60,10 @@ pub use schema::schema;
 pub use valid::{Config, Secret};
 
 pub(crate) use check::access::is_own as is_own_header;
-pub(crate) use url::{names_version, parse_base as parse_base_url};
+pub(crate) use check::mcp::{is_own as is_own_mcp_header, is_secret_option, is_secret_variable};
+pub(crate) use url::{
+    names_version, parse_base as parse_base_url, parse_endpoint as parse_endpoint_url,
+};
 
 use named::PemFiles;
 use report::{Place, Report};

@@ -277,7 +277,7 @@ fn date(text: &str) -> Option<SystemTime> {
 }
 
 /// Whether `name` can name an environment variable in a shell (POSIX, 8.1).
-pub(super) fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -65,7 +65,7 @@ pub(crate) fn parse_base(text: &str) -> Result<BaseUrl, UrlError> {
 }
 
 /// Reads the URL of a single endpoint: its path is the whole of it, and a final `/` is part of that.
-pub(super) fn parse_endpoint(text: &str) -> Result<BaseUrl, UrlError> {
+pub(crate) fn parse_endpoint(text: &str) -> Result<BaseUrl, UrlError> {
     let base = parse(text)?;
     if base.path_prefix.ends_with("//") { Err(UrlError::Path) } else { Ok(base) }
 }

@@ -97,9 +97,9 @@ static KNOWN: &[Known] = &[
     ),
     no_equal(
         "",
-        &["mcp_servers", "mcp_tools", "mcp_settings"],
-        "MCP servers are not configured here",
-        "let clients reach them by another way",
+        &["mcp_tools", "mcp_settings"],
+        "tools are those of MCP servers, and nothing else",
+        "write a server for them, and `mcp.targets` (docs/configuration.md)",
     ),
     no_equal(
         "",

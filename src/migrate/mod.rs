@@ -17,7 +17,7 @@
 //! | `variables` | environment variables in place of secrets |
 //! | `providers`, `clouds` | who serves models |
 //! | `models`, `routing`, `price` | what callers name, and what happens to a call |
-//! | `limits`, `stores`, `access`, `settings` | the sections of the same names |
+//! | `limits`, `stores`, `access`, `settings`, `mcp` | the sections of the same names |
 //! | `yaml` | writes the configuration |
 //!
 //! What is written loads: a value that our own rules refuse is left out and reported. LiteLLM's keys and
@@ -29,6 +29,7 @@ mod clouds;
 mod include;
 mod known;
 mod limits;
+mod mcp;
 mod models;
 mod price;
 mod providers;
@@ -150,6 +151,7 @@ impl<'n> Migration<'n> {
         let ledger = stores::ledger(&mut self, has_store);
         let request_limits = settings::request_limits(&mut self);
         let (auth, admin) = access::access(&mut self, has_store);
+        let mcp = mcp::mcp(&mut self);
         settings::callbacks(&mut self);
         settings::environment(&mut self);
 
@@ -163,6 +165,7 @@ impl<'n> Migration<'n> {
         root.some("quotas", Yaml::List(quotas));
         root.some("providers", Yaml::Map(providers.into_yaml()));
         root.some("models", Yaml::Map(models.yaml));
+        root.some("mcp", Yaml::Map(mcp));
         let report = self.finish(&joined.root);
         (root, report)
     }

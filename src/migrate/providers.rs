@@ -405,7 +405,8 @@ fn openai_like<'n>(
         None => {}
     }
     if let Some(at) = params.get("organization")
-        && let Some((value, fate)) = header_value(migration, "openai-organization", &at)
+        && let Some((value, fate)) =
+            text_or_secret(migration, &at, false, "PROVIDER_HEADER", PROVIDER_HEADER)
     {
         spec.headers.push(("openai-organization".to_owned(), value));
         fates.push((at, "headers.openai-organization", fate));
@@ -834,7 +835,10 @@ fn headers<'n>(
                 migration.accounts.no_equal(&at, message, action);
                 continue;
             };
-            if let Some((value, fate)) = header_value(migration, name.as_str(), &at) {
+            let secret = names_secret(name.as_str());
+            if let Some((value, fate)) =
+                text_or_secret(migration, &at, secret, "PROVIDER_HEADER", PROVIDER_HEADER)
+            {
                 spec.headers.push((name.as_str().to_owned(), value));
                 fates.push((at, "headers", fate));
             }
@@ -842,14 +846,25 @@ fn headers<'n>(
     }
 }
 
-/// A header's value: as it is, or a reference where it comes from a variable or may be a secret.
-fn header_value<'n>(
-    migration: &mut Migration<'n>,
-    name: &str,
-    at: &At<'n>,
-) -> Option<(String, Fate)> {
+/// What the variable of a header holds.
+const PROVIDER_HEADER: &str = "a header that a provider is sent";
+
+/// Whether a header's name tells of a secret in its value.
+pub(super) fn names_secret(name: &str) -> bool {
     const SECRET: [&str; 8] =
         ["key", "token", "secret", "auth", "password", "cookie", "credential", "signature"];
+    SECRET.iter().any(|word| name.contains(word))
+}
+
+/// A value as it is, or a reference where it comes from a variable or may be a secret. `wanted` is the
+/// variable for one that stands in the source.
+pub(super) fn text_or_secret<'n>(
+    migration: &mut Migration<'n>,
+    at: &At<'n>,
+    may_be_secret: bool,
+    wanted: &'static str,
+    meaning: &str,
+) -> Option<(String, Fate)> {
     let text = at.text().unwrap_or_default();
     let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.trim() == text;
     let refers = ["env:", "file:", "vault:", "aws:", "gcp:", "azure:", "k8s:"];
@@ -858,12 +873,12 @@ fn header_value<'n>(
         && text.len() <= 1024
         && !variables::is_reference(text)
         && !text.contains("${")
-        && !SECRET.iter().any(|word| name.contains(word))
+        && !may_be_secret
         && !refers.iter().any(|prefix| text.starts_with(prefix))
         && text != config::secrets::REDACTED
         && !looks_secret(text)
     {
         return Some((text.to_owned(), Fate::Carried));
     }
-    migration.secret(at, "PROVIDER_HEADER", Holds::Secret, "a header that a provider is sent")
+    migration.secret(at, wanted, Holds::Secret, meaning)
 }

@@ -276,7 +276,7 @@ fn http(
 }
 
 /// Whether a header is the gateway's or the protocol's to set.
-fn is_own(name: &HeaderName) -> bool {
+pub(crate) fn is_own(name: &HeaderName) -> bool {
     access::is_own(name)
         || ["accept", "last-event-id", "traceparent", "tracestate"].contains(&name.as_str())
         || name.as_str().starts_with("mcp-")
@@ -384,15 +384,11 @@ fn argument<'n>(reader: &mut Reader<'_>, at: &Cursor<'n>) -> Option<&'n str> {
 
 /// Warns of arguments that look as if they were secrets: whoever may list processes can read them.
 fn secret_arguments(reader: &mut Reader<'_>, items: &[(Cursor<'_>, &str)]) {
-    let names_secret = |option: &str| {
-        let name = option.to_ascii_lowercase().replace('_', "-");
-        name.starts_with('-') && SECRET_OPTIONS.iter().any(|secret| name.ends_with(secret))
-    };
     let mut before = "";
     for (at, text) in items {
         let written = match text.split_once('=') {
-            Some((option, value)) => names_secret(option) && !value.is_empty(),
-            None => names_secret(before) && !text.starts_with('-'),
+            Some((option, value)) => is_secret_option(option) && !value.is_empty(),
+            None => is_secret_option(before) && !text.starts_with('-'),
         };
         if written {
             let message = "an argument that may be a secret, which others can see";
@@ -401,6 +397,18 @@ fn secret_arguments(reader: &mut Reader<'_>, items: &[(Cursor<'_>, &str)]) {
         }
         before = text;
     }
+}
+
+/// Whether there is a secret behind a program's `option`.
+pub(crate) fn is_secret_option(option: &str) -> bool {
+    let name = option.to_ascii_lowercase().replace('_', "-");
+    name.starts_with('-') && SECRET_OPTIONS.iter().any(|secret| name.ends_with(secret))
+}
+
+/// Whether a variable's name tells of a secret in its value.
+pub(crate) fn is_secret_variable(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().chain(&SECRET_VARIABLES).any(|word| name.contains(word))
 }
 
 /// How a command that is one text is written as a list. `args`: where others have the arguments.
@@ -456,9 +464,7 @@ fn environment(reader: &mut Reader<'_>, at: &Cursor<'_>) -> BTreeMap<String, Sec
 
 /// A variable's value: a reference, or text. Text where a secret is to be expected counts as one.
 fn variable(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Secret> {
-    let name = name.to_ascii_lowercase();
-    let secret = SECRET_WORDS.iter().chain(&SECRET_VARIABLES).any(|word| name.contains(word));
-    match providers::literal(at).filter(|_| !secret) {
+    match providers::literal(at).filter(|_| !is_secret_variable(name)) {
         Some(text) if text.contains("${") => {
             reader.wrong(at, "`${` in a value, which nothing replaces", NOT_REPLACED);
             None
