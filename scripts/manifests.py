@@ -162,7 +162,7 @@ class Manifests:
 
     def mounts(self, pod):
         volumes = {volume["name"] for volume in pod["volumes"]}
-        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca", "vault-ca"}
+        configs = {item["metadata"]["name"] for item in self.of("ConfigMap")} | {"database-ca", "mcp-ca", "vault-ca"}
         claims = {item["metadata"]["name"] for item in self.of("PersistentVolumeClaim")}
         for volume in pod["volumes"]:
             if "configMap" in volume:

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Whether a gateway serves: five requests, each judged. Exit 0: all are as they should be.
+# Whether a gateway serves: six requests, each judged. Exit 0: all are as they should be.
 #   smoke.sh URL KEY [MODEL]
 #   smoke.sh URL - [MODEL]        the key is the first line of standard input, so that no list of processes has it
 #
 # Without MODEL, the first one that the key may use. It must be one of the OpenAI dialect; two short answers of
 # it are paid for.
+#
+# Tools of MCP servers are looked at where the gateway has any and the key may see them: nothing is called.
 #
 # SMOKE_CERT and SMOKE_KEY are files of the certificate and key to show where the listener has a `client_ca`; SMOKE_CA
 # is one of the authorities that the gateway's own certificate is checked by, in place of this machine's.
@@ -67,6 +69,17 @@ ask 'streamed chat' -N -H @<(with_key "$key") -H 'content-type: application/json
 if [ "$status" = 200 ] && has head '^content-type: *text/event-stream' && has body '^data: *\[DONE\]'; then
     says ok "$(grep -c '^data:' "$work/body") events, whole"
 else
+    wrong
+fi
+
+# The list is complete, where there is one. What a key may not, and a gateway without MCP, is no fault.
+ask tools -H @<(with_key "$key") "$url/mcp/tools"
+if [ "$status" = 200 ] && has body '"unavailable":\[\]'; then
+    tools=$(grep -oE '"name":"[^"]+","server":"' "$work/body" | wc -l)
+    [ "$tools" = 0 ] || says ok "$tools tools of MCP servers"
+elif [ "$status" = 200 ]; then
+    says FAIL "no tools of $(grep -oE '"unavailable":\[.*' "$work/body" | head -c 300)"
+elif [[ ! "$status" =~ ^4 ]]; then
     wrong
 fi
 

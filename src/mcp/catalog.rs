@@ -83,11 +83,16 @@ impl Catalog {
     }
 
     /// The tools: as they are known, or asked for anew where what is known is too old. Those that
-    /// are known stay so while the server gives no list.
+    /// are known stay so while the server gives no list. `note` is told how the server did, if it was asked.
     ///
     /// # Errors
     /// The server gives none, and never gave one.
-    pub async fn tools(&self, upstream: &Upstream, target: &Target) -> Result<Arc<Tools>, Failure> {
+    pub async fn tools(
+        &self,
+        upstream: &Upstream,
+        target: &Target,
+        note: impl FnOnce(Option<&Failure>),
+    ) -> Result<Arc<Tools>, Failure> {
         if let Some(known) = self.fresh(upstream) {
             return known;
         }
@@ -98,6 +103,7 @@ impl Catalog {
         let changes = upstream.list_changes();
         let asked = tokio::time::timeout(target.timeouts.list, ask(upstream, target)).await;
         let asked = asked.unwrap_or(Err(Failure::TimedOut));
+        note(asked.as_ref().err());
         let mut known = self.lock();
         match asked {
             Ok((tools, ttl)) => {

@@ -40,7 +40,7 @@ pub struct ServerError {
 
 impl Servers {
     /// Those of a configuration. One that is as it was `before` is the same, with its connections, its
-    /// process and what is known of it.
+    /// process and what is known of it. One that was changed begins anew, but for the count of its failures.
     ///
     /// # Errors
     /// A certificate or an authority can't be used.
@@ -50,7 +50,7 @@ impl Servers {
             let same = before.and_then(|before| before.0.get(name));
             let server = match same.filter(|before| before.target.is_same(target)) {
                 Some(server) => server.clone(),
-                None => Arc::new(Server::new(target)?),
+                None => Arc::new(Server::new(target, same.map(Arc::as_ref))?),
             };
             servers.insert(name.clone(), server);
         }
@@ -74,7 +74,7 @@ impl Servers {
 }
 
 impl Server {
-    fn new(target: &Target) -> Result<Self, ServerError> {
+    fn new(target: &Target, before: Option<&Self>) -> Result<Self, ServerError> {
         let upstream = Upstream::new(target)
             .map_err(|message| ServerError { name: target.name.clone(), message })?;
         Ok(Self {
@@ -82,7 +82,8 @@ impl Server {
             upstream,
             catalog: Catalog::default(),
             up: AtomicBool::new(true),
-            failures: Default::default(),
+            // A counter that went back would say nothing until it is where it was.
+            failures: before.map(Self::failures).unwrap_or_default().map(AtomicU64::new),
         })
     }
 
@@ -101,9 +102,7 @@ impl Server {
     /// # Errors
     /// It gives no list, and never gave one.
     pub async fn tools(&self) -> Result<Arc<Tools>, Failure> {
-        let tools = self.catalog.tools(&self.upstream, &self.target).await;
-        self.note(tools.as_ref().err());
-        tools
+        self.catalog.tools(&self.upstream, &self.target, |failure| self.note(failure)).await
     }
 
     /// Its tools as they were last known.

@@ -41,7 +41,7 @@ const UP: Metric = Metric::gauge("sluicegate_mcp_server_up", "0 or 1")
 const TOOLS: Metric = Metric::gauge("sluicegate_mcp_server_tools", "tools")
     .labels(&[SERVER])
     .meaning("that a server has, as it was last known")
-    .starts("with the first list")
+    .starts("From the first list on")
     .from(&["src/mcp/catalog.rs"]);
 const FAILURES: Metric = Metric::counter("sluicegate_mcp_server_failures_total", "requests")
     .labels(&[SERVER, Label::one_of("reason", &REASONS)])

@@ -1,11 +1,13 @@
 //! What alerts and dashboards name is on `/metrics`, and `docs/metrics.md` says all of it and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sluicegate_simulator::{McpFault, McpFaultKind};
 
 use crate::support::certificates::{Authority, TlsFront};
-use crate::support::{Client, Config, Gateway, chat, messages, provider};
+use crate::support::{Client, Config, Gateway, Response, chat, free_address, messages, provider};
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
 const ERRORS: &str = include_str!("../../docs/errors.md");
@@ -100,6 +102,24 @@ fn shown(page: &str, series: &[Series]) -> Metrics {
     found
 }
 
+/// The section on MCP servers: those at the addresses, by name. `more`: of each.
+fn mcp(servers: &[(&str, SocketAddr)], more: &str) -> String {
+    let targets = servers
+        .iter()
+        .map(|(name, address)| format!("    {name}: {{ url: \"http://{address}/mcp\"{more} }}\n"));
+    format!("mcp:\n  targets:\n{}", targets.collect::<String>())
+}
+
+/// A message of MCP. `head`: header lines.
+async fn mcp_asks(gateway: &Gateway, head: &str, method: &str, params: Value) -> Response {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    gateway.client().post_with("/mcp", head, &body).await
+}
+
+async fn mcp_calls(gateway: &Gateway, head: &str, tool: &str) -> Response {
+    mcp_asks(gateway, head, "tools/call", json!({"name": tool})).await
+}
+
 /// The page of a gateway that has seen traffic of every sort.
 async fn page_after_traffic() -> String {
     let provider = provider().await;
@@ -124,6 +144,8 @@ async fn page_after_traffic() -> String {
         front.address,
         ca.display()
     ));
+    let servers = [("sim", provider.address()), ("gone", free_address())];
+    let config = config.with(&mcp(&servers, ""));
     let config = config.with_models(&format!(
         "  sim-1: {{ targets: [{{ provider: sim, model: sim-1 }}], {price} }}\n  \
          free: {{ targets: [{{ provider: sim, model: free }}] }}\n  \
@@ -133,7 +155,7 @@ async fn page_after_traffic() -> String {
     let key = gateway.key(&json!({"max_budget": 100})).await;
     let once = gateway.key(&json!({"rpm_limit": 1})).await;
     let mut sent = 0.0;
-    let mut expect = |status: u16, answer: &crate::support::Response| {
+    let mut expect = |status: u16, answer: &Response| {
         assert_eq!(answer.status, status, "{}", answer.text());
         sent += 1.0;
     };
@@ -144,6 +166,11 @@ async fn page_after_traffic() -> String {
         let bearer = format!("Authorization: Bearer {key}\r\nanthropic-version: 2023-06-01\r\n");
         let body = messages(stream, "tokens=8");
         expect(200, &gateway.client().post_with("/v1/messages", &bearer, &body).await);
+    }
+    let bearer = format!("Authorization: Bearer {key}\r\n");
+    expect(200, &mcp_asks(&gateway, &bearer, "tools/list", json!({})).await);
+    for tool in ["sim_echo", "sim_fail", "sim_nothing", "gone_echo", "nobody_echo"] {
+        expect(200, &mcp_calls(&gateway, &bearer, tool).await);
     }
     // Broken, without a price, over a limit, unknown, and nowhere.
     expect(200, &gateway.chat(&key, &chat(true, "fault=truncate,after=3,tokens=20")).await);
@@ -231,5 +258,80 @@ async fn counters_that_alerts_wait_for_are_there_before_the_first_request() {
     let limit = gateway.metric("sluicegate_connections_limit", "").await;
     assert!((limit - 20_000.0).abs() < f64::EPSILON, "{limit}");
     assert!(gateway.metric("sluicegate_worker_threads", "").await >= 1.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_of_mcp_servers_are_counted_before_the_first_one() {
+    let provider = provider().await;
+    let config = Config::for_provider(provider.address());
+    let gateway = Gateway::start(&config.with(&mcp(&[("sim", provider.address())], "")));
+    let page = Client::new(gateway.metrics).get("/metrics").await.text();
+    let (series, documented) = (series(&page), documented());
+    let of_server = |metric: &str, label: &str| -> BTreeSet<String> {
+        let of_server = |one: &&Series| {
+            let method = one.labels.get("method").is_none_or(|method| method == "tools_call");
+            one.name == metric && one.labels["server"] == "sim" && method
+        };
+        series.iter().filter(of_server).map(|one| one.labels[label].clone()).collect()
+    };
+    for (metric, label) in [
+        ("sluicegate_mcp_messages_total", "outcome"),
+        ("sluicegate_mcp_server_failures_total", "reason"),
+    ] {
+        let closed = &documented[metric].labels[label];
+        assert!(closed.len() > 5 && of_server(metric, label) == *closed, "{metric}");
+    }
+    let up = gateway.metric("sluicegate_mcp_server_up", "server=\"sim\"").await;
+    assert!((up - 1.0).abs() < f64::EPSILON, "nobody has asked it yet: {up}");
+    gateway.stop().await;
+}
+
+/// What the alerts on MCP servers go by.
+#[tokio::test]
+async fn an_mcp_server_that_fails_is_down_until_it_has_answered() {
+    let server = provider().await;
+    let config = |timeouts: &str| {
+        let more = format!(", api_key: \"env:SIM_KEY\", timeouts: {{ call: {timeouts} }}");
+        Config::for_provider(server.address()).with(&mcp(&[("sim", server.address())], &more))
+    };
+    let gateway = Gateway::start(&config("20s"));
+    // Whether it is up, how often it refused the credential, and how many calls had no answer.
+    let state = async |failed: f64| {
+        // Counted when all of the request is over.
+        let labels = "method=\"tools_call\",outcome=\"failed\",server=\"sim\"";
+        gateway.until_metric("sluicegate_mcp_messages_total", labels, failed).await;
+        let refused = "reason=\"unauthorized\",server=\"sim\"";
+        let up = gateway.metric("sluicegate_mcp_server_up", "server=\"sim\"").await;
+        let refused = gateway.metric("sluicegate_mcp_server_failures_total", refused).await;
+        (up as u64, refused as u64)
+    };
+    let code = |answer: &Response| answer.json()["error"]["data"]["code"].clone();
+
+    server.mcp().change(|settings| settings.require_key = Some("another".to_owned()));
+    assert_eq!(code(&mcp_calls(&gateway, "", "sim_echo").await), "upstream_error");
+    assert_eq!(state(1.0).await, (0, 1));
+    // A changed server begins anew, and what was counted of it stays.
+    gateway.rewrite_config(&config("21s"));
+    gateway.until_metric("sluicegate_config_generation", "", 2.0).await;
+    assert_eq!(state(1.0).await, (1, 1));
+    mcp_calls(&gateway, "", "sim_echo").await;
+    assert_eq!(state(2.0).await, (0, 2), "each refusal is seen");
+    server.mcp().change(|settings| settings.require_key = None);
+    assert_eq!(mcp_asks(&gateway, "", "tools/list", json!({})).await.status, 200);
+    assert_eq!(state(2.0).await, (1, 2));
+
+    let fault = McpFault::new(McpFaultKind::Status(503));
+    server.mcp().change(|settings| settings.fault = Some(fault));
+    assert_eq!(code(&mcp_calls(&gateway, "", "sim_echo").await), "upstream_error");
+    assert_eq!(state(3.0).await, (0, 2));
+    // The list is known: nobody has asked the server.
+    let list = mcp_asks(&gateway, "", "tools/list", json!({})).await.json();
+    assert!(list["result"]["tools"].as_array().is_some_and(|tools| !tools.is_empty()), "{list}");
+    assert_eq!(state(3.0).await, (0, 2));
+    server.mcp().change(|settings| settings.fault = None);
+    // The tool's own failure is an answer.
+    assert_eq!(mcp_calls(&gateway, "", "sim_fail").await.json()["result"]["isError"], true);
+    assert_eq!(state(3.0).await, (1, 2));
     gateway.stop().await;
 }
