@@ -292,7 +292,7 @@ impl Shared {
         self.session_of(headers).map_err(|refused| (None, refused))?;
         let id = session_id(headers).map_err(|refused| (None, refused))?;
         self.end_session(id);
-        Ok(Ok(empty(StatusCode::NO_CONTENT)))
+        Ok(Ok(empty(StatusCode::OK)))
     }
 
     /// The faults that take the place of the whole answer.
@@ -344,15 +344,15 @@ impl Shared {
             }
             ("POST", "/mcp-release") => {
                 self.release();
-                empty(StatusCode::NO_CONTENT)
+                empty(StatusCode::OK)
             }
             ("POST", "/mcp-lose-sessions") => {
                 self.lose_sessions();
-                empty(StatusCode::NO_CONTENT)
+                empty(StatusCode::OK)
             }
             ("POST", "/mcp-list-changed") => {
                 self.list_changed();
-                empty(StatusCode::NO_CONTENT)
+                empty(StatusCode::OK)
             }
             _ => answer(StatusCode::NOT_FOUND, TEXT, Answer::plain("Not found")),
         }

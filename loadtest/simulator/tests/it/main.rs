@@ -8,6 +8,8 @@ mod endpoints;
 mod faults;
 mod http2;
 mod ledger;
+mod mcp;
+mod mcp_stdio;
 mod refusals;
 mod strict;
 mod tools;
