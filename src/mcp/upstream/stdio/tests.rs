@@ -116,7 +116,7 @@ fn call(name: &str, more: &str, timeout: Duration) -> Call {
         method: "tools/call",
         name: Some(name.to_owned()),
         params: Members::parse(params.as_bytes()).unwrap(),
-        trace: Vec::new(),
+        headers: Vec::new(),
         timeout,
     }
 }
