@@ -1,12 +1,16 @@
 """The gateway as a process of its own, before its simulated provider."""
 
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ANNOUNCEMENT = "Sluicegate listens on "
+# What `demo` and `serve` say when they listen.
+ANNOUNCEMENT = re.compile(
+    r'^Sluicegate listens on (http://\S+)|"message":"listening","proxy":"([^"]+)"'
+)
 # Guards against a hang, and are never reached by a gateway that works. The gateway itself leaves
 # within `shutdown.timeout`, 30 s unless configured.
 START_SECONDS = 30
@@ -14,24 +18,27 @@ STOP_SECONDS = 45
 
 
 class Gateway:
-    """A running `sluicegate demo`. Its files are in `directory`, the owner's alone."""
+    """A running `sluicegate demo`, or `sluicegate serve` where there is a configuration.
 
-    def __init__(self, directory: Path):
+    Its files are in `directory`, the owner's alone.
+    """
+
+    def __init__(
+        self, directory: Path, config: str | None = None, environment: dict[str, str] | None = None
+    ):
+        command = ["demo", "--listen", "127.0.0.1:0"]
+        if config is not None:
+            file = directory / "sluicegate.yaml"
+            file.write_text(config, encoding="utf-8")
+            command = ["serve", "--config", file]
         self.url = ""
         self._stderr: list[str] = []
         self._announced = threading.Event()
         with open(directory / "access.log", "wb") as access_log:
             self._process = subprocess.Popen(
-                [
-                    binary(),
-                    "demo",
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--upgrade-socket",
-                    directory / "upgrade.sock",
-                ],
+                [binary(), *command, "--upgrade-socket", directory / "upgrade.sock"],
                 # Nothing of ours may configure it, such as ENVIRONMENT or RUST_LOG.
-                env={},
+                env=environment or {},
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=access_log,
@@ -71,8 +78,8 @@ class Gateway:
         with self._process.stderr as lines:
             for line in lines:
                 self._stderr.append(line)
-                if line.startswith(ANNOUNCEMENT):
-                    self.url = line.removeprefix(ANNOUNCEMENT).split()[0]
+                if said := ANNOUNCEMENT.search(line):
+                    self.url = said[1] or f"http://{said[2]}"
                     self._announced.set()
         # It has closed the pipe: whoever still waits need not.
         self._announced.set()
@@ -90,7 +97,16 @@ class Gateway:
 
 def binary() -> Path:
     """`SLUICEGATE_BIN`, or what `cargo build` makes."""
-    path = Path(os.environ.get("SLUICEGATE_BIN") or ROOT / "target/debug/sluicegate").absolute()
+    return built(os.environ.get("SLUICEGATE_BIN") or ROOT / "target/debug/sluicegate")
+
+
+def simulator() -> Path:
+    """The simulator as a program: `SIMULATOR_BIN`, or what `cargo build` makes."""
+    return built(os.environ.get("SIMULATOR_BIN") or ROOT / "target/debug/sluicegate-simulator")
+
+
+def built(path: str | Path) -> Path:
+    path = Path(path).absolute()
     if not path.is_file():
-        raise AssertionError(f"{path} is not there: cargo build --bin sluicegate")
+        raise AssertionError(f"{path} is not there: cargo build --workspace --bins")
     return path

@@ -168,14 +168,15 @@ impl Context {
                 // Until it is cancelled.
                 std::future::pending::<()>().await;
             }
-            McpFaultKind::Endless => loop {
+            McpFaultKind::Endless => {
                 let note = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"still here"}}"#;
-                self.send(Out::Message(note.to_owned())).await;
-                if self.out.is_closed() && self.wire == Wire::Stdio {
-                    return;
+                while !self.out.is_closed() {
+                    self.send(Out::Message(note.to_owned())).await;
+                    tokio::task::yield_now().await;
                 }
-                tokio::task::yield_now().await;
-            },
+                // Nobody reads; within a session that does not cancel.
+                std::future::pending::<()>().await;
+            }
             _ => drop(under_way),
         }
         match fault {

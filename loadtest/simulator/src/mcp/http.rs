@@ -20,6 +20,7 @@ use super::{
     message::{INVALID_REQUEST, Message, Refused, Request, UNSUPPORTED_VERSION},
     modern,
     session::{Session, UnderWay},
+    tools,
 };
 use crate::{play::Answer, server::ResetSwitch};
 
@@ -136,6 +137,7 @@ impl Shared {
                 return Err(refused(no_initialize(&message)));
             }
             modern::check(Some(headers), &message).map_err(refused)?;
+            self.check_params(headers, &message).map_err(refused)?;
             None
         } else if initializes {
             None
@@ -160,6 +162,16 @@ impl Shared {
                 Err((None, Refused::bad(INVALID_REQUEST, "nothing was asked of the client")))
             }
         }
+    }
+
+    fn check_params(&self, headers: &HeaderMap, message: &Message) -> Result<(), Refused> {
+        let Message::Request(request) = message else { return Ok(()) };
+        let name = request.text_of("name").filter(|_| request.method == "tools/call");
+        let Some(schema) = name.and_then(|name| tools::input_schema(&self.settings(), name)) else {
+            return Ok(());
+        };
+        let arguments = request.params.get("arguments").unwrap_or(&Value::Null);
+        modern::check_params(headers, &schema, arguments)
     }
 
     async fn initialize(

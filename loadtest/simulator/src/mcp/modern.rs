@@ -69,6 +69,41 @@ pub(crate) fn check(headers: Option<&HeaderMap>, message: &Message) -> Result<()
     supported(version)
 }
 
+/// Checks the headers that a tool's schema wants of a call: one for each argument, and none without it.
+///
+/// # Errors
+/// The first that is wrong.
+pub(crate) fn check_params(
+    headers: &HeaderMap,
+    schema: &Value,
+    arguments: &Value,
+) -> Result<(), Refused> {
+    let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
+    for (property, schema) in properties {
+        let argument = &arguments[property.as_str()];
+        check_params(headers, schema, argument)?;
+        let Some(annotation) = schema["x-mcp-header"].as_str() else { continue };
+        let name = format!("mcp-param-{}", annotation.to_ascii_lowercase());
+        if headers.get_all(name.as_str()).iter().count() > 1 {
+            return mismatch(format!("{name} is there twice"));
+        }
+        let wanted = match argument {
+            Value::String(text) => Some(text.clone()),
+            Value::Bool(_) | Value::Number(_) => Some(argument.to_string()),
+            _ => None,
+        };
+        match (header(headers, &name)?.map(decode), wanted) {
+            (None, None) => {}
+            (Some(Some(said)), Some(wanted)) if said == wanted => {}
+            (Some(Some(_)), Some(_)) => return mismatch(format!("{name} is not the argument")),
+            (Some(None), _) => return mismatch(format!("{name} is no proper base64")),
+            (Some(_), None) => return mismatch(format!("{name} is there without its argument")),
+            (None, Some(_)) => return mismatch(format!("{name} is missing")),
+        }
+    }
+    Ok(())
+}
+
 fn check_meta(meta: &Map<String, Value>) -> Result<&str, Refused> {
     let missing: Vec<&str> = [META_PROTOCOL, META_CAPABILITIES]
         .into_iter()

@@ -56,6 +56,12 @@ fn all(settings: &McpSettings, wire: Wire) -> Vec<Value> {
     tools
 }
 
+/// What a tool takes.
+pub(crate) fn input_schema(settings: &McpSettings, name: &str) -> Option<Value> {
+    let mut tools = all(settings, Wire::Http).into_iter();
+    tools.find(|tool| tool["name"] == name).map(|mut tool| tool["inputSchema"].take())
+}
+
 /// A page of the list.
 pub(crate) fn list(settings: &McpSettings, wire: Wire, request: &Request) -> Result {
     let tools = all(settings, wire);

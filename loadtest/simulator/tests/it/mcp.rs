@@ -178,6 +178,31 @@ async fn without_sessions_everything_must_be_said_and_agree() {
 }
 
 #[tokio::test]
+async fn a_schema_can_want_arguments_in_headers() {
+    let simulator = simulator().await;
+    let properties = json!({
+        "region": { "type": "string", "x-mcp-header": "Region" },
+        "at": { "type": "object", "properties": { "n": { "type": "integer", "x-mcp-header": "N" } } },
+    });
+    let schema = json!({ "type": "object", "properties": properties });
+    let tool = json!({ "name": "routed", "inputSchema": schema });
+    simulator.mcp().change(|settings| settings.extra_tools = vec![tool]);
+    let call = || modern_call("routed", json!({ "region": "eu", "at": { "n": 3 } }));
+    let whole = || call().with("mcp-param-region: eu").with("Mcp-Param-N: 3");
+    assert_eq!(whole().to(&simulator).await.status, 200);
+    for sent in [
+        call(),
+        call().with("mcp-param-region: eu"),
+        call().with("mcp-param-region: us").with("mcp-param-n: 3"),
+        whole().with("mcp-param-n: 3"),
+        modern_call("routed", json!({})).with("mcp-param-n: 3"),
+    ] {
+        assert_eq!(refusal(&sent.to(&simulator).await), (400, -32020), "{:?}", sent.headers);
+    }
+    assert_eq!(modern_call("routed", json!({})).to(&simulator).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_session_is_opened_and_demanded() {
     let simulator = simulator().await;
     let opened = legacy(None, initialize("2025-11-25")).to(&simulator).await;
@@ -298,7 +323,7 @@ async fn within_a_session_a_notification_cancels() {
     slow = slow.id(10);
     assert_eq!(refusal(&slow.to(&simulator).await), (400, -32602));
     drop(gone);
-    simulator.mcp().wait_until(|_| simulator.connections_open() == 0).await;
+    simulator.wait_until(|stats| stats.connections_open == 0).await;
     assert_eq!(simulator.mcp().stats().waiting, 1);
     let params = json!({ "requestId": 9 });
     let body = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
