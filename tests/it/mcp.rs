@@ -106,6 +106,13 @@ fn bearer(key: &str) -> String {
     format!("Authorization: Bearer {key}\r\n")
 }
 
+/// Why the server refused anything, but for the question by which a server of the older era is known.
+fn refusals(server: &Simulator) -> Vec<String> {
+    let mut refusals = server.mcp().refusals();
+    refusals.retain(|why| why != "mcp-session-id is missing");
+    refusals
+}
+
 fn names(list: &Value) -> Vec<String> {
     let tools = list["tools"].as_array().unwrap();
     tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
@@ -149,8 +156,9 @@ async fn callers_of_each_era_use_tools_of_servers_of_each_era() {
             assert_eq!(unknown["error"]["code"], -32602, "{what}: {unknown}");
         }
     }
+    let unknown = ["tools/call: Unknown tool: nothing"; 2].map(str::to_owned);
     for server in [&old, &new] {
-        assert_eq!(server.mcp().refusals(), ["Unknown tool: nothing"; 2].map(str::to_owned));
+        assert_eq!(refusals(server), unknown);
     }
     assert_eq!(old.mcp().stats().sessions_opened, 1, "all callers share one");
     let log = gateway.stop().await;
@@ -205,7 +213,7 @@ async fn progress_comes_at_once_and_to_whom_it_belongs() {
         });
         let many: Vec<_> = many.collect();
         soon("progress", futures_all(many)).await;
-        assert_eq!(server.mcp().refusals(), Vec::<String>::new(), "{era:?}");
+        assert_eq!(refusals(&server), Vec::<String>::new(), "{era:?}");
         // Who takes no events gets the result alone.
         let (_, body) = Caller::Sessions.request(
             &json!(1),
@@ -277,7 +285,7 @@ async fn a_server_gets_its_own_credential_and_nothing_of_the_caller_s() {
     let answer =
         Caller::Sessions.call(gateway.client(), "/mcp/program", "whoami", &json!({})).await;
     let told = answer.to_string();
-    assert!(told.contains("TOOL_TOKEN") && told.contains("PATH"), "{told}");
+    assert!(told.contains("TOOL_TOKEN"), "{told}");
     for of_gateway in ["MASTER_KEY", "SIM_KEY"] {
         assert!(!told.contains(of_gateway), "{told}");
     }
@@ -477,6 +485,8 @@ async fn a_server_that_fails_is_an_error_that_says_so() {
         let up = format!("{{server=\"{name}\"}}");
         assert_eq!(gateway.metric("sluicegate_mcp_server_up", &up).await, 0.0);
     }
+    let well = Caller::Sessions.call(client, "/mcp/program", "echo", &json!({})).await;
+    assert!(well["result"].is_object(), "{well}");
     let died = Caller::Sessions.call(client, "/mcp/program", "exit", &json!({"code": 3})).await;
     assert_eq!(died["error"]["data"]["code"], "upstream_error", "{died}");
     let back = Caller::Sessions.call(client, "/mcp/program", "echo", &json!({})).await;
