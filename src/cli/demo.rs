@@ -73,8 +73,15 @@ Sluicegate listens on http://{proxy} before a simulated provider. Try it:
     -H 'content-type: application/json' \
     -d '{{"model": "gpt-4o-mini", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
+Tools of MCP servers are called by the same way in:
+
+  curl http://{proxy}/mcp -H 'content-type: application/json' \
+    -d '{{"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+         "params": {{"name": "simulated_add", "arguments": {{"a": 40, "b": 2}}}}}}'
+
 Any OpenAI client works with base URL http://{proxy}/v1 and any key, any Anthropic client with
 http://{proxy} and model claude-sonnet-4-5. Models: http://{proxy}/v1/models
+Any MCP client works with http://{proxy}/mcp. Tools: http://{proxy}/mcp/tools
 Admin: http://{admin}/admin/v1/config   Metrics: http://{metrics}/metrics
 Ctrl-C stops it.
 "#

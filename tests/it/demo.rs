@@ -16,7 +16,7 @@ impl Drop for Demo {
 }
 
 #[test]
-fn the_command_that_it_prints_shows_a_stream() {
+fn the_commands_that_it_prints_show_a_stream_and_a_tool() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
         .args(["demo", "--listen", "127.0.0.1:0", "--upgrade-socket"])
@@ -36,9 +36,22 @@ fn the_command_that_it_prints_shows_a_stream() {
     // Somebody must go on reading, or it stops when the pipe is full.
     std::thread::spawn(move || lines.for_each(drop));
 
-    // As a person copies it: from its name to the empty line.
-    let command = greeting.find("curl ").map(|at| &greeting[at..]).expect("a command");
-    let command = command.split("\n\n").next().unwrap();
+    let events = split_events(&shown_by(&greeting, 0));
+    assert!(
+        events.len() > 3 && events.iter().all(|event| event.starts_with("data: ")),
+        "{events:?}"
+    );
+    assert_eq!(events.last().unwrap(), "data: [DONE]");
+    assert!(events.iter().any(|event| event.contains("\"content\":\"")), "{events:?}");
+
+    let answer: serde_json::Value = serde_json::from_slice(&shown_by(&greeting, 1)).unwrap();
+    assert_eq!(answer["result"]["structuredContent"]["sum"], 42, "{answer}");
+}
+
+/// What one of the printed commands shows, copied as a person does: from its name to the empty line.
+fn shown_by(greeting: &str, index: usize) -> Vec<u8> {
+    let (at, _) = greeting.match_indices("curl ").nth(index).expect("a command");
+    let command = greeting[at..].split("\n\n").next().unwrap();
     let shown = Command::new("sh")
         .args(["-c", command])
         .env("NO_PROXY", "*")
@@ -46,11 +59,5 @@ fn the_command_that_it_prints_shows_a_stream() {
         .output()
         .unwrap();
     assert!(shown.status.success(), "{command}\n{}", String::from_utf8_lossy(&shown.stderr));
-    let events = split_events(&shown.stdout);
-    assert!(
-        events.len() > 3 && events.iter().all(|event| event.starts_with("data: ")),
-        "{events:?}"
-    );
-    assert_eq!(events.last().unwrap(), "data: [DONE]");
-    assert!(events.iter().any(|event| event.contains("\"content\":\"")), "{events:?}");
+    shown.stdout
 }
