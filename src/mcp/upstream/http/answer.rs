@@ -48,7 +48,7 @@ enum Source {
     /// One message.
     Json(Incoming),
     /// A stream of them.
-    Events(Incoming, Splitter),
+    Events(Incoming, Box<Splitter>),
     /// It was all there with the status.
     Whole(Event),
     /// Nothing comes any more.
@@ -103,7 +103,7 @@ pub async fn ask(
             return Err(pending.ends(Failure::TooLong));
         }
         Some(Media::Json) => Source::Json(body),
-        Some(Media::Events) => Source::Events(body, Splitter::new(MAX_MESSAGE)),
+        Some(Media::Events) => Source::Events(body, Box::new(Splitter::new(MAX_MESSAGE))),
         None => {
             let what = "an answer is neither JSON nor a stream of events".to_owned();
             return Err(pending.ends(Failure::Malformed(what)));

@@ -94,10 +94,11 @@ fn value(text: &str) -> Option<HeaderValue> {
     }
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let bytes = text.as_bytes();
+    let marked = text.starts_with(OPEN) && text.ends_with(CLOSE);
     let plain = bytes.iter().all(|byte| matches!(byte, 0x20..=0x7E))
         && !blank(bytes.first())
         && !blank(bytes.last())
-        && !(text.starts_with(OPEN) && text.ends_with(CLOSE));
+        && !marked;
     if plain {
         return HeaderValue::from_str(text).ok();
     }
