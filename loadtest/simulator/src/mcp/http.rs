@@ -380,7 +380,7 @@ pub(crate) fn no_initialize(message: &Message) -> Refused {
     let asked = message.params().and_then(|params| params.get("protocolVersion"));
     let data = json!({ "supported": [super::STATELESS], "requested": asked });
     let mut refused = Refused::bad(UNSUPPORTED_VERSION, "Unsupported protocol version");
-    refused.data = Some(data);
+    refused.data = Some(Box::new(data));
     refused
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Refused {
     pub(crate) status: StatusCode,
     pub(crate) code: i32,
     pub(crate) message: String,
-    pub(crate) data: Option<Value>,
+    pub(crate) data: Option<Box<Value>>,
 }
 
 impl Refused {
@@ -39,7 +39,7 @@ impl Refused {
     pub(crate) fn text(&self, id: Option<&Value>) -> String {
         let mut error = json!({ "code": self.code, "message": self.message });
         if let Some(data) = &self.data {
-            error["data"] = data.clone();
+            error["data"] = (**data).clone();
         }
         json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string()
     }

@@ -152,7 +152,7 @@ pub(crate) fn supported(version: &str) -> Result<(), Refused> {
         return Ok(());
     }
     let mut refused = Refused::bad(UNSUPPORTED_VERSION, "Unsupported protocol version");
-    refused.data = Some(json!({ "supported": [STATELESS], "requested": version }));
+    refused.data = Some(Box::new(json!({ "supported": [STATELESS], "requested": version })));
     Err(refused)
 }
 
