@@ -75,7 +75,7 @@ fi
 # The list is complete, where there is one. What a key may not, and a gateway without MCP, is no fault.
 ask tools -H @<(with_key "$key") "$url/mcp/tools"
 if [ "$status" = 200 ] && has body '"unavailable":\[\]'; then
-    tools=$(grep -oE '"name":"[^"]+","server":"' "$work/body" | wc -l)
+    tools=$(grep -oE '"name":"[^"]+","server":"' "$work/body" | wc -l) || true
     [ "$tools" = 0 ] || says ok "$tools tools of MCP servers"
 elif [ "$status" = 200 ]; then
     says FAIL "no tools of $(grep -oE '"unavailable":\[.*' "$work/body" | head -c 300)"

@@ -102,7 +102,7 @@ fn test_fails_where_an_expectation_does() {
     let (shipped, tests) = (shipped.to_str().unwrap(), tests.to_str().unwrap());
     let output = run(&["test", shipped, tests]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).ends_with("22 of 22 as expected\n"));
+    assert!(text(&output.stdout).ends_with("25 of 25 as expected\n"));
 
     let other = directory(&[("a.cedar", "permit(principal, action, resource);")]);
     let output = run(&["test", other.path().to_str().unwrap(), tests]);
@@ -112,7 +112,7 @@ fn test_fails_where_an_expectation_does() {
     assert!(told.contains("allow, by `a.cedar:1`; expected deny"), "{told}");
     let output = run(&["test", "--json", other.path().to_str().unwrap(), tests]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["total"], 22);
+    assert_eq!(report["total"], 25);
     assert!(report["failures"][0]["line"].is_u64());
 
     assert_eq!(run(&["test", shipped, "/nowhere.yaml"]).status.code(), Some(64));
