@@ -28,6 +28,7 @@ use crate::config::valid::Config;
 use crate::edge::{Abuses, ConnectionLimits, Rates};
 use crate::identity::Identity;
 use crate::identity::jwks::{KeySets, Timing};
+use crate::mcp::under_way::UnderWay;
 use crate::overload::Overload;
 use crate::providers::Reach;
 use crate::providers::resolve::Resolvers;
@@ -87,6 +88,8 @@ pub struct Gateway {
     pub abuses: Arc<Abuses>,
     /// How much is taken on at once.
     pub overload: Overload,
+    /// Calls of tools under way.
+    pub calls: Arc<UnderWay>,
     /// Requests that are not settled yet.
     pub in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
@@ -154,6 +157,7 @@ impl Gateway {
             arrivals: Arc::default(),
             abuses: Arc::default(),
             overload,
+            calls: Arc::default(),
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),

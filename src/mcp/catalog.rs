@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 use super::members::Members;
 use super::upstream::{Call, Event, Failure, Upstream};
@@ -18,8 +19,11 @@ const MAX_PAGES: usize = 200;
 const MAX_LIST: usize = super::upstream::MAX_MESSAGE;
 /// Bytes of a tool's name, at most.
 pub const MAX_NAME: usize = 128;
-/// How long a server is left alone that gave no list.
+/// How long a server is left alone that gave no list: at first, and at last.
 const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// How long a new list is waited for by those to whom the one before can be told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A tool.
 #[derive(Clone, Debug)]
@@ -61,19 +65,44 @@ impl Tools {
 
 /// What is known of a server's tools.
 #[derive(Debug, Default)]
-pub struct Catalog {
-    known: Mutex<Known>,
-    /// One at a time asks; the others wait for what it gets.
-    asking: tokio::sync::Mutex<()>,
-}
+pub struct Catalog(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     tools: Option<Arc<Tools>>,
     good_until: Option<Instant>,
-    failed: Option<(Instant, Failure)>,
+    failed: Option<Failed>,
     /// What the server had said of changes when its list was asked for.
     changes: u64,
+    /// It is being asked for.
+    asking: Option<Asking>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    failure: Failure,
+    until: Instant,
+    /// How long it is left alone now.
+    rest: Duration,
+}
+
+type Asked = Result<Arc<Tools>, Failure>;
+type Asking = watch::Receiver<Option<Asked>>;
+
+/// How somebody gets to know the tools.
+#[derive(Debug)]
+pub enum Look {
+    /// They are known.
+    Known(Arc<Tools>),
+    /// They are not, and it is too early to ask again.
+    Failed(Failure),
+    /// They are being asked for.
+    Asked {
+        /// What was known before. It is known for too long, or the server has said that it is no more.
+        before: Option<Arc<Tools>>,
+        /// What comes of it.
+        asking: Asking,
+    },
 }
 
 impl Catalog {
@@ -82,64 +111,99 @@ impl Catalog {
         self.lock().tools.clone()
     }
 
-    /// The tools: as they are known, or asked for anew where what is known is too old. Those that
-    /// are known stay so while the server gives no list. `note` is told how the server did, if it was asked.
-    ///
-    /// # Errors
-    /// The server gives none, and never gave one.
-    pub async fn tools(
+    /// What can be said now. Where the tools have to be asked for and nobody does so yet, `begin` is to see to
+    /// it that [`Catalog::ask`] is called, whoever goes away.
+    pub fn look(
+        &self,
+        upstream: &Upstream,
+        begin: impl FnOnce(watch::Sender<Option<Asked>>),
+    ) -> Look {
+        let (mut known, now) = (self.lock(), Instant::now());
+        let fresh = known.good_until.is_some_and(|until| now < until)
+            && known.changes == upstream.list_changes();
+        if let Some(tools) = known.tools.as_ref().filter(|_| fresh) {
+            return Look::Known(tools.clone());
+        }
+        let before = known.tools.clone();
+        if let Some(asking) = known.asking.as_ref().filter(|asking| asking.has_changed().is_ok()) {
+            return Look::Asked { before, asking: asking.clone() };
+        }
+        if let Some(failed) = known.failed.as_ref().filter(|failed| now < failed.until) {
+            return before.map_or_else(|| Look::Failed(failed.failure.clone()), Look::Known);
+        }
+        let (tell, asking) = watch::channel(None);
+        known.asking = Some(asking.clone());
+        drop(known);
+        begin(tell);
+        Look::Asked { before, asking }
+    }
+
+    /// Asks for the tools, and says what came of it: to `note` how the server did, then to those who wait.
+    pub async fn ask(
         &self,
         upstream: &Upstream,
         target: &Target,
+        tell: watch::Sender<Option<Asked>>,
         note: impl FnOnce(Option<&Failure>),
-    ) -> Result<Arc<Tools>, Failure> {
-        if let Some(known) = self.fresh(upstream) {
-            return known;
-        }
-        let _asking = self.asking.lock().await;
-        if let Some(known) = self.fresh(upstream) {
-            return known;
-        }
+    ) {
         let changes = upstream.list_changes();
-        let asked = tokio::time::timeout(target.timeouts.list, ask(upstream, target)).await;
+        // A program has its start to make first.
+        let within = target.timeouts.connect + target.timeouts.list;
+        let asked = tokio::time::timeout(within, ask(upstream, target)).await;
         let asked = asked.unwrap_or(Err(Failure::TimedOut));
         note(asked.as_ref().err());
         let mut known = self.lock();
-        match asked {
+        known.asking = None;
+        let told = match asked {
             Ok((tools, ttl)) => {
                 let tools = Arc::new(tools);
-                *known = Known {
-                    tools: Some(tools.clone()),
-                    good_until: Some(Instant::now() + ttl),
-                    failed: None,
-                    changes,
-                };
+                known.tools = Some(tools.clone());
+                known.good_until = Some(Instant::now() + ttl);
+                known.failed = None;
+                known.changes = changes;
                 Ok(tools)
             }
             Err(failure) => {
-                known.failed = Some((Instant::now(), failure.clone()));
-                known.tools.clone().ok_or(failure)
+                let rest = known.failed.as_ref().map_or(REST, |failed| failed.rest * 2);
+                let rest = rest.min(LONGEST_REST);
+                let until = Instant::now() + rest;
+                known.failed = Some(Failed { failure: failure.clone(), until, rest });
+                Err(failure)
             }
-        }
-    }
-
-    /// What can be said without asking.
-    fn fresh(&self, upstream: &Upstream) -> Option<Result<Arc<Tools>, Failure>> {
-        let (known, now) = (self.lock(), Instant::now());
-        let changed = known.changes != upstream.list_changes();
-        if let (Some(tools), Some(until)) = (&known.tools, known.good_until)
-            && now < until
-            && !changed
-        {
-            return Some(Ok(tools.clone()));
-        }
-        let (since, failure) = known.failed.as_ref()?;
-        let rests = now.duration_since(*since) < REST;
-        rests.then(|| known.tools.clone().ok_or_else(|| failure.clone()))
+        };
+        drop(known);
+        tell.send_replace(Some(told));
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Look {
+    /// The tools. Those of before have to do where the server gives no new ones soon.
+    ///
+    /// # Errors
+    /// There is no list, and never was one.
+    pub async fn tools(self) -> Asked {
+        match self {
+            Self::Known(tools) => Ok(tools),
+            Self::Failed(failure) => Err(failure),
+            Self::Asked { before, mut asking } => {
+                let given_up = || Err(Failure::Broken("the question was given up".to_owned()));
+                let told = async {
+                    let told = asking.wait_for(Option::is_some).await;
+                    told.ok().and_then(|told| (*told).clone()).unwrap_or_else(given_up)
+                };
+                match before {
+                    None => told.await,
+                    Some(before) => match tokio::time::timeout(PATIENCE, told).await {
+                        Ok(Ok(tools)) => Ok(tools),
+                        Ok(Err(_)) | Err(_) => Ok(before),
+                    },
+                }
+            }
+        }
     }
 }
 
@@ -167,6 +231,9 @@ async fn ask(upstream: &Upstream, target: &Target) -> Result<(Tools, Duration), 
         for about in listed {
             take(&mut tools, target, &about);
         }
+        if tools.len() > MAX_TOOLS {
+            return Err(malformed("more tools than are taken"));
+        }
         if let Some(said) = page.get("ttlMs").and_then(|ttl| ttl.get().parse().ok()) {
             ttl = ttl.min(Duration::from_millis(said));
         }
@@ -174,7 +241,7 @@ async fn ask(upstream: &Upstream, target: &Target) -> Result<(Tools, Duration), 
             page.get("nextCursor").filter(|cursor| cursor.get() != "null").map(ToOwned::to_owned);
         match &cursor {
             None => return Ok((tools, ttl)),
-            Some(next) if tools.len() <= MAX_TOOLS && seen.insert(next.get().to_owned()) => {}
+            Some(next) if seen.insert(next.get().to_owned()) => {}
             Some(_) => return Err(malformed("a list of tools without an end")),
         }
     }
@@ -191,7 +258,7 @@ async fn page(
         name: None,
         params,
         headers: Vec::new(),
-        timeout: target.timeouts.list,
+        timeout: target.timeouts.connect + target.timeouts.list,
     };
     let mut answer = upstream.request(call).await?;
     loop {
@@ -211,7 +278,7 @@ fn take(tools: &mut Tools, target: &Target, about: &RawValue) {
     let Ok(about) = Members::parse(about.get().as_bytes()) else { return };
     let Some(name) = about.text("name").filter(|name| is_name(name)) else { return };
     let offered = target.tools.as_ref().is_none_or(|offered| offered.contains(&name));
-    if offered && !tools.by_name.contains_key(&name) {
+    if offered && tools.len() <= MAX_TOOLS && !tools.by_name.contains_key(&name) {
         tools.by_name.insert(name.clone(), tools.list.len());
         tools.list.push(Tool { name, about });
     }

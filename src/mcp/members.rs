@@ -1,9 +1,10 @@
 //! JSON objects taken apart one level deep. What is within stays text, as it was written: a gateway has no
 //! business with the numbers of a tool's answer.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -81,21 +82,29 @@ impl Members {
     }
 }
 
+/// Values within one that is read as a whole. Each takes many times the memory of its text, if that is short.
+const MOST_VALUES: usize = 16 * 1024;
+
 /// A value as a whole. No object in it has a name twice.
 ///
 /// # Errors
-/// One has.
+/// One has, or there are too many values.
 pub fn value(text: &RawValue) -> Result<Value, serde_json::Error> {
-    serde_json::from_str::<Unambiguous>(text.get()).map(|value| value.0)
+    let mut reader = serde_json::Deserializer::from_str(text.get());
+    Unambiguous(&Cell::new(MOST_VALUES)).deserialize(&mut reader)
 }
 
-struct Unambiguous(Value);
+/// Reads a value in which no name stands twice, with so many values left.
+#[derive(Clone, Copy)]
+struct Unambiguous<'c>(&'c Cell<usize>);
 
-impl<'de> Deserialize<'de> for Unambiguous {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+impl<'de> DeserializeSeed<'de> for Unambiguous<'_> {
+    type Value = Value;
 
-        impl<'de> Visitor<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        struct Any<'c>(Unambiguous<'c>);
+
+        impl<'de> Visitor<'de> for Any<'_> {
             type Value = Value;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,7 +137,7 @@ impl<'de> Deserialize<'de> for Unambiguous {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
                 let mut elements = Vec::new();
-                while let Some(Unambiguous(element)) = list.next_element()? {
+                while let Some(element) = list.next_element_seed(self.0)? {
                     elements.push(element);
                 }
                 Ok(Value::Array(elements))
@@ -136,7 +145,8 @@ impl<'de> Deserialize<'de> for Unambiguous {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
                 let mut object = serde_json::Map::new();
-                while let Some((name, Unambiguous(value))) = map.next_entry::<String, _>()? {
+                while let Some(name) = map.next_key::<String>()? {
+                    let value = map.next_value_seed(self.0)?;
                     match object.entry(name) {
                         Entry::Vacant(place) => drop(place.insert(value)),
                         Entry::Occupied(taken) => return Err(twice(taken.key())),
@@ -146,12 +156,53 @@ impl<'de> Deserialize<'de> for Unambiguous {
             }
         }
 
-        deserializer.deserialize_any(Any).map(Self)
+        let left = self.0.get().checked_sub(1);
+        self.0.set(left.ok_or_else(|| serde::de::Error::custom(TOO_MUCH))?);
+        deserializer.deserialize_any(Any(self))
     }
 }
 
 fn twice<E: serde::de::Error>(name: &str) -> E {
-    E::custom(format_args!("the member `{}` stands twice", name.escape_debug()))
+    let shown: String = name.chars().take(64).collect();
+    E::custom(format_args!("{TWICE}{}` stands twice", shown.escape_debug()))
+}
+
+const TWICE: &str = "the member `";
+const TOO_MANY: &str = "an object has too many members";
+const TOO_MUCH: &str = "there are too many values";
+
+/// What is wrong with text that was not read, in words of ours: serde would show what stands there, which is
+/// a caller's content.
+pub fn why(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if [TWICE, TOO_MANY, TOO_MUCH].iter().any(|ours| text.starts_with(ours)) {
+        // Without serde's place in the text, which is one within a part of it.
+        return text.split(" at line ").next().unwrap_or_default().to_owned();
+    }
+    if error.is_data() {
+        return "it is no JSON object".to_owned();
+    }
+    format!("it is no JSON from line {}, column {} on", error.line(), error.column())
+}
+
+/// Two names in an object of `value`, at any depth, that only their letters' case tells apart. Some servers
+/// take them for one.
+pub fn alike(value: &Value) -> Option<&str> {
+    match value {
+        Value::Array(elements) => elements.iter().find_map(alike),
+        Value::Object(object) => {
+            let mut seen = std::collections::HashSet::new();
+            let twice = object.keys().find(|name| !seen.insert(folded(name)));
+            twice.map(String::as_str).or_else(|| object.values().find_map(alike))
+        }
+        _ => None,
+    }
+}
+
+/// A name without its letters' case, in the way of the parsers that fold most.
+pub fn folded(name: &str) -> String {
+    // The long s and the sign for Kelvin are letters of their own, but not to all.
+    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 impl Serialize for Members {
@@ -183,7 +234,7 @@ impl<'de> Deserialize<'de> for Members {
                         return Err(twice(&name));
                     }
                     if members.len() >= MOST {
-                        return Err(serde::de::Error::custom("an object has too many members"));
+                        return Err(serde::de::Error::custom(TOO_MANY));
                     }
                     members.push((name, value));
                 }
@@ -226,6 +277,38 @@ mod tests {
         for text in [r#"{"a":1,"a":1}"#, r#"[{"a":{"b":1,"\u0062":2}}]"#] {
             assert!(value(&raw(text)).unwrap_err().to_string().contains("stands twice"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_what_stands_there() {
+        let why = |text: &str| why(&Members::parse(text.as_bytes()).unwrap_err());
+        assert_eq!(why(r#""a secret prompt""#), "it is no JSON object");
+        assert_eq!(why("{ nonsense"), "it is no JSON from line 1, column 3 on");
+        assert_eq!(why(r#"{"a":1,"a":2}"#), "the member `a` stands twice");
+        let long = "x".repeat(10_000);
+        assert!(why(&format!(r#"{{"{long}":1,"{long}":2}}"#)).len() < 100);
+    }
+
+    #[test]
+    fn names_that_some_servers_take_for_one_are_found() {
+        for (text, found) in [
+            (r#"{"path":1,"Path":2}"#, Some("Path")),
+            (r#"[{"a":{"k":1,"K":2}}]"#, Some("K")),
+            (r#"{"class":1,"cla\u017fs":2}"#, Some("cla\u{17f}s")),
+            (r#"{"k":1,"\u212a":2}"#, Some("\u{212a}")),
+            (r#"{"a":{"b":1},"b":[{"a":1}]}"#, None),
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(alike(&value), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_has_only_so_many_within() {
+        let list = |count: usize| format!("[{}]", vec!["0"; count].join(","));
+        let read = |text: String| value(&RawValue::from_string(text).unwrap());
+        assert!(read(list(MOST_VALUES - 1)).is_ok());
+        assert!(read(list(MOST_VALUES)).unwrap_err().to_string().starts_with(TOO_MUCH));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What a caller is answered: JSON-RPC messages, alone or as events of a stream.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use serde::Serialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -9,33 +12,64 @@ use super::fault::Fault;
 use super::members::Members;
 use super::version::Version;
 
-/// The id of an answer to what has none that could be read.
-const NO_ID: &str = "null";
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    jsonrpc: &'static str,
-    id: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a RawValue>,
+/// The end of an answer: what it says, as its server wrote it.
+#[derive(Clone, Copy, Debug)]
+pub enum Last<'a> {
+    /// A result. `completed`: it is to say its kind, which it does not.
+    Result {
+        /// As it is written.
+        text: &'a RawValue,
+        /// Whether `resultType` is to be added.
+        completed: bool,
+    },
+    /// An error.
+    Error(&'a RawValue),
 }
 
-/// Writes a message of texts that are JSON already.
-fn message(id: &RawValue, result: Option<&RawValue>, error: Option<&RawValue>) -> Bytes {
-    let answer = Answer { jsonrpc: "2.0", id, result, error };
-    serde_json::to_vec(&answer).map(Bytes::from).unwrap_or_default()
+/// Writes an answer's last message; `as_event`: of a stream. It may be long, so that it is copied once.
+pub fn last(id: &RawValue, last: Last<'_>, as_event: bool) -> Bytes {
+    let (member, added, text) = match last {
+        Last::Result { text, completed: false } => (RESULT, "", text.get()),
+        Last::Result { text, completed: true } => {
+            // The rest of the object, whose brace is written here.
+            let rest = text.get().strip_prefix('{').unwrap_or_default();
+            let empty = rest.trim_start().starts_with('}');
+            (RESULT, if empty { COMPLETE } else { COMPLETE_AND }, rest)
+        }
+        Last::Error(text) => (",\"error\":", "", text.get()),
+    };
+    let (before, after) = if as_event { (EVENT, EVENT_END) } else { ("", "") };
+    let pieces =
+        [before, "{\"jsonrpc\":\"2.0\",\"id\":", id.get(), member, added, text, "}", after];
+    let mut out = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+    for piece in pieces {
+        out.extend_from_slice(piece.as_bytes());
+    }
+    if as_event {
+        let end = out.len() - after.len();
+        on_one_line(&mut out[before.len()..end]);
+    }
+    out.into()
 }
 
-/// A result.
+const RESULT: &str = ",\"result\":";
+const COMPLETE: &str = "{\"resultType\":\"complete\"";
+const COMPLETE_AND: &str = "{\"resultType\":\"complete\",";
+const EVENT: &str = "event: message\ndata: ";
+const EVENT_END: &str = "\n\n";
+
+/// A line end would end the event. In JSON it can only stand between values, where a space says the same.
+fn on_one_line(message: &mut [u8]) {
+    for byte in message {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+/// A result of the gateway's.
 pub fn result(id: &RawValue, result: &RawValue) -> Bytes {
-    message(id, Some(result), None)
-}
-
-/// An error of a server's, as it wrote it.
-pub fn error(id: &RawValue, error: &RawValue) -> Bytes {
-    message(id, None, Some(error))
+    last(id, Last::Result { text: result, completed: false }, false)
 }
 
 /// A fault of the request's. Without an id it is of a message that could not be read.
@@ -44,41 +78,65 @@ pub fn fault(id: Option<&RawValue>, fault: &Fault) -> Bytes {
     if let Some(data) = &fault.data {
         error["data"] = data.clone();
     }
-    let none: &RawValue = serde_json::from_str(NO_ID).unwrap_or(RawValue::NULL);
-    message(id.unwrap_or(none), None, Some(&raw(&error)))
+    last(id.unwrap_or(RawValue::NULL), Last::Error(&raw(&error)), false)
 }
 
-/// As an event of a stream. The message has no line end in it.
+/// A message as an event of a stream.
 pub fn event(message: &[u8]) -> Bytes {
-    let mut event = Vec::with_capacity(message.len() + 24);
-    event.extend_from_slice(b"event: message\ndata: ");
+    let mut event = Vec::with_capacity(message.len() + EVENT.len() + EVENT_END.len());
+    event.extend_from_slice(EVENT.as_bytes());
     event.extend_from_slice(message);
-    event.extend_from_slice(b"\n\n");
+    on_one_line(&mut event[EVENT.len()..]);
+    event.extend_from_slice(EVENT_END.as_bytes());
     event.into()
 }
 
 /// What is looked at of a result. The rest of it is text.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Peek {
-    #[serde(rename = "isError")]
-    is_error: bool,
-    #[serde(rename = "resultType")]
-    result_type: Option<String>,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peek {
+    /// It says that the tool failed.
+    pub is_error: bool,
+    /// It says what kind of result it is.
+    pub has_type: bool,
 }
 
-/// A result of a server's, as a caller of `version` gets it, and whether it says that the tool failed. What
-/// each result says of its kind since [`Version::V2026_07_28`] is added where an older server does not say
-/// it. `None`: it is no result.
-pub fn for_version(result: Box<RawValue>, version: Version) -> Option<(Box<RawValue>, bool)> {
-    let peek: Peek = serde_json::from_str(result.get()).ok()?;
-    if !version.is_stateless() || peek.result_type.is_some() {
-        return Some((result, peek.is_error));
+impl Peek {
+    /// Looks at a result. `None`: it is no object.
+    pub fn of(result: &RawValue) -> Option<Self> {
+        serde_json::from_str(result.get()).ok()
     }
-    let rest = result.get().strip_prefix('{')?;
-    let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
-    let text = format!("{{\"resultType\":\"complete\"{comma}{rest}");
-    Some((RawValue::from_string(text).ok()?, peek.is_error))
+}
+
+/// Whatever stands where the tool has written it: it has had its effect, and its result is the caller's.
+impl<'de> Deserialize<'de> for Peek {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Peek;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Peek, A::Error> {
+                let mut peek = Peek::default();
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    match &*name {
+                        "isError" => peek.is_error = map.next_value::<&RawValue>()?.get() == "true",
+                        "resultType" => {
+                            map.next_value::<IgnoredAny>()?;
+                            peek.has_type = true;
+                        }
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(peek)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// What the gateway says of itself to who begins with `initialize`, and asks for `wanted`.
@@ -157,28 +215,45 @@ mod tests {
         assert_eq!(result(&id, &wrote), expected);
         let wrote = text(r#"{"code":-32602,"message":"no"}"#);
         let expected = r#"{"jsonrpc":"2.0","id":"é-1","error":{"code":-32602,"message":"no"}}"#;
-        assert_eq!(error(&id, &wrote), expected);
+        assert_eq!(last(&id, Last::Error(&wrote), false), expected);
+    }
+
+    #[test]
+    fn no_line_end_breaks_an_event() {
+        let (id, wrote) = (text("1"), text("{\n  \"a\": [\r\n1, \"\\n\"]\n}"));
+        let event = last(&id, Last::Result { text: &wrote, completed: true }, true);
+        let expected = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\
+                        {\"resultType\":\"complete\",   \"a\": [  1, \"\\n\"] }}\n\n";
+        assert_eq!(event, expected);
+        assert_eq!(super::event(b"{\n}"), "event: message\ndata: { }\n\n");
     }
 
     #[test]
     fn a_result_says_its_kind_to_those_who_look_for_it() {
-        let new = Version::V2026_07_28;
-        for (wrote, version, expected, failed) in [
-            (r#"{"content":[]}"#, new, r#"{"resultType":"complete","content":[]}"#, false),
-            ("{ }", new, r#"{"resultType":"complete" }"#, false),
-            (r#"{"isError":true}"#, Version::UNSAID, r#"{"isError":true}"#, true),
-            (
-                r#"{"resultType":"input_required"}"#,
-                new,
-                r#"{"resultType":"input_required"}"#,
-                false,
-            ),
+        for (wrote, expected) in [
+            (r#"{"content":[]}"#, r#"{"resultType":"complete","content":[]}"#),
+            ("{ }", r#"{"resultType":"complete" }"#),
         ] {
-            let (result, is_error) = for_version(text(wrote), version).unwrap();
-            assert_eq!((result.get(), is_error), (expected, failed));
+            let (wrote, id) = (text(wrote), text("1"));
+            let message = last(&id, Last::Result { text: &wrote, completed: true }, false);
+            let message: Value = serde_json::from_slice(&message).unwrap();
+            assert_eq!(message["result"], serde_json::from_str::<Value>(expected).unwrap());
         }
-        for wrote in ["[]", "1", "null", r#"{"isError":"yes"}"#] {
-            assert!(for_version(text(wrote), new).is_none(), "{wrote}");
+    }
+
+    #[test]
+    fn whatever_a_tool_writes_is_its_result() {
+        for (wrote, is_error, has_type) in [
+            (r#"{"isError":true}"#, true, false),
+            (r#"{"isError":null,"x":[{"isError":true}]}"#, false, false),
+            (r#"{"isError":"yes","isError":false}"#, false, false),
+            (r#"{"resultType":7}"#, false, true),
+            ("{}", false, false),
+        ] {
+            assert_eq!(Peek::of(&text(wrote)), Some(Peek { is_error, has_type }), "{wrote}");
+        }
+        for wrote in ["[]", "1", "null"] {
+            assert_eq!(Peek::of(&text(wrote)), None, "{wrote}");
         }
     }
 

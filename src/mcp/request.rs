@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
 
 use super::fault::{Fault, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR};
-use super::members::Members;
-use super::upstream::{META_CAPABILITIES, META_CLIENT, META_PROTOCOL};
+use super::members::{self, Members};
+use super::upstream::{META_CAPABILITIES, META_PROTOCOL};
 use super::version::Version;
 
 /// The version that a request speaks.
@@ -28,7 +28,9 @@ const MAX_ID: usize = 256;
 pub enum Message {
     /// It wants an answer.
     Request(Request),
-    /// It wants none: a notification, or an answer to what nobody has asked.
+    /// It wants none: the request with this id is to end.
+    Cancelled(Box<RawValue>),
+    /// It wants none: another notification, or an answer to what nobody has asked.
     Other,
 }
 
@@ -71,15 +73,19 @@ pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Message, Unreadable> {
     }
     let mut members = Members::parse(body).map_err(|error| {
         let code = if error.is_data() { INVALID_REQUEST } else { PARSE_ERROR };
-        Fault::new(code, format!("The body is no JSON-RPC message: {error}."))
+        Fault::new(code, format!("The body is no JSON-RPC message: {}.", members::why(&error)))
     })?;
     if members.text("jsonrpc").as_deref() != Some("2.0") {
         return Err(Fault::new(INVALID_REQUEST, "The message's `jsonrpc` is not \"2.0\".").into());
     }
     let Some(id) = members.remove("id") else {
-        let is_notification = members.text("method").is_some();
         let missing = Fault::new(INVALID_REQUEST, "The message has neither `id` nor `method`.");
-        return if is_notification { Ok(Message::Other) } else { Err(missing.into()) };
+        let method = members.text("method").ok_or(missing)?;
+        let request = members.object("params").and_then(|mut params| params.remove("requestId"));
+        return Ok(match request.filter(|id| method == "notifications/cancelled" && is_id(id)) {
+            Some(id) => Message::Cancelled(id),
+            None => Message::Other,
+        });
     };
     if members.get("method").is_none()
         && (members.get("result").is_some() || members.get("error").is_some())
@@ -107,14 +113,17 @@ fn request(
     let params = match members.remove("params") {
         None => Members::default(),
         Some(params) => Members::parse(params.get().as_bytes()).map_err(|error| {
-            Fault::new(INVALID_PARAMS, format!("The message's `params` can't be used: {error}."))
+            let why = members::why(&error);
+            Fault::new(INVALID_PARAMS, format!("The message's `params` can't be used: {why}."))
         })?,
     };
     let version = version(headers, &method, &params)?;
     if version.is_stateless() {
         same(headers, &METHOD, Some(&method))?;
-        let name = (method == "tools/call").then(|| params.text("name")).flatten();
-        same(headers, &NAME, name.as_deref())?;
+        // Other methods have names of other kinds, and none of them is served.
+        if method == "tools/call" {
+            same(headers, &NAME, params.text("name").as_deref())?;
+        }
     }
     Ok((method, params, version))
 }
@@ -146,10 +155,10 @@ fn version(headers: &HeaderMap, method: &str, params: &Members) -> Result<Versio
     if !version.is_stateless() && in_meta.is_none() {
         return Ok(version);
     }
-    let has = |name: &str| meta.get(name).is_some_and(|value| value.get().starts_with('{'));
-    if in_meta.is_none() || !has(META_CLIENT) || !has(META_CAPABILITIES) {
+    let capabilities = meta.get(META_CAPABILITIES);
+    if in_meta.is_none() || !capabilities.is_some_and(|value| value.get().starts_with('{')) {
         let message = format!(
-            "The request's `_meta` must have {META_PROTOCOL}, {META_CLIENT} and {META_CAPABILITIES} in this version."
+            "The request's `_meta` must have {META_PROTOCOL} and {META_CAPABILITIES} in this version."
         );
         return Err(Fault::new(INVALID_PARAMS, message));
     }
@@ -235,7 +244,7 @@ mod tests {
     fn request(headers: &HeaderMap, body: &str) -> Result<Request, Fault> {
         match read(headers, body.as_bytes()) {
             Ok(Message::Request(request)) => Ok(request),
-            Ok(Message::Other) => panic!("a request"),
+            Ok(other) => panic!("a request, not {other:?}"),
             Err(unreadable) => Err(unreadable.fault),
         }
     }
@@ -277,6 +286,11 @@ mod tests {
         assert_eq!(ask(&good).unwrap().version, Version::V2026_07_28);
         let encoded = stateless("tools/call", Some("=?base64?w7w=?="), r#","name":"ü""#);
         assert!(ask(&encoded).is_ok());
+        let other = stateless("prompts/get", Some("a prompt"), "");
+        assert!(ask(&other).is_ok(), "a name of another kind");
+        let (headers, body) = stateless("tools/list", None, "");
+        let nobody = (headers, body.replace("clientInfo", "somebody"));
+        assert!(ask(&nobody).is_ok(), "who asks need not be said");
         for (what, (mut headers, mut body), code) in [
             (
                 "another name",
@@ -284,19 +298,18 @@ mod tests {
                 HEADER_MISMATCH,
             ),
             ("no name", stateless("tools/call", None, r#","name":"x_y""#), HEADER_MISMATCH),
-            ("a name for what has none", stateless("tools/list", Some("x"), ""), HEADER_MISMATCH),
             ("another method", stateless("tools/list", None, ""), HEADER_MISMATCH),
             ("another version", stateless("tools/list", None, ""), HEADER_MISMATCH),
             ("no version", stateless("tools/list", None, ""), HEADER_MISMATCH),
             ("two methods", stateless("tools/list", None, ""), HEADER_MISMATCH),
-            ("no client", stateless("tools/list", None, ""), INVALID_PARAMS),
+            ("no capabilities", stateless("tools/list", None, ""), INVALID_PARAMS),
         ] {
             match what {
                 "another method" => headers[1].1 = "tools/call".to_owned(),
                 "another version" => headers[0].1 = "2025-11-25".to_owned(),
                 "no version" => drop(headers.remove(0)),
                 "two methods" => headers.push((METHOD, "tools/list".to_owned())),
-                "no client" => body = body.replace("clientInfo", "somebody"),
+                "no capabilities" => body = body.replace("clientCapabilities", "nothing"),
                 _ => {}
             }
             assert_eq!(ask(&(headers, body)).map(drop).unwrap_err().code, code, "{what}");
@@ -345,6 +358,22 @@ mod tests {
                 matches!(read(&HeaderMap::new(), body.as_bytes()), Ok(Message::Other)),
                 "{body}"
             );
+        }
+    }
+
+    #[test]
+    fn a_cancellation_names_the_request_that_is_to_end() {
+        let read = |params: &str| {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#
+            );
+            read(&HeaderMap::new(), body.as_bytes()).unwrap()
+        };
+        assert!(
+            matches!(read(r#"{"requestId":"a"}"#), Message::Cancelled(id) if id.get() == r#""a""#)
+        );
+        for params in ["{}", "[]", r#"{"requestId":{}}"#] {
+            assert!(matches!(read(params), Message::Other), "{params}");
         }
     }
 

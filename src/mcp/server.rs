@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::catalog::{Catalog, Tools};
+use super::catalog::{Catalog, Look, Tools};
 use super::upstream::{Answer, Call, Failure, Upstream};
-use crate::config::valid::mcp::{Mcp, Target};
+use crate::config::valid::mcp::{Mcp, Target, Transport};
 
 /// Why calls of a server failed, in words.
 pub const REASONS: [&str; 7] =
@@ -92,6 +92,11 @@ impl Server {
         &self.target.name
     }
 
+    /// Whether it is behind a URL.
+    pub fn is_http(&self) -> bool {
+        matches!(self.target.transport, Transport::Http(_))
+    }
+
     /// Whether a tool of this name would be offered, if the server has it.
     pub fn offers(&self, tool: &str) -> bool {
         self.target.tools.as_ref().is_none_or(|tools| tools.contains(tool))
@@ -101,8 +106,24 @@ impl Server {
     ///
     /// # Errors
     /// It gives no list, and never gave one.
-    pub async fn tools(&self) -> Result<Arc<Tools>, Failure> {
-        self.catalog.tools(&self.upstream, &self.target, |failure| self.note(failure)).await
+    pub async fn tools(self: &Arc<Self>) -> Result<Arc<Tools>, Failure> {
+        self.look().tools().await
+    }
+
+    /// What can be said of its tools now. Where they have to be asked for, that is done by itself.
+    pub fn look(self: &Arc<Self>) -> Look {
+        self.catalog.look(&self.upstream, |tell| {
+            let server = self.clone();
+            drop(tokio::spawn(async move {
+                let note = |failure: Option<&Failure>| {
+                    if let Some(failure) = failure {
+                        tracing::warn!(server = server.name(), %failure, "no list of tools");
+                    }
+                    server.note(failure);
+                };
+                server.catalog.ask(&server.upstream, &server.target, tell, note).await;
+            }));
+        })
     }
 
     /// Its tools as they were last known.

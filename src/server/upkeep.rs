@@ -20,6 +20,9 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How soon a name without any address is tried again.
 const RESOLVE_PENDING_EVERY: Duration = Duration::from_secs(2);
 
+/// How often MCP servers' lists of tools are looked at, whether they are too old.
+const LOOK_AT_TOOLS_EVERY: Duration = Duration::from_secs(15);
+
 /// How often files of certificates are looked at beside changes of them.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -36,8 +39,25 @@ pub async fn run(gateway: Arc<Gateway>, hangup: Signal) {
         certificate_check::run(&gateway),
         on_rotation(&gateway),
         resolve(&gateway),
-        check_health(&gateway)
+        check_health(&gateway),
+        look_at_tools(&gateway)
     );
+}
+
+/// Has the tools of MCP servers known before anybody asks, and programs started: from the start, after each
+/// reload, and when what is known has become too old.
+async fn look_at_tools(gateway: &Gateway) {
+    let mut generations = gateway.generations();
+    loop {
+        for server in gateway.current().mcp.iter() {
+            server.look();
+        }
+        // A generation that is over means that the process is.
+        match tokio::time::timeout(LOOK_AT_TOOLS_EVERY, generations.changed()).await {
+            Ok(Err(_)) => return,
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
 }
 
 async fn on_hangup(gateway: &Gateway, mut hangup: Signal) {

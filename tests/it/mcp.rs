@@ -336,6 +336,7 @@ async fn policies_say_who_sees_and_who_calls_what_and_with_which_arguments() {
         ("/mcp", "sim_echo", json!({"owner": "evil"}), "echo-for-acme"),
         ("/mcp", "sim_echo", json!({"owner": ["acme", "evil"]}), "echo-for-acme"),
         ("/mcp/sim", "echo", json!({}), "echo-for-acme"),
+        ("/mcp/sim", "echo", json!({"Owner": "acme"}), "echo-for-acme"),
         ("/mcp", "other_add", json!({"a": 1, "b": 2}), ""),
         ("/mcp", "sim_fail", json!({}), ""),
     ] {
@@ -356,7 +357,7 @@ async fn policies_say_who_sees_and_who_calls_what_and_with_which_arguments() {
         "{refused}"
     );
     assert_eq!(server.mcp().stats().calls.values().sum::<u64>(), 2, "nothing else came through");
-    assert_eq!(gateway.metric("sluicegate_refusals_total", "{code=\"policy_denied\"}").await, 5.0);
+    assert_eq!(gateway.metric("sluicegate_refusals_total", "{code=\"policy_denied\"}").await, 6.0);
     let log = gateway.stop().await;
     let denied: Vec<_> = log.iter().filter(|line| line["code"] == "policy_denied").collect();
     assert_eq!(denied.len(), 5);
@@ -365,6 +366,86 @@ async fn policies_say_who_sees_and_who_calls_what_and_with_which_arguments() {
     let written: String =
         files.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok()).collect();
     assert!(written.contains(r#""resource":{"kind":"tool","id":"sim/echo"}"#), "{written}");
+}
+
+#[tokio::test]
+async fn what_is_not_judged_reaches_no_server() {
+    let server = server(of(Era::Both)).await;
+    let rules = tempfile::tempdir().unwrap();
+    std::fs::write(rules.path().join("all.cedar"), "permit (principal, action, resource);")
+        .unwrap();
+    let policies = format!("policies: {{ directory: \"{}\" }}", rules.path().display());
+    let gateway = Gateway::start(&config(&[("sim", at(&server))]).with(&policies));
+    let client = gateway.client();
+    let params = json!({
+        "name": "sim_add", "arguments": {"a": 1, "b": 2}, "_meta": {"k": 1},
+        "Name": "fail", "NAME\u{0}": "fail", "Arguments": {"a": 9}, "argument\u{17f}": {"a": 9}, "task": {},
+    });
+    let answer = last(&Caller::Sessions.ask(client, "/mcp", "tools/call", &params).await);
+    assert_eq!(answer["result"]["structuredContent"]["sum"], 3, "{answer}");
+    let got = server.mcp().last_call();
+    let names: Vec<_> = got.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["name", "arguments", "_meta"], "{got}");
+    assert_eq!(got["_meta"]["k"], 1);
+    // Some servers take these for one, others for two.
+    for arguments in
+        [json!({"a": 1, "b": 2, "A": 3}), json!({"A": 1, "b": 2}), json!({"x": [{"k": 1, "K": 2}]})]
+    {
+        let refused = Caller::Sessions.call(client, "/mcp/sim", "add", &arguments).await;
+        assert_eq!(refused["error"]["code"], -32602, "{arguments}: {refused}");
+    }
+    let much = json!({"list": vec![0; 20_000]});
+    let refused = Caller::Sessions.call(client, "/mcp/sim", "echo", &much).await;
+    assert_eq!(refused["error"]["data"]["code"], "invalid_request_body", "{refused}");
+    assert_eq!(server.mcp().stats().calls.values().sum::<u64>(), 1);
+    let log = gateway.stop().await;
+    let details: Vec<_> = log.iter().filter_map(|line| line["detail"].as_str()).collect();
+    assert!(details.iter().all(|detail| detail.len() < 200), "{details:?}");
+}
+
+#[tokio::test]
+async fn a_caller_can_cancel_a_call_by_another_request() {
+    let server = server(of(Era::Both)).await;
+    let gateway = Gateway::start(&config(&[("sim", at(&server))]));
+    let client = gateway.client();
+    for (cancelled, id) in [json!("x"), json!(41)].into_iter().enumerate() {
+        let (head, body) = Caller::Sessions.request(&id, "tools/call", &json!({"name": "slow"}));
+        let mut waits = client.connect().await;
+        waits.write_all(&Client::request("/mcp/sim", &head, &body)).await.unwrap();
+        soon("a call under way", server.mcp().wait_until(|stats| stats.waiting == 1)).await;
+        let cancel = |id: Value| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+        assert_eq!(client.post("/mcp", &cancel(json!("another"))).await.status, 202);
+        assert_eq!(client.post("/mcp", &cancel(id.clone())).await.status, 202);
+        let answer = read_response(&mut waits).await.json();
+        assert_eq!((&answer["id"], &answer["error"]["data"]["code"]), (&id, &json!("cancelled")));
+        let seen = cancelled as u64 + 1;
+        soon("its end", server.mcp().wait_until(|stats| stats.cancelled == seen)).await;
+    }
+    let log = gateway.stop().await;
+    let ends = log.iter().filter(|line| line["mcp_outcome"] == "client_gone").count();
+    assert_eq!(ends, 2, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_delays_nobody_who_can_be_told_what_is_known() {
+    let (well, hangs) = (
+        server(of(Era::Both)).await,
+        server(McpSettings { list_ttl_ms: 0, ..of(Era::Both) }).await,
+    );
+    let gateway = Gateway::start(&config(&[("well", at(&well)), ("hangs", at(&hangs))]));
+    let client = gateway.client();
+    let list = async || {
+        let list = Caller::Sessions.ask(client, "/mcp", "tools/list", &json!({})).await.json();
+        names(&list["result"])
+    };
+    let whole = list().await;
+    assert!(whole.contains(&"hangs_add".to_owned()), "{whole:?}");
+    let stall = McpFault { on: "tools/list".to_owned(), ..McpFault::new(McpFaultKind::Stall) };
+    hangs.mcp().change(|settings| settings.fault = Some(stall));
+    // As long as its timeout is, nobody waits for it.
+    for _ in 0..3 {
+        assert_eq!(soon("a list", list()).await, whole);
+    }
 }
 
 #[tokio::test]
@@ -481,7 +562,7 @@ async fn a_server_that_fails_is_an_error_that_says_so() {
             Caller::Stateless.call(client, "/mcp", &format!("{name}_x"), &json!({})).await;
         assert_eq!(refused["error"]["data"]["code"], "upstream_unavailable", "{refused}");
         let labels = format!("{{reason=\"unreachable\",server=\"{name}\"}}");
-        assert_eq!(gateway.metric("sluicegate_mcp_server_failures_total", &labels).await, 1.0);
+        assert!(gateway.metric("sluicegate_mcp_server_failures_total", &labels).await >= 1.0);
         let up = format!("{{server=\"{name}\"}}");
         assert_eq!(gateway.metric("sluicegate_mcp_server_up", &up).await, 0.0);
     }

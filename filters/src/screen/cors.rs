@@ -267,9 +267,13 @@ struct Rules {
 }
 
 impl Rules {
-    /// Those of the asked-for headers that are allowed.
+    /// Those of the asked-for headers that are allowed. What a tool's arguments say again in headers has
+    /// names of the tool's.
     fn allowed_of(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let mut allowed: Vec<&HeaderName> = headers
+        let of_tool = |asked: &[u8]| {
+            HeaderName::from_bytes(asked).ok().filter(|it| it.as_str().starts_with("mcp-param-"))
+        };
+        let mut allowed: Vec<HeaderName> = headers
             .get_all(header::ACCESS_CONTROL_REQUEST_HEADERS)
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
@@ -279,11 +283,13 @@ impl Rules {
                 self.allow_headers
                     .iter()
                     .find(|name| asked.eq_ignore_ascii_case(name.as_str().as_bytes()))
+                    .cloned()
+                    .or_else(|| of_tool(asked))
             })
             .collect();
-        allowed.sort_unstable_by_key(|name| name.as_str());
+        allowed.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         allowed.dedup();
-        join(allowed)
+        join(&allowed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The route table: which paths exist, and with which methods.
 //!
 //! A path is compared as it was sent, byte for byte: no case folding, no unescaping, no trailing
-//! slash. The only free parts are the id in `/v1/models/{id}` and the name in `/mcp/{server}`.
+//! slash but that of `/mcp/` and below. The only free parts are the id in `/v1/models/{id}` and the name in `/mcp/{server}`.
 
 use http::request::Parts;
 use http::{HeaderValue, Method};
@@ -87,12 +87,14 @@ impl Route {
             "/health" => Some(Self::Health(Health::Overall)),
             "/health/live" | "/health/liveliness" => Some(Self::Health(Health::Live)),
             "/health/ready" | "/health/readiness" => Some(Self::Health(Health::Ready)),
-            MCP_PATH => Some(Self::Mcp(None)),
+            // Clients' pages have it with a final slash as often as without.
+            MCP_PATH | "/mcp/" => Some(Self::Mcp(None)),
             MCP_TOOLS_PATH => Some(Self::McpTools),
             _ => {
                 if let Some(server) =
                     path.strip_prefix(MCP_PATH).and_then(|rest| rest.strip_prefix('/'))
                 {
+                    let server = server.strip_suffix('/').unwrap_or(server);
                     return is_mcp_server(server).then(|| Self::Mcp(Some(server.to_owned())));
                 }
                 let id = path.strip_prefix(MODELS_PATH)?.strip_prefix('/')?;
@@ -309,6 +311,8 @@ mod tests {
             ("/v1/models/a%2Fb%3a", Route::Model("a/b:".to_owned())),
             ("/v1/models/%E6%A8%A1", Route::Model("\u{6a21}".to_owned())),
             ("/mcp", Route::Mcp(None)),
+            ("/mcp/", Route::Mcp(None)),
+            ("/mcp/github-2/", Route::Mcp(Some("github-2".to_owned()))),
             ("/mcp/github-2", Route::Mcp(Some("github-2".to_owned()))),
             ("/mcp/tools", Route::McpTools),
             ("/health", Route::Health(Health::Overall)),
@@ -340,7 +344,7 @@ mod tests {
             "/v1/models/%C2%85",
             "/health/",
             "/health/alive",
-            "/mcp/",
+            "/mcp//",
             "/mcp/GitHub",
             "/mcp/git_hub",
             "/mcp/git%2dhub",
@@ -446,7 +450,7 @@ mod tests {
         #[test]
         fn no_other_path_resolves(path in "/(v1|health|v1/models|V1|mcp)?(/[a-z_%0-9]{0,12}){0,3}") {
             if let Some(route) = Route::resolve(&path) {
-                let listed = body_paths().chain(READ_PATHS).any(|p| p == path);
+                let listed = body_paths().chain(READ_PATHS).any(|p| p == path) || path == "/mcp/";
                 let model = matches!(route, Route::Model(_)) && path.starts_with("/v1/models/");
                 let server = matches!(route, Route::Mcp(Some(_))) && path.starts_with("/mcp/");
                 prop_assert!(listed || model || server, "{} is {:?}", path, route);

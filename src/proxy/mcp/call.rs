@@ -1,27 +1,34 @@
 //! A call to a tool.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sluicegate_filters::admit::{ScopeKind, Unit};
 use sluicegate_filters::authorize::Permit;
-use sluicegate_filters::{Denial, DenialKind};
+use sluicegate_filters::{Caller, Denial, DenialKind};
 use sluicegate_quota::{Amounts, Holds};
+use tokio_util::sync::CancellationToken;
 
-use super::{Stop, begin_events, no_tool, send, takes_events, while_here, write_event};
+use super::{
+    Stop, begin_events, is_stream, no_tool, send, takes_events, while_here, write, write_event,
+};
 use crate::app::Gateway;
+use crate::mcp::catalog;
 use crate::mcp::fault::{Fault, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::mcp::members::{self, Members};
+use crate::mcp::reply::{self, Last, Peek};
 use crate::mcp::request::Request;
 use crate::mcp::server::Server;
+use crate::mcp::upstream::http::param_headers;
 use crate::mcp::upstream::{Call, Event, Failure};
-use crate::mcp::{catalog, reply};
 use crate::proxy::authorize;
 use crate::proxy::ctx::{Ctx, End};
 use crate::quotas::refusal;
@@ -32,35 +39,33 @@ use crate::telemetry::trace::Phase;
 /// One request of a caller's limits.
 const ONE: Amounts = Amounts { requests: 1, tokens: 0, nano_usd: 0, parallel: 1 };
 
+/// The parameters of a call that go on. What a caller adds is not judged, so that no server gets to read it: some
+/// take `Name` for `name`.
+const PASSED: [&str; 5] = ["name", "arguments", "_meta", "inputResponses", "requestState"];
+
 /// Calls the tool that a request names, and passes on what comes of it.
 pub(super) async fn tool(
     gateway: &Gateway,
     session: &mut Session,
     ctx: &mut Ctx,
     server: Option<Arc<Server>>,
-    mut request: Request,
+    request: Request,
 ) -> Result<(), Stop> {
     let (server, name) = find(ctx, server, &request).ok_or_else(no_tool)?;
-    let arguments = request.params.get("arguments").filter(|it| it.get() != "null");
-    let seen = arguments.map(members::value).transpose().map_err(|error| {
-        let message = format!("The tool's `arguments` can't be used: {error}.");
-        Stop::Fault(DenialKind::InvalidRequestBody, Fault::in_band(INVALID_PARAMS, message))
-    })?;
-    let permit = authorize::tool(gateway, ctx, (server.name(), &name), seen.as_ref())?;
+    let permit = judge(gateway, ctx, &server, &name, &request)?;
     let holds = admit(gateway, ctx).await?;
-    request.params.put("name", &name);
+    let entry = gateway.calls.enter(caller(ctx), request.id.get());
+    let mut params = Members::default();
+    for (member, value) in request.params.iter().filter(|(it, _)| PASSED.contains(it)) {
+        params.set(member, value.to_owned());
+    }
+    params.put("name", &name);
     let asked = ctx.mcp.get_or_insert_default();
     asked.server = Some(server.clone());
     asked.tool = Some(name.clone());
     asked.called = Some((Instant::now(), None));
-    let call = Call {
-        method: "tools/call",
-        headers: headers(ctx, &server, &name, &request.params),
-        name: Some(name),
-        params: std::mem::take(&mut request.params),
-        timeout: server.target.timeouts.call,
-    };
-    let passed = pass(gateway, session, ctx, (&server, &permit), call, &request).await;
+    let sent = Sent { server, _permit: permit, cancelled: entry.cancelled.clone() };
+    let passed = pass(gateway, session, ctx, sent, (name, params), &request).await;
     let used = match &passed {
         // It never left.
         Err(Stop::Denied(denial)) if denial.kind() == DenialKind::UpstreamUnavailable => {
@@ -75,7 +80,68 @@ pub(super) async fn tool(
     if let Some((began, took)) = &mut asked.called {
         *took = Some(began.elapsed());
     }
+    if matches!(passed, Err(Stop::Gone(_))) {
+        // Whatever the server said, nobody was told.
+        asked.outcome = None;
+    }
     passed
+}
+
+/// Whose call it is: only they can cancel it.
+pub(super) fn caller(ctx: &Ctx) -> String {
+    let caller = ctx.caller.as_deref();
+    let key = caller.and_then(Caller::key).map(|key| key.id.to_string()).unwrap_or_default();
+    let user = caller.and_then(Caller::user).unwrap_or_default();
+    let kind = caller.map_or("", |caller| caller.kind().name());
+    let client = ctx.client.map(|client| client.to_string()).unwrap_or_default();
+    format!("{kind}\n{key}\n{client}\n{user}")
+}
+
+/// Asks the policies, with the arguments as the server will read them.
+fn judge(
+    gateway: &Gateway,
+    ctx: &mut Ctx,
+    server: &Server,
+    name: &str,
+    request: &Request,
+) -> Result<Permit, Stop> {
+    let unusable = |why: String| {
+        let message = format!("The tool's `arguments` can't be used: {why}.");
+        Stop::Fault(DenialKind::InvalidRequestBody, Fault::in_band(INVALID_PARAMS, message))
+    };
+    let arguments = request.params.get("arguments").filter(|it| it.get() != "null");
+    let seen = arguments.map(members::value).transpose();
+    let seen = seen.map_err(|error| unusable(members::why(&error)))?;
+    if let Some(seen) =
+        seen.as_ref().filter(|_| ctx.runtime.pipeline.authorize.policies().is_some())
+    {
+        let other =
+            members::alike(seen).map(str::to_owned).or_else(|| misspelt(server, name, seen));
+        if let Some(other) = other {
+            let other: String = other.chars().take(64).collect();
+            return Err(unusable(format!(
+                "`{}` differs from another name by its letters' case alone",
+                other.escape_debug()
+            )));
+        }
+    }
+    Ok(authorize::tool(gateway, ctx, (server.name(), name), seen.as_ref())?)
+}
+
+/// An argument that only its letters' case tells from one that the tool has: a policy would not know it, and a
+/// server may.
+fn misspelt(server: &Server, name: &str, arguments: &Value) -> Option<String> {
+    let tools = server.known_tools()?;
+    let schema = tools.get(name)?.about.object("inputSchema")?;
+    let properties = schema.object("properties")?;
+    let known: HashMap<_, _> =
+        properties.iter().map(|(name, _)| (members::folded(name), name)).collect();
+    let given = arguments.as_object()?.keys();
+    let misspelt = |given: &&String| {
+        known.get(&members::folded(given)).is_some_and(|meant| meant != given)
+            && properties.get(given).is_none()
+    };
+    given.into_iter().find(misspelt).cloned()
 }
 
 /// The server and the tool that are meant. Whether the server has it, it says itself.
@@ -115,93 +181,135 @@ async fn admit(gateway: &Gateway, ctx: &mut Ctx) -> Result<Option<Holds>, Stop> 
     held.map(Some).map_err(|refused| Stop::Denied(refusal::denial(&refused)))
 }
 
-/// What a server that is reached by HTTP is told besides: the trace, and what its tool wants to have said
-/// again in headers.
-fn headers(
-    ctx: &mut Ctx,
-    server: &Server,
-    tool: &str,
-    params: &Members,
-) -> Vec<(http::HeaderName, http::HeaderValue)> {
+/// What a server that is reached by HTTP is told of the trace.
+fn trace(ctx: &mut Ctx) -> Vec<(HeaderName, HeaderValue)> {
     let mut head = http::Request::new(()).into_parts().0;
     head.method = http::Method::POST;
     let mut head = RequestHeader::from(head);
     ctx.trace.write_head(&mut head);
-    let mut headers: Vec<_> =
-        head.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let known = server.known_tools();
-    let schema = known.as_ref().and_then(|tools| tools.get(tool)?.about.get("inputSchema"));
-    if let (Some(schema), Some(arguments)) = (schema, params.get("arguments")) {
-        headers.extend(crate::mcp::upstream::http::param_headers(schema, arguments));
-    }
-    headers
+    head.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Sends the call, which needs a permit, and passes on all that comes.
+/// What its tool wants to have said again in headers of the arguments.
+async fn repeated(
+    server: &Arc<Server>,
+    tool: &str,
+    params: &Members,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(arguments) = params.get("arguments") else { return Vec::new() };
+    let known = match server.known_tools() {
+        None if server.is_http() => server.tools().await.ok(),
+        known => known,
+    };
+    let schema = known.as_ref().and_then(|tools| tools.get(tool)?.about.get("inputSchema"));
+    schema.map(|schema| param_headers(schema, arguments)).unwrap_or_default()
+}
+
+/// Whom a call goes to.
+struct Sent {
+    server: Arc<Server>,
+    /// That it may.
+    _permit: Permit,
+    /// Cancelled when its caller wants it to end.
+    cancelled: CancellationToken,
+}
+
+/// Sends the call, and passes on all that comes.
 async fn pass(
     gateway: &Gateway,
     session: &mut Session,
     ctx: &mut Ctx,
-    (server, _): (&Server, &Permit),
-    call: Call,
+    sent: Sent,
+    (name, params): (String, Members),
     request: &Request,
 ) -> Result<(), Stop> {
+    let Sent { server, cancelled, .. } = sent;
     let events = takes_events(session);
-    let answer = while_here(gateway, session, server.request(call)).await?;
-    let mut answer = match answer {
-        Ok(answer) => answer,
-        Err(failure) => return fail(session, ctx, server, &failure).await,
+    let timeout = server.target.timeouts.call;
+    let until = Instant::now() + timeout;
+    let mut headers = trace(ctx);
+    let begin = {
+        let server = server.clone();
+        async move {
+            headers.extend(repeated(&server, &name, &params).await);
+            let call = Call { method: "tools/call", headers, name: Some(name), params, timeout };
+            server.request(call).await
+        }
     };
-    loop {
-        let event = match while_here(gateway, session, answer.next()).await {
-            Ok(Ok(event)) => event,
-            Ok(Err(failure)) => return fail(session, ctx, server, &failure).await,
-            Err(Stop::Denied(denial)) => return end(session, ctx, denial).await,
-            Err(stop) => return Err(stop),
-        };
-        server.note(None);
-        let last = match event {
-            Event::Notification(message) => {
+    let answer = while_here(gateway, session, Some(cancelled.clone()), begin).await;
+    let mut answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(failure)) => return fail(session, ctx, &server, &failure).await,
+        Err(stop) => return stopped(session, ctx, stop).await,
+    };
+    let last = loop {
+        let next = while_here(gateway, session, Some(cancelled.clone()), answer.next()).await;
+        match next {
+            Ok(Ok(Event::Notification(message))) => {
+                server.note(None);
                 if events {
-                    if !ctx.mcp.as_ref().is_some_and(|asked| asked.stream) {
+                    if !is_stream(ctx) {
                         begin_events(session, ctx).await?;
                     }
-                    write_event(session, ctx, &message, false).await?;
+                    write_event(gateway, session, ctx, &message, until).await?;
                 }
-                continue;
             }
-            Event::Result(result) => {
-                ctx.buffered.set(result.get().len() as u64);
-                result_of(ctx, result, request)
-            }
-            Event::Error(error) => {
-                ctx.buffered.set(error.get().len() as u64);
-                Some(error_of(ctx, &error, request))
-            }
-        };
-        let Some(last) = last else {
-            let failure = Failure::Malformed("a result that is none".to_owned());
-            return fail(session, ctx, server, &failure).await;
-        };
-        return if ctx.mcp.as_ref().is_some_and(|asked| asked.stream) {
-            write_event(session, ctx, &last, true).await
-        } else {
-            send(session, ctx, StatusCode::OK, last).await
-        };
+            Ok(Ok(last)) => break last,
+            Ok(Err(failure)) => return fail(session, ctx, &server, &failure).await,
+            Err(stop) => return stopped(session, ctx, stop).await,
+        }
+    };
+    server.note(None);
+    // With what it has gathered.
+    drop(answer);
+    let Some(last) = end_of(ctx, &last, request) else {
+        let failure = Failure::Malformed("a result that is none".to_owned());
+        return fail(session, ctx, &server, &failure).await;
+    };
+    if is_stream(ctx) {
+        write(session, ctx, last, true).await.map_err(Stop::Gone)
+    } else {
+        send(session, ctx, StatusCode::OK, last).await
     }
 }
 
-fn result_of(ctx: &mut Ctx, result: Box<RawValue>, request: &Request) -> Option<Bytes> {
-    let (result, tool_failed) = reply::for_version(result, request.version)?;
-    ctx.end = Some(End::Complete);
-    if let Some(asked) = ctx.mcp.as_mut().filter(|_| tool_failed) {
-        asked.outcome = Some(Outcome::ToolFailed);
+/// The last message of an answer. `None`: the server's is none.
+fn end_of(ctx: &mut Ctx, last: &Event, request: &Request) -> Option<Bytes> {
+    let as_event = is_stream(ctx);
+    let message = match last {
+        Event::Notification(_) => return None,
+        Event::Result(text) => {
+            let peek = Peek::of(text)?;
+            ctx.end = Some(End::Complete);
+            if let Some(asked) = ctx.mcp.as_mut().filter(|_| peek.is_error) {
+                asked.outcome = Some(Outcome::ToolFailed);
+            }
+            let completed = request.version.is_stateless() && !peek.has_type;
+            reply::last(&request.id, Last::Result { text, completed }, as_event)
+        }
+        Event::Error(text) => {
+            note_error(ctx, text);
+            reply::last(&request.id, Last::Error(text), as_event)
+        }
+    };
+    ctx.buffered.set(message.len() as u64);
+    Some(message)
+}
+
+/// The client has left, or may not wait any longer, after the call was sent.
+async fn stopped(session: &mut Session, ctx: &mut Ctx, stop: Stop) -> Result<(), Stop> {
+    match stop {
+        Stop::Denied(denial) => {
+            // It may have had its effect.
+            ctx.end = Some(End::Abandoned);
+            end(session, ctx, denial).await
+        }
+        stop => Err(stop),
     }
-    Some(reply::result(&request.id, &result))
 }
 
 /// A server's error. What it finds wrong with the request is the caller's doing.
-fn error_of(ctx: &mut Ctx, error: &RawValue, request: &Request) -> Bytes {
+fn note_error(ctx: &mut Ctx, error: &RawValue) {
     let code = serde_json::from_str::<ServerError>(error.get()).map_or(0, |error| error.code);
     let of_request = [INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND].map(i64::from);
     let rejected = of_request.contains(&code);
@@ -209,7 +317,6 @@ fn error_of(ctx: &mut Ctx, error: &RawValue, request: &Request) -> Bytes {
     if let Some(asked) = &mut ctx.mcp {
         asked.outcome = Some(Outcome::ServerError);
     }
-    reply::error(&request.id, error)
 }
 
 #[derive(serde::Deserialize)]
@@ -261,11 +368,11 @@ fn said(failure: &Failure) -> &'static str {
 
 /// Ends an answer, begun or not, with a refusal.
 async fn end(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Result<(), Stop> {
-    if !ctx.mcp.as_ref().is_some_and(|asked| asked.stream) {
+    if !is_stream(ctx) {
         return Err(Stop::Denied(denial));
     }
     ctx.denied = Some(denial.kind());
     ctx.end.get_or_insert(End::Abandoned);
     let last = ctx.mcp.as_ref().map(|asked| asked.refusal(&denial, ctx.id_str()));
-    write_event(session, ctx, &last.unwrap_or_default(), true).await
+    write(session, ctx, reply::event(&last.unwrap_or_default()), true).await.map_err(Stop::Gone)
 }

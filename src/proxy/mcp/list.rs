@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use pingora_core::Result;
 use pingora_proxy::Session;
-use serde_json::json;
 use serde_json::value::RawValue;
 use sluicegate_filters::DenialKind;
-use tokio::task::JoinSet;
 
 use super::{Stop, while_here};
 use crate::app::Gateway;
-use crate::mcp::catalog::Tools;
+use crate::mcp::catalog::{Look, Tool, Tools};
 use crate::mcp::fault::{Fault, INVALID_PARAMS};
 use crate::mcp::members::Members;
 use crate::mcp::reply::{self, Unavailable};
@@ -20,10 +18,13 @@ use crate::mcp::request::Request;
 use crate::mcp::server::Server;
 use crate::mcp::upstream::Failure;
 use crate::proxy::ctx::{Ctx, End};
-use crate::proxy::{authorize, respond};
+use crate::proxy::{authorize, overload, respond};
 
 /// What servers say of their tools: in the order of their names.
 type Told = BTreeMap<String, Result<Arc<Tools>, Failure>>;
+
+/// Decisions of policies in a row, before others get their turn.
+const IN_A_ROW: usize = 64;
 
 /// Answers `tools/list`.
 pub(super) async fn tools(
@@ -40,7 +41,7 @@ pub(super) async fn tools(
     }
     let told = ask(gateway, session, ctx, server).await?;
     let mut listed = Vec::new();
-    for (name, tool) in seen(ctx, &told) {
+    for (name, tool) in seen(ctx, &told).await {
         let mut about = tool.about.clone();
         if server.is_none() {
             about.put("name", &full_name(name, &tool.name));
@@ -52,17 +53,23 @@ pub(super) async fn tools(
 
 /// Answers `GET /mcp/tools`: for whoever speaks no MCP.
 pub async fn listing(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-    let told = match ask(gateway, session, ctx, None).await {
+    let told = match overload::place(gateway, session, ctx).await {
+        Ok(()) => ask(gateway, session, ctx, None).await,
+        Err(none) => Err(none.into()),
+    };
+    let told = match told {
         Ok(told) => told,
+        Err(Stop::Denied(denial)) => return respond::denial(session, ctx, denial).await,
         Err(Stop::Gone(error)) => {
             ctx.end = Some(End::ClientGone);
             return Err(error.into_down());
         }
-        Err(Stop::Denied(denial)) => return respond::denial(session, ctx, denial).await,
-        Err(Stop::Fault(..)) => unreachable!("there is nothing in it to find fault with"),
+        Err(Stop::Cut(_) | Stop::Cancelled | Stop::Fault(..)) => {
+            unreachable!("there is no message in it")
+        }
     };
     let mut listed = Vec::new();
-    for (server, tool) in seen(ctx, &told) {
+    for (server, tool) in seen(ctx, &told).await {
         let mut about = Members::default();
         about.put("name", &full_name(server, &tool.name));
         about.put("server", &server);
@@ -76,7 +83,7 @@ pub async fn listing(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) ->
     }
     let mut body = Members::default();
     body.put("tools", &listed);
-    body.put("unavailable", &json!(unavailable(&told)));
+    body.put("unavailable", &unavailable(&told));
     ctx.end = Some(End::Complete);
     respond::json(session, ctx, body.to_raw().get().to_owned().into()).await
 }
@@ -86,38 +93,48 @@ fn full_name(server: &str, tool: &str) -> String {
     format!("{server}_{tool}")
 }
 
-/// Asks a server, or all of them at once.
+/// Asks a server, or all of them at once. Whoever leaves, what was begun goes on for the others.
 async fn ask(
     gateway: &Gateway,
     session: &mut Session,
     ctx: &Ctx,
     server: Option<&Arc<Server>>,
 ) -> Result<Told, Stop> {
-    let runtime = ctx.runtime.clone();
-    let mut asked = JoinSet::new();
-    for server in runtime.mcp.iter().filter(|it| server.is_none_or(|only| Arc::ptr_eq(it, only))) {
-        let server = server.clone();
-        asked.spawn(async move {
-            let tools = server.tools().await;
-            if let Err(failure) = &tools {
-                tracing::warn!(server = server.name(), %failure, "no list of tools");
-            }
-            (server.name().to_owned(), tools)
-        });
-    }
-    let told = while_here(gateway, session, asked.join_all()).await?;
-    Ok(told.into_iter().collect())
+    let looks = looks(ctx, server);
+    let tell = async move {
+        let mut told = Told::new();
+        // They are all being asked; it takes as long as the slowest.
+        for (name, look) in looks {
+            told.insert(name, look.tools().await);
+        }
+        told
+    };
+    while_here(gateway, session, None, tell).await
+}
+
+fn looks(ctx: &Ctx, server: Option<&Arc<Server>>) -> Vec<(String, Look)> {
+    let asked = ctx.runtime.mcp.iter().filter(|it| server.is_none_or(|only| Arc::ptr_eq(it, only)));
+    asked.map(|server| (server.name().to_owned(), server.look())).collect()
 }
 
 /// The tools that the caller may know of, each with its server's name.
-fn seen<'a>(
-    ctx: &'a Ctx,
-    told: &'a Told,
-) -> impl Iterator<Item = (&'a str, &'a crate::mcp::catalog::Tool)> {
-    let each =
-        told.iter().filter_map(|(server, tools)| Some((server.as_str(), tools.as_ref().ok()?)));
-    let tools = each.flat_map(|(server, tools)| tools.iter().map(move |tool| (server, tool)));
-    tools.filter(|(server, tool)| authorize::sees_tool(ctx, server, &tool.name))
+async fn seen<'a>(ctx: &Ctx, told: &'a Told) -> Vec<(&'a str, &'a Tool)> {
+    let (all, mut seen) = (all(told), Vec::new());
+    for some in all.chunks(IN_A_ROW) {
+        seen.extend(some_seen(ctx, some));
+        tokio::task::yield_now().await;
+    }
+    seen
+}
+
+fn some_seen<'a>(ctx: &Ctx, some: &[(&'a str, &'a Tool)]) -> Vec<(&'a str, &'a Tool)> {
+    let may = |(server, tool): &&(&str, &Tool)| authorize::sees_tool(ctx, server, &tool.name);
+    some.iter().filter(may).copied().collect()
+}
+
+fn all(told: &Told) -> Vec<(&str, &Tool)> {
+    let each = told.iter().filter_map(|(server, tools)| Some((server, tools.as_ref().ok()?)));
+    each.flat_map(|(server, tools)| tools.iter().map(move |tool| (server.as_str(), tool))).collect()
 }
 
 /// The servers whose tools are missing.

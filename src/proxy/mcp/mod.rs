@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use pingora_core::{Error, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use serde_json::json;
 use serde_json::value::RawValue;
 use sluicegate_filters::screen::BodyLimit;
 use sluicegate_filters::{Denial, DenialKind};
+use tokio_util::sync::CancellationToken;
 
 pub use self::list::listing;
 use super::body::{self, NoBody};
@@ -100,10 +101,23 @@ impl Asked {
 enum Stop {
     /// The client left, or the answer could not be written.
     Gone(Box<Error>),
+    /// The client reads too slowly, or may not go on reading.
+    Cut(End),
+    /// The caller has cancelled the request.
+    Cancelled,
     /// The request is refused, or failed.
     Denied(Denial),
     /// There is a fault in it.
     Fault(DenialKind, Fault),
+}
+
+impl From<NoBody> for Stop {
+    fn from(none: NoBody) -> Self {
+        match none {
+            NoBody::Gone(error) => Self::Gone(error),
+            NoBody::Denied(denial) => Self::Denied(denial),
+        }
+    }
 }
 
 impl From<Denial> for Stop {
@@ -124,9 +138,20 @@ pub async fn answer(
         Ok(()) => Ok(()),
         Err(Stop::Denied(denial)) => respond::denial(session, ctx, denial).await,
         Err(Stop::Fault(kind, fault)) => refuse(session, ctx, kind, fault).await,
+        Err(Stop::Cancelled) => {
+            ctx.end = Some(End::ClientGone);
+            let message = "The caller has cancelled the request.";
+            let data = json!({ "code": "cancelled", "request_id": ctx.id_str() });
+            let fault = Fault { data: Some(data), ..Fault::in_band(REFUSED, message) };
+            tell(session, ctx, &fault).await
+        }
         Err(Stop::Gone(error)) => {
             ctx.end = Some(End::ClientGone);
             Err(error.into_down())
+        }
+        Err(Stop::Cut(end)) => {
+            ctx.end = Some(end);
+            Err(Error::new(ErrorType::WriteTimedout).into_down())
         }
     }
 }
@@ -148,26 +173,21 @@ async fn serve(
         }
     };
     let waiting = Instant::now();
-    let mut read = body::read(gateway, session, ctx, limit).await;
+    let read = body::read(gateway, session, ctx, limit).await;
     ctx.body_wait = waiting.elapsed();
-    if read.is_ok()
-        && let Err(none) = overload::place(gateway, session, ctx).await
-    {
-        read = Err(none);
-    }
     ctx.trace.lap(Phase::Body, read.is_err());
-    let body = read.map_err(|none| match none {
-        NoBody::Gone(error) => Stop::Gone(error),
-        NoBody::Denied(denial) => Stop::Denied(denial),
-    })?;
+    let body = read?;
     let message = request::read(&session.req_header().headers, body.as_slice());
     let asked = ctx.mcp.get_or_insert_default();
     asked.bytes_in = body.len() as u64;
     asked.server.clone_from(&server);
     let request = match message {
         Ok(Message::Request(request)) => request,
-        Ok(Message::Other) => {
+        Ok(message @ (Message::Cancelled(_) | Message::Other)) => {
             asked.method = Method::Notification;
+            if let Message::Cancelled(id) = message {
+                gateway.calls.cancel(call::caller(ctx), id.get());
+            }
             ctx.end = Some(End::Complete);
             return send(session, ctx, StatusCode::ACCEPTED, Bytes::new()).await;
         }
@@ -180,8 +200,11 @@ async fn serve(
     drop(body);
     asked.id = Some(request.id.clone());
     asked.method = Method::of(&request.method);
+    let method = asked.method;
+    // After the message is known, so that who finds no place is told so in answer to it.
+    overload::place(gateway, session, ctx).await?;
     let instructions = if server.is_some() { "" } else { ALL };
-    let result = match asked.method {
+    let result = match method {
         Method::Initialize => {
             reply::initialized(request.params.text("protocolVersion").as_deref(), instructions)
         }
@@ -235,24 +258,38 @@ async fn refuse(
     let mut data = fault.data.clone().unwrap_or_else(|| json!({}));
     data["code"] = kind.code().into();
     data["request_id"] = ctx.id_str().into();
-    let status = fault.status;
-    let fault = Fault { data: Some(data), ..fault };
-    let body = reply::fault(ctx.mcp.as_ref().and_then(|asked| asked.id.as_deref()), &fault);
+    tell(session, ctx, &Fault { data: Some(data), ..fault }).await
+}
+
+/// Answers with a fault: as a message, or as the last event of a stream.
+async fn tell(session: &mut Session, ctx: &mut Ctx, fault: &Fault) -> Result<()> {
+    let body = reply::fault(ctx.mcp.as_ref().and_then(|asked| asked.id.as_deref()), fault);
+    if is_stream(ctx) {
+        return write(session, ctx, reply::event(&body), true).await;
+    }
     if let Some(asked) = &mut ctx.mcp {
         asked.bytes_out = body.len() as u64;
     }
-    respond::send(session, ctx, status, &[], JSON, body).await
+    respond::send(session, ctx, fault.status, &[], JSON, body).await
 }
 
 /// Waits for `it` while the client does.
 async fn while_here<T>(
     gateway: &Gateway,
     session: &mut Session,
+    cancelled: Option<CancellationToken>,
     it: impl Future<Output = T>,
 ) -> Result<T, Stop> {
+    let cancelled = async move {
+        match cancelled {
+            Some(cancelled) => cancelled.cancelled_owned().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         it = it => Ok(it),
+        () = cancelled => Err(Stop::Cancelled),
         error = overload::leaves(session) => Err(Stop::Gone(error)),
         () = gateway.leaving.cancelled() => {
             let message = "The gateway is shutting down; try again.";
@@ -279,18 +316,34 @@ async fn begin_events(session: &mut Session, ctx: &mut Ctx) -> Result<(), Stop> 
     session.write_response_header(Box::new(head), false).await.map_err(Stop::Gone)
 }
 
-/// Writes an event.
-async fn write_event(
-    session: &mut Session,
-    ctx: &mut Ctx,
-    message: &[u8],
-    last: bool,
-) -> Result<(), Stop> {
-    let event = reply::event(message);
+/// Whether an answer that comes as events has begun.
+fn is_stream(ctx: &Ctx) -> bool {
+    ctx.mcp.as_ref().is_some_and(|asked| asked.stream)
+}
+
+/// Writes a piece of a stream.
+async fn write(session: &mut Session, ctx: &mut Ctx, event: Bytes, last: bool) -> Result<()> {
     if let Some(asked) = &mut ctx.mcp {
         asked.bytes_out += event.len() as u64;
     }
-    session.write_response_body(Some(event), last).await.map_err(Stop::Gone)
+    session.write_response_body(Some(event), last).await
+}
+
+/// Writes an event that is not the last, until the call's time is over: while it is written, nobody reads on
+/// from the server, over whose connection other callers' answers may come.
+async fn write_event(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    message: &[u8],
+    until: Instant,
+) -> Result<(), Stop> {
+    tokio::select! {
+        biased;
+        written = write(session, ctx, reply::event(message), false) => written.map_err(Stop::Gone),
+        () = gateway.leaving.cancelled() => Err(Stop::Cut(End::Abandoned)),
+        () = tokio::time::sleep_until(until.into()) => Err(Stop::Cut(End::TimedOut)),
+    }
 }
 
 /// Whether the caller takes events. HTTP/1.0 has no way to say where they end.
