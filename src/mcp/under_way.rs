@@ -4,13 +4,18 @@
 //! another instance finds nothing here, and the call goes on to its end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 /// Calls, by whose they are and the id that their caller gave them.
 #[derive(Debug, Default)]
-pub struct UnderWay(Mutex<HashMap<Key, Vec<CancellationToken>>>);
+pub struct UnderWay {
+    calls: Mutex<HashMap<Key, Vec<(u64, CancellationToken)>>>,
+    /// The number of the next one.
+    next: AtomicU64,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -24,6 +29,7 @@ struct Key {
 pub struct Entry {
     all: Arc<UnderWay>,
     key: Key,
+    number: u64,
     /// Cancelled when its caller wants it to end.
     pub cancelled: CancellationToken,
 }
@@ -32,8 +38,9 @@ impl UnderWay {
     /// A call that `caller` has given this `id`.
     pub fn enter(self: &Arc<Self>, caller: String, id: &str) -> Entry {
         let (key, cancelled) = (Key { caller, id: id.to_owned() }, CancellationToken::new());
-        self.lock().entry(key.clone()).or_default().push(cancelled.clone());
-        Entry { all: self.clone(), key, cancelled }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().entry(key.clone()).or_default().push((number, cancelled.clone()));
+        Entry { all: self.clone(), key, number, cancelled }
     }
 
     /// Cancels the call that `caller` has given this `id`. Where there are several, none: one credential may
@@ -41,7 +48,7 @@ impl UnderWay {
     pub fn cancel(&self, caller: String, id: &str) -> bool {
         let key = Key { caller, id: id.to_owned() };
         match self.lock().get(&key).map(Vec::as_slice) {
-            Some([only]) => {
+            Some([(_, only)]) => {
                 only.cancel();
                 true
             }
@@ -49,21 +56,17 @@ impl UnderWay {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<CancellationToken>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<(u64, CancellationToken)>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut all = self.all.lock();
-        let Some(tokens) = all.get_mut(&self.key) else { return };
-        // Whichever of those that are alike: the one that is cancelled first.
-        let one = tokens.iter().position(|it| it.is_cancelled() == self.cancelled.is_cancelled());
-        if let Some(one) = one {
-            tokens.swap_remove(one);
-        }
-        if tokens.is_empty() {
+        let Some(alike) = all.get_mut(&self.key) else { return };
+        alike.retain(|(number, _)| *number != self.number);
+        if alike.is_empty() {
             all.remove(&self.key);
         }
     }

@@ -360,7 +360,7 @@ async fn policies_say_who_sees_and_who_calls_what_and_with_which_arguments() {
     assert_eq!(gateway.metric("sluicegate_refusals_total", "{code=\"policy_denied\"}").await, 6.0);
     let log = gateway.stop().await;
     let denied: Vec<_> = log.iter().filter(|line| line["code"] == "policy_denied").collect();
-    assert_eq!(denied.len(), 5);
+    assert_eq!(denied.len(), 6);
     assert!(denied.iter().all(|line| line["mcp_outcome"] == "refused" && line["end"] == "refused"));
     let files = std::fs::read_dir(audit.path().join("log")).unwrap();
     let written: String =

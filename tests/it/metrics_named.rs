@@ -308,16 +308,17 @@ async fn an_mcp_server_that_fails_is_down_until_it_has_answered() {
     };
     let code = |answer: &Response| answer.json()["error"]["data"]["code"].clone();
 
+    // The list is known, so that nobody asks for it.
+    assert_eq!(mcp_asks(&gateway, "", "tools/list", json!({})).await.status, 200);
     server.mcp().change(|settings| settings.require_key = Some("another".to_owned()));
-    assert_eq!(code(&mcp_calls(&gateway, "", "sim_echo").await), "upstream_error");
-    assert_eq!(state(1.0).await, (0, 1));
+    for refused in 1..3 {
+        assert_eq!(code(&mcp_calls(&gateway, "", "sim_echo").await), "upstream_error");
+        assert_eq!(state(refused as f64).await, (0, refused), "each refusal is seen");
+    }
+    server.mcp().change(|settings| settings.require_key = None);
     // A changed server begins anew, and what was counted of it stays.
     gateway.rewrite_config(&config("21s"));
     gateway.until_metric("sluicegate_config_generation", "", 2.0).await;
-    assert_eq!(state(1.0).await, (1, 1));
-    mcp_calls(&gateway, "", "sim_echo").await;
-    assert_eq!(state(2.0).await, (0, 2), "each refusal is seen");
-    server.mcp().change(|settings| settings.require_key = None);
     assert_eq!(mcp_asks(&gateway, "", "tools/list", json!({})).await.status, 200);
     assert_eq!(state(2.0).await, (1, 2));
 
