@@ -18,6 +18,9 @@ SCHEMA = json.loads((ROOT / "docs/config.schema.json").read_text(encoding="utf-8
 # `limits.queue.size`, `models.*.targets`, `providers.<name>.ca`, `auth.jwt[].audience`, with a value or without.
 KEY = re.compile(r"`([a-z_]+(?:\[\])?(?:\.(?:[a-z0-9_]+|\*|<[a-z]+>)(?:\[\])?)+)(?:: [^`]*)?`")
 
+# What begins as a key and is another thing: an attribute of spans.
+OTHERS = {"mcp.method.name"}
+
 
 def slug(heading):
     """A heading's anchor, as Markdown renderers make it."""
@@ -73,7 +76,7 @@ def below(node, name):
 
 def keys(text):
     """What begins as a key of the configuration does; anything else may be of something else."""
-    return [key for key in KEY.findall(text) if key.partition(".")[0].removesuffix("[]") in SCHEMA["properties"]]
+    return [key for key in KEY.findall(text) if key not in OTHERS and key.partition(".")[0].removesuffix("[]") in SCHEMA["properties"]]
 
 
 def unknown_keys(page, text):

@@ -207,7 +207,8 @@ fn target_secrets(target: &Target) -> Vec<(String, &Secret)> {
             let headers = http.headers.iter();
             let headers = headers.map(|(name, value)| (join("headers", name.as_str()), value));
             let key = http.api_key.as_ref().map(|key| ("api_key".to_owned(), key));
-            key.into_iter().chain(headers).collect()
+            let query = http.query.iter().map(|(name, value)| (join("query", name), value));
+            key.into_iter().chain(headers).chain(query).collect()
         }
         Transport::Stdio(stdio) => {
             let variables = stdio.environment.iter();

@@ -36,6 +36,11 @@ pub struct McpTarget {
     /// With `url`: headers sent with every call. Values may be references.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// With `url`: what stands in the query of every call, up to 64 parameters by name. Values may be
+    /// references.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub query: BTreeMap<String, String>,
     /// With `url`: authorities to trust instead of the public ones, as a PEM file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
@@ -69,9 +74,10 @@ pub struct McpTarget {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct McpTimeouts {
-    /// For a connection, or for a program's start up to its answer to the handshake. Default: 10s.
+    /// For a connection, or for a program's start up to its answer to the handshake. Default: 10s, and
+    /// 60s for a program.
     pub connect: Option<Wait>,
-    /// For one call to a tool, whole. Default: 60s.
+    /// For one call to a tool, whole. Default: 50s.
     pub call: Option<Wait>,
     /// For the list of tools, whole. Default: 20s.
     pub list: Option<Wait>,
@@ -98,6 +104,7 @@ impl McpTarget {
             api_key: None,
             auth: None,
             headers: BTreeMap::new(),
+            query: BTreeMap::new(),
             ca: None,
             client_certificate: None,
             command: None,
@@ -116,6 +123,11 @@ impl McpTarget {
                     .headers
                     .iter()
                     .map(|(name, value)| (name.to_string(), value.reference.to_string()))
+                    .collect(),
+                query: http
+                    .query
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.reference.to_string()))
                     .collect(),
                 ca: http.ca.as_deref().map(effective::path),
                 client_certificate: http

@@ -149,8 +149,8 @@ fn behind_url<'n>(
 ) -> Result<(), LeftOut> {
     const LEFT_OUT: LeftOut = (
         "its URL is none that the gateway takes",
-        "write `mcp.targets.<name>.url` without user, password, query or fragment; credentials go to \
-         `api_key` or `headers`",
+        "write `mcp.targets.<name>.url` without user, password, query or fragment; a query goes to \
+         `query`, credentials to `api_key` or `headers`",
     );
     let text = url_at.text().ok_or(LEFT_OUT)?;
     let (url, fate) = if variables::is_reference(text) {

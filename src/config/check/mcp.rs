@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderName;
+use secrecy::ExposeSecret;
 use sluicegate_filters::screen::{MAX_MCP_SERVER, is_mcp_server};
 
 use super::providers::{self, SECRET_WORDS};
@@ -15,7 +16,9 @@ use crate::config::reader::{Cursor, Fields, Keys, Reader};
 use crate::config::report;
 use crate::config::secrets::{SecretRef, is_variable_name};
 use crate::config::url::{self, UrlError};
-use crate::config::valid::mcp::{HttpTransport, Mcp, StdioTransport, Target, Timeouts, Transport};
+use crate::config::valid::mcp::{
+    self, HttpTransport, Mcp, StdioTransport, Target, Timeouts, Transport,
+};
 use crate::config::valid::{AuthStyle, BaseUrl, Secret};
 
 pub(in crate::config) const KEYS: Keys = Keys {
@@ -36,6 +39,7 @@ pub(in crate::config) const TARGET: Keys = Keys {
         "api_key",
         "auth",
         "headers",
+        "query",
         "ca",
         "client_certificate",
         "command",
@@ -63,6 +67,10 @@ pub(in crate::config) const TARGET: Keys = Keys {
         ("extra_headers", "headers"),
         ("static_headers", "headers"),
         ("default_headers", "headers"),
+        ("query_params", "query"),
+        ("query_parameters", "query"),
+        ("params", "query"),
+        ("parameters", "query"),
         ("ca_file", "ca"),
         ("ssl_verify", "ca"),
         ("client_cert", "client_certificate"),
@@ -112,10 +120,11 @@ const TRANSPORT: &str = "leave it out; `url` is streamable HTTP, `command` is st
                          there is no third";
 
 /// Keys that only say something beside `url`, with what to do about each beside `command`.
-const OF_URL: [(&str, &str); 5] = [
+const OF_URL: [(&str, &str); 6] = [
     ("api_key", "hand it over by `environment`"),
     ("auth", "take it out"),
     ("headers", "take it out"),
+    ("query", "take it out"),
     ("ca", "take it out"),
     ("client_certificate", "take it out"),
 ];
@@ -124,7 +133,10 @@ const OF_COMMAND: [(&str, &str); 2] =
     [("environment", "send it by `api_key` or `headers`"), ("directory", "take it out")];
 
 const CONNECT: Duration = Duration::from_secs(10);
-const CALL: Duration = Duration::from_secs(60);
+/// `npx` and the like download a program when they first start it.
+const START: Duration = Duration::from_mins(1);
+/// Clients of the TypeScript SDK give up after 60 s, and then nobody is told which server it was.
+const CALL: Duration = Duration::from_secs(50);
 const LIST: Duration = Duration::from_secs(20);
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 const LIST_TTL: Duration = Duration::from_mins(5);
@@ -138,6 +150,13 @@ const MAX_ARGUMENTS: usize = 64;
 /// Bytes of an argument. Linux takes eight times as many.
 const MAX_ARGUMENT: usize = 16 * 1024;
 const MAX_VARIABLES: usize = 64;
+const MAX_PARAMETERS: usize = 64;
+/// Bytes of a parameter's name.
+const MAX_PARAMETER: usize = 64;
+/// Bytes of a query as it is sent. Many servers take no longer line.
+const MAX_QUERY: usize = 7 * 1024;
+/// Parameters that a hint writes out, and bytes of a name in it.
+const MAX_SHOWN: usize = 32;
 /// Bytes of a command in one text that a hint takes apart.
 const MAX_SPLIT: usize = 200;
 
@@ -185,13 +204,14 @@ fn target(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Target
     let fields = reader.fields_without(at, &TARGET, &NEEDLESS);
     let transport = transport(reader, at, &fields);
     let tools = value(reader, Some(&fields), "tools", tools);
-    let timeouts = value(reader, Some(&fields), "timeouts", |r, at| Some(timeouts(r, at)));
+    let connect = if fields.get("command").is_some() { START } else { CONNECT };
+    let timeouts = value(reader, Some(&fields), "timeouts", |r, at| Some(timeouts(r, at, connect)));
     let list_ttl = value(reader, Some(&fields), "list_ttl", |r, at| r.duration(at, LIST_TTLS));
     Some(Target {
         name: name.to_owned(),
         transport: transport?,
         tools,
-        timeouts: timeouts.unwrap_or(Timeouts { connect: CONNECT, call: CALL, list: LIST }),
+        timeouts: timeouts.unwrap_or(Timeouts { connect, call: CALL, list: LIST }),
         list_ttl: list_ttl.unwrap_or(LIST_TTL),
     })
 }
@@ -251,6 +271,7 @@ fn http(
     let headers = value(reader, Some(fields), "headers", |reader, at| {
         providers::headers(reader, at, key_at.is_some().then_some(&auth), is_own)
     });
+    let query = value(reader, Some(fields), "query", |reader, at| Some(query(reader, at)));
     let without_tls = url.as_ref().is_some_and(|url| !url.tls);
     let ca = value(reader, Some(fields), "ca", |reader, at| {
         if without_tls {
@@ -270,6 +291,7 @@ fn http(
         api_key,
         auth,
         headers: headers.unwrap_or_default(),
+        query: query.unwrap_or_default(),
         ca,
         client_certificate,
     })
@@ -299,17 +321,81 @@ fn endpoint(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<BaseUrl> {
                 _ => at.scalar().map(Scalar::shown).unwrap_or_default(),
             };
             let hint = match &error {
-                UrlError::Scheme => "write it as in https://mcp.example.com/mcp",
-                UrlError::Path => "write it as in /mcp, without `..`, `//`, `%` or spaces",
-                UrlError::Query => {
-                    "leave out what begins with `?` or `#`; credentials go to `api_key` or `headers`"
+                UrlError::Scheme => "write it as in https://mcp.example.com/mcp".to_owned(),
+                UrlError::Path => {
+                    "write it as in /mcp, without `..`, `//`, `%` or spaces".to_owned()
                 }
-                other => other.hint(),
+                UrlError::Query => {
+                    let written = at.scalar().filter(|scalar| scalar.source.is_none());
+                    query_to_write(written.map_or("", |scalar| &scalar.text))
+                }
+                other => other.hint().to_owned(),
             };
             reader.wrong(at, format!("{shown} {error}"), hint);
             None
         }
     }
+}
+
+/// What to write for the query of `url`. Of its values only those are shown that can't be secrets.
+fn query_to_write(url: &str) -> String {
+    const PLAIN: &str = "leave out what begins with `?` or `#`; what a query says goes to `query`, \
+                         credentials to `api_key` or `headers`";
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut pairs = Vec::new();
+    let mut names = BTreeSet::new();
+    for pair in query.split('&') {
+        let simple = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let parts = pair.split_once('=').filter(|(name, _)| {
+            (1..=MAX_SHOWN).contains(&name.len()) && name.bytes().all(simple) && names.insert(*name)
+        });
+        let Some((name, value)) = parts.filter(|_| pairs.len() < MAX_SHOWN && !url.contains('#'))
+        else {
+            return PLAIN.to_owned();
+        };
+        let is_number = value.len() <= 4 && value.bytes().all(|byte| byte.is_ascii_digit());
+        let value = if is_secret_parameter(name) {
+            format!("env:{}", name.to_ascii_uppercase().replace('-', "_"))
+        } else if ["true", "false"].contains(&value) || is_number && !value.is_empty() {
+            value.to_owned()
+        } else {
+            "..".to_owned()
+        };
+        pairs.push(format!("{}: \"{value}\"", item(name)));
+    }
+    format!("leave it out, and write `query: {{ {} }}` beside `url`", pairs.join(", "))
+}
+
+/// Whether a parameter's name tells of a secret in its value.
+fn is_secret_parameter(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+fn query(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Vec<(String, Secret)> {
+    let mut query = Vec::new();
+    for (index, (name, at)) in reader.map(at).all().enumerate() {
+        if index == MAX_PARAMETERS {
+            let hint = format!("there can be {MAX_PARAMETERS}");
+            reader.report.error(at.key, &at.path, "too many parameters", hint);
+            break;
+        }
+        let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !printable || !(1..=MAX_PARAMETER).contains(&name.len()) {
+            let hint = format!(
+                "use up to {MAX_PARAMETER} printable ASCII characters, no spaces; not encoded"
+            );
+            reader.report.error(at.key, &at.path, "not a parameter's name", hint);
+        } else if let Some(value) = text_or_secret(reader, &at, is_secret_parameter(name)) {
+            query.push((name.to_owned(), value));
+        }
+    }
+    if mcp::encoded(&query).expose_secret().len() > MAX_QUERY {
+        let hint = format!("there can be {MAX_QUERY} bytes, encoded");
+        reader.wrong(at, "a longer query than there can be", hint);
+    }
+    query.sort_by(|(a, _), (b, _)| a.cmp(b));
+    query
 }
 
 fn stdio(
@@ -455,16 +541,16 @@ fn environment(reader: &mut Reader<'_>, at: &Cursor<'_>) -> BTreeMap<String, Sec
         if !is_variable_name(name) {
             let hint = "use letters, digits and `_`, and no digit first";
             reader.report.error(at.key, &at.path, "not the name of a variable", hint);
-        } else if let Some(value) = variable(reader, name, &at) {
+        } else if let Some(value) = text_or_secret(reader, &at, is_secret_variable(name)) {
             environment.insert(name.to_owned(), value);
         }
     }
     environment
 }
 
-/// A variable's value: a reference, or text. Text where a secret is to be expected counts as one.
-fn variable(reader: &mut Reader<'_>, name: &str, at: &Cursor<'_>) -> Option<Secret> {
-    match providers::literal(at).filter(|_| !is_secret_variable(name)) {
+/// A reference, or text. Text where a secret is to be expected counts as one.
+fn text_or_secret(reader: &mut Reader<'_>, at: &Cursor<'_>, is_secret: bool) -> Option<Secret> {
+    match providers::literal(at).filter(|_| !is_secret) {
         Some(text) if text.contains("${") => {
             reader.wrong(at, "`${` in a value, which nothing replaces", NOT_REPLACED);
             None
@@ -504,11 +590,12 @@ fn tools(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Option<BTreeSet<String>> {
     Some(tools)
 }
 
-fn timeouts(reader: &mut Reader<'_>, at: &Cursor<'_>) -> Timeouts {
+/// `start`: how long a connection may take, where it is not said.
+fn timeouts(reader: &mut Reader<'_>, at: &Cursor<'_>, start: Duration) -> Timeouts {
     let fields = reader.fields(at, &TIMEOUTS);
     let mut wait = |key| value(reader, Some(&fields), key, |reader, at| reader.duration(at, WAITS));
     Timeouts {
-        connect: wait("connect").unwrap_or(CONNECT),
+        connect: wait("connect").unwrap_or(start),
         call: wait("call").unwrap_or(CALL),
         list: wait("list").unwrap_or(LIST),
     }

@@ -53,8 +53,11 @@ fn a_url_or_a_command_is_enough() {
     assert!(loaded("auth: { anonymous: true }\n").config.mcp.targets.is_empty());
     assert!(targets("mcp:").is_empty() && targets("mcp: { targets: }").is_empty());
     let secs = Duration::from_secs;
-    let timeouts = Timeouts { connect: secs(10), call: secs(60), list: secs(20) };
-    for text in [URL, "command: [serve]"] {
+    // A program may first have to be downloaded.
+    for (text, connect) in [(URL, 10), ("command: [serve]", 60)] {
+        let timeouts = Timeouts { connect: secs(connect), call: secs(50), list: secs(20) };
+        let found = target(&format!("{text}, timeouts: {{ list: 20s }}"));
+        assert_eq!(found.timeouts, timeouts, "{text}");
         let found = target(text);
         assert_eq!((found.name.as_str(), &found.tools), ("m", &None), "{text}");
         assert_eq!((&found.timeouts, found.list_ttl), (&timeouts, secs(300)), "{text}");
@@ -62,7 +65,7 @@ fn a_url_or_a_command_is_enough() {
     let found = target(URL);
     let found = http(&found);
     assert_eq!((found.url.path_prefix.as_str(), &found.auth), ("/mcp", &AuthStyle::Bearer));
-    assert!(found.api_key.is_none() && found.headers.is_empty());
+    assert!(found.api_key.is_none() && found.headers.is_empty() && found.query.is_empty());
     assert!(found.ca.is_none() && found.client_certificate.is_none());
     let found = target("command: [serve]");
     let found = stdio(&found);
@@ -83,6 +86,7 @@ mcp:
       api_key: env:GITHUB_TOKEN
       auth: {{ header: x-api-key }}
       headers: {{ X-MCP-Toolsets: \"repos,issues\", x-other-key: \"env:OPENAI_API_KEY\" }}
+      query: {{ read_only: true, \"a.b[]\": \"x y&z\", Token: \"env:XAI_API_KEY\" }}
       ca: Cargo.toml
       client_certificate: {{ certificate: Cargo.toml, key: Cargo.lock }}
       tools: [search_code, get_file_contents]
@@ -106,6 +110,13 @@ mcp:
         .map(|(name, value)| (name.as_str(), value.value.expose_secret()))
         .collect();
     assert_eq!(headers, [("x-mcp-toolsets", "repos,issues"), ("x-other-key", "sk-hidden-openai")]);
+    let query: Vec<_> =
+        found.query.iter().map(|(name, value)| (&name[..], value.value.expose_secret())).collect();
+    assert_eq!(query, [("Token", "sk-hidden-xai"), ("a.b[]", "x y&z"), ("read_only", "true")]);
+    assert_eq!(
+        found.encoded_query().unwrap().expose_secret(),
+        "Token=sk-hidden-xai&a.b%5B%5D=x+y%26z&read_only=true"
+    );
     assert_eq!(found.ca, Some(PathBuf::from("Cargo.toml")));
     let pair = found.client_certificate.as_ref().unwrap();
     assert_eq!(
@@ -131,7 +142,12 @@ mcp:
     assert_eq!(diff(&first.config, &again.config), []);
     let mirrored: raw::Config = serde_saphyr::from_str(&dumped).unwrap();
     assert_eq!(mirrored, effective::raw(&first.config));
-    for shown in ["api_key: env:GITHUB_TOKEN", "BRAVE_API_KEY: env:BRAVE_API_KEY", "LEVEL: debug"] {
+    for shown in [
+        "api_key: env:GITHUB_TOKEN",
+        "Token: env:XAI_API_KEY",
+        "BRAVE_API_KEY: env:BRAVE_API_KEY",
+        "LEVEL: debug",
+    ] {
         assert!(dumped.contains(shown), "{shown}\n{dumped}");
     }
     assert!(!shows_a_secret(&format!("{dumped}{first:?}")));
@@ -200,6 +216,10 @@ fn a_server_is_reached_in_one_way() {
             "3:24: mcp.targets.m.headers: `headers` is of a `url`, not of a `command`; take it out",
         ),
         (
+            "command: [a], query: { a: b }",
+            "3:24: mcp.targets.m.query: `query` is of a `url`, not of a `command`; take it out",
+        ),
+        (
             "command: [a], ca: Cargo.toml",
             "3:24: mcp.targets.m.ca: `ca` is of a `url`, not of a `command`; take it out",
         ),
@@ -242,6 +262,7 @@ fn what_others_call_the_keys() {
         ("authentication_token", "api_key"),
         ("auth_type", "auth"),
         ("static_headers", "headers"),
+        ("query_params", "query"),
         ("allowed_tools", "tools"),
         ("include-tools", "tools"),
         ("timeout", "timeouts"),
@@ -274,7 +295,11 @@ fn a_url_is_an_endpoint_and_headers_are_the_configurations() {
         ),
         (
             "url: \"https://mcp.test/?key=hidden\"",
-            "3:15: mcp.targets.m.url: the URL has a query or a fragment; leave out what begins with `?` or `#`; credentials go to `api_key` or `headers`",
+            "3:15: mcp.targets.m.url: the URL has a query or a fragment; leave it out, and write `query: { key: \"env:KEY\" }` beside `url`",
+        ),
+        (
+            "url: \"https://mcp.test/mcp?project_ref=hidden&read_only=true&n=12&tavilyApiKey=hidden\"",
+            "3:15: mcp.targets.m.url: the URL has a query or a fragment; leave it out, and write `query: { project_ref: \"..\", read_only: \"true\", n: \"12\", tavilyApiKey: \"env:TAVILYAPIKEY\" }` beside `url`",
         ),
         (
             "url: https://mcp.test/a//",
@@ -313,6 +338,65 @@ fn a_url_is_an_endpoint_and_headers_are_the_configurations() {
     }
     let own = target("url: https://a, headers: { Authorization: \"env:GITHUB_TOKEN\" }");
     assert_eq!(http(&own).headers[0].0, "authorization");
+}
+
+#[test]
+fn a_query_that_can_t_be_written_out_is_not_shown() {
+    for query in
+        ["hidden", "a=1&hidden", "a=1&a=2", "hidden%20=1", "#hidden", "a=1#hidden", "=1", ""]
+    {
+        let expected = "3:15: mcp.targets.m.url: the URL has a query or a fragment; leave out what begins with `?` or `#`; what a query says goes to `query`, credentials to `api_key` or `headers`";
+        wrong(&format!("url: \"https://mcp.test/?{query}\""), expected);
+    }
+}
+
+#[test]
+fn a_query_has_parameters_whose_secrets_are_references() {
+    const NAME: &str =
+        "not a parameter's name; use up to 64 printable ASCII characters, no spaces; not encoded";
+    let longest = "a".repeat(64);
+    let too_long = "a".repeat(65);
+    assert_eq!(http(&target(&format!("{URL}, query: {{ {longest}: b }}"))).query[0].0, longest);
+    for (query, column, expected) in [
+        ("\"\": b", 46, format!(".\"\": {NAME}")),
+        ("\"a b\": c", 46, format!(".\"a b\": {NAME}")),
+        (&format!("{too_long}: b"), 46, format!(".{too_long}: {NAME}")),
+        (
+            "a: \"env:NONE\"",
+            49,
+            ".a: environment variable NONE is not set; set it before the start".to_owned(),
+        ),
+        (
+            "a: \"${B}\"",
+            49,
+            ".a: `${` in a value, which nothing replaces; leave the quotes out for a variable of the gateway's, on a line of its own".to_owned(),
+        ),
+        (
+            &format!("a: {}", "x".repeat(7 * 1024 - 1)),
+            44,
+            ": a longer query than there can be; there can be 7168 bytes, encoded".to_owned(),
+        ),
+    ] {
+        refused(
+            &with(&format!("{URL}, query: {{ {query} }}")),
+            &format!("c.yaml:3:{column}: mcp.targets.m.query{expected}"),
+        );
+    }
+    let full = format!("{URL}, query: {{ a: {} }}", "x".repeat(7 * 1024 - 2));
+    assert!(http(&target(&full)).encoded_query().is_some());
+    let written = |name: &str| with(&format!("{URL}, query: {{ {name}: hidden }}"));
+    for name in ["exaApiKey", "TOKEN", "client_secret"] {
+        let place = format!("c.yaml:3:{}: mcp.targets.m.query.{name}", 48 + name.len());
+        refused_in_production(
+            &written(name),
+            &format!(
+                "{place}: a secret in the file itself is refused in production; write `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`"
+            ),
+        );
+        let config = loaded(&format!("{}\nauth: {{ anonymous: true }}\n", written(name))).config;
+        assert!(!shows_a_secret(&format!("{}{config:?}", dump(&config))), "{name}");
+    }
+    assert_eq!(warnings(&with(&format!("{URL}, query: {{ read_only: true, n: 1 }}"))), [""; 0]);
 }
 
 #[test]
@@ -510,18 +594,25 @@ fn there_are_so_many_and_no_more() {
         let all: Vec<_> = list(count).iter().map(|name| format!("{name}: x")).collect();
         with(&format!("command: [a], environment: {{ {} }}", all.join(", ")))
     };
+    let parameters = |count| {
+        let all: Vec<_> = list(count).iter().map(|name| format!("{name}: x")).collect();
+        with(&format!("{URL}, query: {{ {} }}", all.join(", ")))
+    };
     let servers = |count| {
         let all: Vec<_> = list(count).iter().map(|name| format!("{name}: {{ {URL} }}")).collect();
         format!("mcp: {{ targets: {{ {} }} }}", all.join(", "))
     };
     let longest = |bytes: usize| with(&format!("command: [a, {}]", "x".repeat(bytes)));
-    for text in [tools(512), arguments(64), variables(64), servers(64), longest(16_384)] {
+    for text in
+        [tools(512), arguments(64), variables(64), parameters(64), servers(64), longest(16_384)]
+    {
         assert_eq!(problems(&format!("{text}\nauth: {{ anonymous: true }}\n")), [""; 0]);
     }
     for (text, expected) in [
         (tools(514), "mcp.targets.m.tools[512]: too many tools; there can be 512"),
         (arguments(66), "mcp.targets.m.command[65]: too many arguments; there can be 64"),
         (variables(66), "mcp.targets.m.environment.t64: too many variables; there can be 64"),
+        (parameters(66), "mcp.targets.m.query.t64: too many parameters; there can be 64"),
         (servers(66), "mcp.targets.t64: too many MCP servers; there can be 64"),
         (
             longest(16_385),
@@ -537,13 +628,14 @@ fn there_are_so_many_and_no_more() {
 #[test]
 fn every_change_is_live_and_another_value_of_a_secret_is_one() {
     let text = format!(
-        "auth: {{ anonymous: true }}\nmcp:\n  targets:\n    git: {{ {URL}, api_key: \"env:GITHUB_TOKEN\", headers: {{ x-k: \"env:XAI_API_KEY\" }} }}\n    \
+        "auth: {{ anonymous: true }}\nmcp:\n  targets:\n    git: {{ {URL}, api_key: \"env:GITHUB_TOKEN\", headers: {{ x-k: \"env:XAI_API_KEY\" }}, query: {{ k: \"env:OPENAI_API_KEY\" }} }}\n    \
          brave: {{ command: [a], environment: {{ BRAVE_API_KEY: \"env:BRAVE_API_KEY\" }} }}\n"
     );
     let a = loaded(&text).config;
     for (variable, path) in [
         ("GITHUB_TOKEN", "mcp.targets.git.api_key"),
         ("XAI_API_KEY", "mcp.targets.git.headers.x-k"),
+        ("OPENAI_API_KEY", "mcp.targets.git.query.k"),
         ("BRAVE_API_KEY", "mcp.targets.brave.environment.BRAVE_API_KEY"),
     ] {
         let b = load_with(&text, &env_with(variable, "hidden-other")).unwrap().config;
@@ -568,7 +660,8 @@ fn every_change_is_live_and_another_value_of_a_secret_is_one() {
         [
             "mcp.targets.brave.environment.BRAVE_API_KEY",
             "mcp.targets.git.api_key",
-            "mcp.targets.git.headers.x-k"
+            "mcp.targets.git.headers.x-k",
+            "mcp.targets.git.query.k"
         ]
     );
 }
@@ -599,12 +692,14 @@ proptest! {
         arguments in proptest::collection::vec("\\PC{1,12}", 0..4),
         value in "\\PC{0,12}",
         path in "(/[a-z]{1,3}){0,2}/{0,2}",
+        parameter in "[!-~]{1,8}",
     ) {
         let quoted = |text: &String| serde_json::to_string(text).unwrap();
         let list: Vec<_> = arguments.iter().map(quoted).collect();
         for target in [
             format!("{{ command: [serve, {}], environment: {{ A: {} }} }}", list.join(", "), quoted(&value)),
             format!("{{ url: \"https://a{path}\", headers: {{ x-a: {} }} }}", quoted(&value.replace("${", ""))),
+            format!("{{ url: \"https://a{path}\", query: {{ {}: {} }} }}", quoted(&parameter), quoted(&value)),
         ] {
             let text = format!("auth: {{ anonymous: true }}\nmcp: {{ targets: {{ \"{name}\": {target} }} }}\n");
             if let Ok(first) = load_with(&text, &env()) {

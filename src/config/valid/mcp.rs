@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{AuthStyle, BaseUrl, PairFiles, Secret};
 
@@ -52,6 +52,8 @@ pub struct HttpTransport {
     pub auth: AuthStyle,
     /// Headers sent with every call. Legal header values.
     pub headers: Vec<(HeaderName, Secret)>,
+    /// What stands in the query of every call, by name. Not encoded.
+    pub query: Vec<(String, Secret)>,
     /// Authorities to trust instead of the public ones, as a PEM file. Only with TLS.
     pub ca: Option<PathBuf>,
     /// What is shown to a server that asks for a certificate. Only with TLS.
@@ -96,6 +98,11 @@ impl Target {
 }
 
 impl HttpTransport {
+    /// The query of every call, encoded, without the `?`. `None`: there is none.
+    pub fn encoded_query(&self) -> Option<SecretString> {
+        (!self.query.is_empty()).then(|| encoded(&self.query))
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         let secret = |a: &Option<Secret>, b: &Option<Secret>| match (a, b) {
             (Some(a), Some(b)) => same(a, b),
@@ -103,10 +110,13 @@ impl HttpTransport {
         };
         let headers = self.headers.len() == other.headers.len()
             && self.headers.iter().zip(&other.headers).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
+        let query = self.query.len() == other.query.len()
+            && self.query.iter().zip(&other.query).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
         (&self.url, &self.auth, &self.ca, &self.client_certificate)
             == (&other.url, &other.auth, &other.ca, &other.client_certificate)
             && secret(&self.api_key, &other.api_key)
             && headers
+            && query
     }
 }
 
@@ -117,6 +127,15 @@ impl StdioTransport {
             && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && same(a.1, b.1));
         (&self.command, &self.directory) == (&other.command, &other.directory) && environment
     }
+}
+
+/// A query as it is sent: `application/x-www-form-urlencoded` (WHATWG URL, 5.2).
+pub(in crate::config) fn encoded(query: &[(String, Secret)]) -> SecretString {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in query {
+        text.append_pair(name, value.value.expose_secret());
+    }
+    text.finish().into()
 }
 
 fn same(a: &Secret, b: &Secret) -> bool {

@@ -46,7 +46,7 @@ impl Link {
     /// Its URL, its authorities or its certificate can't be used.
     pub fn new(target: &Target, transport: &HttpTransport) -> Result<Self, String> {
         let told = |error: &dyn ToString| error.to_string();
-        let url = Uri::try_from(transport.url.to_string()).map_err(|error| told(&error))?;
+        let url = uri(transport).map_err(|error| told(&error))?;
         let pair = transport.client_certificate.as_ref();
         let pair = pair.map(|pair| certified(&target.name, pair)).transpose()?;
         let (tls, ca) = (transport.url.tls, transport.ca.as_deref());
@@ -202,6 +202,19 @@ pub fn media_type(headers: &HeaderMap) -> Option<Media> {
         return Some(Media::Json);
     }
     essence.eq_ignore_ascii_case("text/event-stream").then_some(Media::Events)
+}
+
+/// Where requests go, with the configured query, which may hold secrets.
+fn uri(transport: &HttpTransport) -> Result<Uri, http::uri::InvalidUri> {
+    let mut url = transport.url.to_string();
+    if let Some(query) = transport.encoded_query() {
+        if transport.url.path_prefix.is_empty() {
+            url.push('/');
+        }
+        url.push('?');
+        url.push_str(query.expose_secret());
+    }
+    Uri::try_from(url)
 }
 
 fn credential(style: &AuthStyle, key: &Secret) -> Result<(HeaderName, HeaderValue), String> {

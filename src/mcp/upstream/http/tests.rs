@@ -40,6 +40,7 @@ fn transport(url: &str) -> HttpTransport {
         api_key: None,
         auth: AuthStyle::Bearer,
         headers: Vec::new(),
+        query: Vec::new(),
         ca: None,
         client_certificate: None,
     }
@@ -851,6 +852,66 @@ async fn nothing_secret_is_shown() {
     for secret in ["k-1", "blue-1", "session-1"] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn a_configured_query_is_sent_and_shown_nowhere() {
+    let server = with_sessions(|asked| whole(&result(asked, &json!({})))).await;
+    let mut transport = transport(&server.url);
+    transport.query =
+        vec![("read_only".to_owned(), secret("true")), ("k&y".to_owned(), secret("hidden/ü 1"))];
+    let upstream = upstream_of(transport.clone());
+    assert_eq!(only(&upstream, plain()).await, "result {}");
+    assert!(!format!("{upstream:?} {transport:?}").contains("hidden"));
+    drop(upstream);
+    server.first(|asked| asked.verb == Method::DELETE).await;
+    for asked in server.asked() {
+        assert_eq!(asked.path, "/a/mcp/?read_only=true&k%26y=hidden%2F%C3%BC+1");
+    }
+    transport.url.path_prefix.clear();
+    assert_eq!(only(&upstream_of(transport.clone()), plain()).await, "result {}");
+    let last = server.asked().pop().unwrap();
+    assert_eq!(last.path, "/?read_only=true&k%26y=hidden%2F%C3%BC+1");
+
+    let told = |failure: &Failure| assert!(!format!("{failure} {failure:?}").contains("hidden"));
+    let at = |server: &Server| {
+        let mut there = self::transport(&server.url);
+        there.query.clone_from(&transport.query);
+        there
+    };
+    // What is there speaks no TLS.
+    let mut elsewhere = transport.clone();
+    elsewhere.url.tls = true;
+    told(&fails(&upstream_of(elsewhere), plain()).await);
+    // Nobody is there.
+    let mut nowhere = transport.clone();
+    nowhere.url.port = 1;
+    nowhere.url.authority = "127.0.0.1:1".to_owned();
+    told(&fails(&upstream_of(nowhere), plain()).await);
+    for code in [302, 401, 404, 500] {
+        let server = stateless(move |_| status(code, &json!({}))).await;
+        told(&fails(&upstream_of(at(&server)), plain()).await);
+    }
+    let server = stateless(|asked| {
+        let whole = result(asked, &json!({})).to_string();
+        let (reply, pen) = open("application/json");
+        pen.try_send(Ok(Bytes::copy_from_slice(&whole.as_bytes()[..9]))).unwrap();
+        pen.try_send(Err(std::io::ErrorKind::ConnectionReset.into())).unwrap();
+        reply
+    })
+    .await;
+    told(&fails(&upstream_of(at(&server)), plain()).await);
+    // Longer than any URL: not even that it can't be sent shows what it was.
+    transport.query[1].1 = secret(&"hidden".repeat(20_000));
+    let target = Target {
+        name: "files".to_owned(),
+        transport: Transport::Http(Box::new(transport.clone())),
+        tools: None,
+        timeouts: Timeouts { connect: LONG, call: LONG, list: LONG },
+        list_ttl: LONG,
+    };
+    let error = HttpUpstream::new(&target, &transport).unwrap_err();
+    assert!(!error.contains("hidden"), "{}", error.len());
 }
 
 #[tokio::test]
