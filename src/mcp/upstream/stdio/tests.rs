@@ -107,7 +107,7 @@ fn upstream(
         list_ttl: LONG,
     };
     let pauses = Pauses { first: pause, longest: pause };
-    StdioUpstream::with_timing(&target, &transport, probe, pauses).unwrap()
+    StdioUpstream::with_timing(&target, &transport, &Arc::default(), probe, pauses).unwrap()
 }
 
 fn call(name: &str, more: &str, timeout: Duration) -> Call {
