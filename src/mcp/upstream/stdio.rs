@@ -12,6 +12,7 @@
 //! | `greeting` | the handshake: which era of the protocol it speaks |
 //! | `inbox` | what waits for one caller |
 //! | `lines` | messages on a pipe |
+//! | `skim` | of a message that is too long, whose it is |
 //! | `stderr` | what it says beside |
 //! | `backoff` | how long it is left alone |
 
@@ -23,6 +24,7 @@ mod lines;
 mod link;
 mod process;
 mod program;
+mod skim;
 mod stderr;
 #[cfg(test)]
 mod tests;
