@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::catalog::{Catalog, Look, Tools};
+use super::upstream::stdio::Programs;
 use super::upstream::{Answer, Call, Failure, Upstream};
 use crate::config::valid::mcp::{Mcp, Target, Transport};
 
@@ -14,7 +15,11 @@ pub const REASONS: [&str; 7] =
 
 /// The servers, by name.
 #[derive(Debug, Default)]
-pub struct Servers(BTreeMap<String, Arc<Server>>);
+pub struct Servers {
+    by_name: BTreeMap<String, Arc<Server>>,
+    /// Those of all generations: what a reload takes out may still run.
+    programs: Arc<Programs>,
+}
 
 /// A server.
 #[derive(Debug)]
@@ -45,37 +50,47 @@ impl Servers {
     /// # Errors
     /// A certificate or an authority can't be used.
     pub fn build(mcp: &Mcp, before: Option<&Self>) -> Result<Self, ServerError> {
-        let mut servers = BTreeMap::new();
+        let mut by_name = BTreeMap::new();
+        let programs = before.map(|before| before.programs.clone()).unwrap_or_default();
         for (name, target) in &mcp.targets {
-            let same = before.and_then(|before| before.0.get(name));
+            let same = before.and_then(|before| before.by_name.get(name));
             let server = match same.filter(|before| before.target.is_same(target)) {
                 Some(server) => server.clone(),
-                None => Arc::new(Server::new(target, same.map(Arc::as_ref))?),
+                None => Arc::new(Server::new(target, &programs, same.map(Arc::as_ref))?),
             };
-            servers.insert(name.clone(), server);
+            by_name.insert(name.clone(), server);
         }
-        Ok(Self(servers))
+        Ok(Self { by_name, programs })
     }
 
     /// A server.
     pub fn get(&self, name: &str) -> Option<&Arc<Server>> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
-        self.0.values()
+        self.by_name.values()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
+    }
+
+    /// The programs of servers that run, those included that a reload has taken out.
+    pub fn programs(&self) -> &Arc<Programs> {
+        &self.programs
     }
 }
 
 impl Server {
-    fn new(target: &Target, before: Option<&Self>) -> Result<Self, ServerError> {
-        let upstream = Upstream::new(target)
+    fn new(
+        target: &Target,
+        programs: &Arc<Programs>,
+        before: Option<&Self>,
+    ) -> Result<Self, ServerError> {
+        let upstream = Upstream::new(target, programs)
             .map_err(|message| ServerError { name: target.name.clone(), message })?;
         Ok(Self {
             target: target.clone(),

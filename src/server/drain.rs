@@ -45,6 +45,9 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
         idle_by(&gateway, Duration::ZERO, deadline - FAREWELL.min(timeout) / 3).await;
     }
     flushed_by(&gateway, deadline.min(Instant::now() + FLUSH)).await;
+    // Beside what follows, as they may take their time.
+    let programs = gateway.current().mcp.programs().clone();
+    let programs = tokio::spawn(async move { programs.end(deadline).await });
     // What was used is told to whoever counts, and what was leased goes back to others.
     let counted = gateway.quotas.engine().close(deadline.saturating_duration_since(Instant::now()));
     if !counted.await {
@@ -62,6 +65,7 @@ pub async fn watch(gateway: Arc<Gateway>, mut phases: Receiver<ExecutionPhase>) 
     if !gateway.tracer.close(left).await {
         tracing::warn!("the last traces were not exported");
     }
+    programs.await.ok();
     tracing::info!(drained, "leaving");
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(50));

@@ -64,13 +64,14 @@ impl ShutdownSignalWatch for Signals {
                     if handover::somebody_waits(&self.upgrade_socket) {
                         tracing::info!("handing the listening sockets to a new process");
                         // The process is on its way out, and the new one is who is to be asked to drain.
+                        let gateway = self.gateway.clone();
                         tokio::spawn(async move {
                             let code = tokio::select! {
                                 _ = terminate.recv() => TERMINATED,
                                 _ = interrupt.recv() => INTERRUPTED,
                             };
                             tracing::warn!("ended before all was done");
-                            std::process::exit(code);
+                            leave(&gateway, code).await;
                         });
                         return ShutdownSignal::GracefulUpgrade;
                     }
@@ -86,11 +87,18 @@ impl ShutdownSignalWatch for Signals {
             self.gateway.begin_draining();
             tracing::info!("draining");
             // A second INT is a person who does not want to wait.
+            let gateway = self.gateway.clone();
             tokio::spawn(async move {
                 interrupt.recv().await;
-                std::process::exit(INTERRUPTED);
+                leave(&gateway, INTERRUPTED).await;
             });
             return ShutdownSignal::GracefulTerminate;
         }
     }
+}
+
+/// Ends the process at once, and the programs that it has started with it: they have secrets.
+async fn leave(gateway: &Gateway, code: i32) {
+    gateway.current().mcp.programs().kill().await;
+    std::process::exit(code);
 }

@@ -204,7 +204,7 @@ async fn an_upgrade_under_load_fails_nobody_and_open_streams_finish_on_the_old_p
 }
 
 /// Has `old` give its sockets to `new`, which waits for them.
-async fn hand_over(old: &Gateway, new: &mut Gateway) {
+pub async fn hand_over(old: &Gateway, new: &mut Gateway) {
     soon("the successor", async {
         while !old.root().join("handover/upgrade.sock").exists() {
             tokio::task::yield_now().await;

@@ -25,6 +25,7 @@ mod ledger;
 mod limits;
 mod load_scripts;
 mod mcp;
+mod mcp_programs;
 mod metrics_named;
 mod overload;
 mod policies;

@@ -4,12 +4,14 @@ pub mod http;
 pub mod meta;
 pub mod stdio;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use self::stdio::Programs;
 use super::members::Members;
 use crate::config::valid::mcp::{Target, Transport};
 
@@ -127,15 +129,15 @@ pub enum Upstream {
 }
 
 impl Upstream {
-    /// A server that nobody has called yet.
+    /// A server that nobody has called yet. A program that it takes is one of `programs`.
     ///
     /// # Errors
     /// Its authorities or its certificate can't be used.
-    pub fn new(target: &Target) -> Result<Self, String> {
+    pub fn new(target: &Target, programs: &Arc<Programs>) -> Result<Self, String> {
         Ok(match &target.transport {
             Transport::Http(transport) => Self::Http(http::HttpUpstream::new(target, transport)?),
             Transport::Stdio(transport) => {
-                Self::Stdio(stdio::StdioUpstream::new(target, transport)?)
+                Self::Stdio(stdio::StdioUpstream::new(target, transport, programs)?)
             }
         })
     }

@@ -6,21 +6,25 @@
 //! | module | what it is |
 //! |---|---|
 //! | `program` | how it is started, and in which surroundings |
+//! | `group` | what all its processes are, and how all programs end with the gateway |
 //! | `process` | a child, from its start to its end |
 //! | `link` | the conversation with it: requests of many callers multiplexed |
 //! | `greeting` | the handshake: which era of the protocol it speaks |
 //! | `inbox` | what waits for one caller |
 //! | `lines` | messages on a pipe |
+//! | `skim` | of a message that is too long, whose it is |
 //! | `stderr` | what it says beside |
 //! | `backoff` | how long it is left alone |
 
 mod backoff;
 mod greeting;
+mod group;
 mod inbox;
 mod lines;
 mod link;
 mod process;
 mod program;
+mod skim;
 mod stderr;
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::backoff::{Backoff, Pauses};
 use self::greeting::Era;
+pub use self::group::Programs;
 use self::link::Ticket;
 use self::process::Process;
 use self::program::Program;
@@ -62,6 +67,7 @@ struct Server {
 struct Plan {
     name: Arc<str>,
     program: Program,
+    programs: Arc<Programs>,
     /// For the answer to `server/discover` alone.
     probe: Duration,
     /// For all of it.
@@ -98,24 +104,30 @@ struct Connection {
 }
 
 impl StdioUpstream {
-    /// A server that nobody has called yet.
+    /// A server that nobody has called yet. Its program runs as one of `programs`.
     ///
     /// # Errors
     /// There is no program in its command.
-    pub fn new(target: &Target, transport: &StdioTransport) -> Result<Self, String> {
+    pub fn new(
+        target: &Target,
+        transport: &StdioTransport,
+        programs: &Arc<Programs>,
+    ) -> Result<Self, String> {
         let probe = PROBE.min(target.timeouts.connect / 4);
-        Self::with_timing(target, transport, probe, Pauses::default())
+        Self::with_timing(target, transport, programs, probe, Pauses::default())
     }
 
     fn with_timing(
         target: &Target,
         transport: &StdioTransport,
+        programs: &Arc<Programs>,
         probe: Duration,
         pauses: Pauses,
     ) -> Result<Self, String> {
         let plan = Plan {
             name: target.name.as_str().into(),
             program: Program::new(transport)?,
+            programs: programs.clone(),
             probe,
             connect: target.timeouts.connect,
             list_changes: Arc::default(),
@@ -297,7 +309,7 @@ impl Plan {
     }
 
     fn process(&self) -> Result<Process, Failure> {
-        Process::start(&self.program, &self.name, self.list_changes.clone())
+        Process::start(&self.program, &self.programs, &self.name, self.list_changes.clone())
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::super::meta::Empty;
 use super::super::{Event, Failure, MAX_MESSAGE, Members};
 use super::inbox::Inbox;
-use super::lines::{LineError, Lines, one_line};
+use super::lines::{Line, LineError, Lines, one_line};
 
 /// Requests that wait for a child that reads slowly.
 const QUEUE: usize = 16;
@@ -218,9 +218,10 @@ impl Link {
         let mut lines = Lines::new(from, MAX_MESSAGE);
         loop {
             match lines.next().await {
-                Ok(Some(line)) => self.take(line),
+                Ok(Some(Line::Whole(line))) => self.take(line),
+                Ok(Some(Line::TooLong(call))) => self.too_long(call),
                 Ok(None) => return None,
-                Err(LineError::TooLong) => return Some(Failure::TooLong),
+                Err(LineError::Endless) => return Some(Failure::TooLong),
                 Err(LineError::Io(error)) => {
                     return Some(Failure::Broken(format!("its output can't be read: {error}")));
                 }
@@ -239,6 +240,15 @@ impl Link {
             (None, Some(id)) => self.answer(&id, message),
             // The server could not read what it got. Nobody knows which call that was.
             (None, None) => self.passed_over(),
+        }
+    }
+
+    /// A message was too long. Whoever it belongs to, if that is known, gets no other answer.
+    fn too_long(&self, id: Option<u64>) {
+        let call = id.and_then(|id| self.state().calls.remove(&id));
+        match call {
+            Some(call) => call.inbox.fail(Failure::TooLong),
+            None => self.passed_over(),
         }
     }
 

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Failure;
+use super::group::{Group, Programs};
 use super::link::{Link, Outgoing};
-use super::program::{Group, Program};
+use super::program::{LEAVING, Program};
 use super::stderr;
 
 /// How long a child may take to leave once its input is closed, before it is asked to.
@@ -33,16 +34,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`, for the MCP server of the name `server`. Must be called within Tokio.
+    /// Starts `program`, for the MCP server of the name `server`, as one of `programs`. Must be called within
+    /// Tokio.
     ///
     /// # Errors
-    /// The system does not start it.
+    /// The system does not start it, or the gateway is on its way out.
     pub fn start(
         program: &Program,
+        programs: &Arc<Programs>,
         server: &Arc<str>,
         list_changes: Arc<AtomicU64>,
     ) -> Result<Self, Failure> {
-        let (mut child, group) = program.start()?;
+        let (mut child, group) = program.start(programs)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(errors)) = pipes else {
             return Err(Failure::Unreachable("the system gave no pipes".to_owned()));
@@ -53,15 +56,16 @@ impl Process {
         let (link, queue) = Link::new(server.clone(), list_changes);
         let (open, dropped) = oneshot::channel();
         tracing::debug!(server = &**server, pid = child.id(), "an MCP server was started");
-        let running = Running { child, group, ended: Ended(link.clone()), errors };
+        let running = Running { group, child, ended: Ended(link.clone()), errors };
         tokio::spawn(running.run(stdin, stdout, queue, dropped, server.clone()));
         Ok(Self { link, _open: open })
     }
 }
 
 struct Running {
-    child: Child,
+    /// Dropped first: the child may be collected with its own drop.
     group: Group,
+    child: Child,
     ended: Ended,
     errors: AbortOnDropHandle<()>,
 }
@@ -71,7 +75,7 @@ struct Ended(Arc<Link>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.end(&Failure::Broken("the gateway is on its way out".to_owned()));
+        self.0.end(&Failure::Broken(LEAVING.to_owned()));
     }
 }
 
@@ -90,10 +94,12 @@ impl Running {
         // Its pipes are closed. Where it was it that closed them, it ends.
         let failure = match failure {
             Some(failure) => failure,
-            None => Failure::Broken(match timeout(LAST_WORDS, self.child.wait()).await {
-                Ok(Ok(status)) => format!("its program ended with {status}"),
-                _ => "its program closed its output".to_owned(),
-            }),
+            None => Failure::Broken(
+                match timeout(LAST_WORDS, self.group.ended(&mut self.child)).await {
+                    Ok(Ok(status)) => format!("its program ended with {status}"),
+                    _ => "its program closed its output".to_owned(),
+                },
+            ),
         };
         link.end(&failure);
         self.leave().await;
@@ -111,13 +117,15 @@ impl Running {
     ) -> Option<Failure> {
         let mut read = std::pin::pin!(link.read(stdout));
         let write = link.write(stdin, queue);
+        let programs = self.group.programs();
         tokio::select! {
             failure = &mut read => return failure,
             // Whoever could hear why is gone.
             _ = dropped => return Some(Failure::Broken("nobody needs it any more".to_owned())),
+            () = programs.leaving() => return Some(Failure::Broken(LEAVING.to_owned())),
             // Nothing can be said to it any more, but what it has said is heard.
             _ = write => {}
-            _ = self.child.wait() => self.group.sweep(),
+            _ = self.group.ended(&mut self.child) => {}
         }
         link.close();
         timeout(LAST_WORDS, read).await.ok().flatten()
@@ -125,14 +133,14 @@ impl Running {
 
     /// Sees that nothing is left of it.
     async fn leave(&mut self) {
-        if timeout(LEAVES_WITHIN, self.child.wait()).await.is_err() {
-            self.group.signal(Signal::SIGTERM);
-            if timeout(OBEYS_WITHIN, self.child.wait()).await.is_err() {
-                self.group.signal(Signal::SIGKILL);
-                self.child.wait().await.ok();
+        let Self { group, child, .. } = self;
+        if timeout(LEAVES_WITHIN, group.ended(child)).await.is_err() {
+            group.signal(Signal::SIGTERM);
+            if timeout(OBEYS_WITHIN, group.ended(child)).await.is_err() {
+                group.signal(Signal::SIGKILL);
+                group.ended(child).await.ok();
             }
         }
-        self.group.sweep();
         // One that has left the group may keep the pipe open.
         timeout(LAST_WORDS, &mut self.errors).await.ok();
     }

@@ -4,18 +4,20 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::process::{Child, Command};
 
 use super::super::Failure;
+use super::group::{Group, Programs, Start};
 use crate::config::valid::mcp::StdioTransport;
 
 /// What a child has of the gateway's own environment.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"];
+
+/// Why there is no program any more.
+pub const LEAVING: &str = "the gateway is on its way out";
 
 /// The program of a server. `Debug` shows its name alone: arguments may hold secrets, too.
 pub struct Program {
@@ -62,10 +64,12 @@ impl Program {
     /// Starts it, in a process group of its own, with pipes for its input, its output and its errors.
     /// Everything else that the gateway has open is closed for it: the standard library and Tokio open
     /// nothing that is inherited, and neither do sockets come that way that another process hands over.
+    /// It is one of `programs` until it has ended.
     ///
     /// # Errors
-    /// The system does not start it.
-    pub fn start(&self) -> Result<(Child, Group), Failure> {
+    /// The system does not start it, or the gateway is on its way out.
+    pub fn start(&self, programs: &Arc<Programs>) -> Result<(Child, Group), Failure> {
+        let start = Start::new(programs).ok_or_else(|| Failure::Unreachable(LEAVING.to_owned()))?;
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -90,36 +94,7 @@ impl Program {
                 "the program `{program}` can't be started{place}: {error}"
             ))
         })?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        Ok((child, Group(group)))
-    }
-}
-
-/// A child's process group. Dropped, all that is left of it is killed.
-#[derive(Debug)]
-pub struct Group(Option<Pid>);
-
-impl Group {
-    /// Sends a signal to all of it. That nobody is left is no failure.
-    pub fn signal(&self, signal: Signal) {
-        let Some(group) = self.0 else { return };
-        match killpg(group, signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => {
-                tracing::warn!(group = group.as_raw(), %signal, %error, "no signal could be sent");
-            }
-        }
-    }
-
-    /// Kills what is left of it. Its leader is gone: from now on its id may become another's.
-    pub fn sweep(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.sweep();
+        let group = start.began(&child);
+        Ok((child, group))
     }
 }

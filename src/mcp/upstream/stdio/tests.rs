@@ -107,7 +107,7 @@ fn upstream(
         list_ttl: LONG,
     };
     let pauses = Pauses { first: pause, longest: pause };
-    StdioUpstream::with_timing(&target, &transport, probe, pauses).unwrap()
+    StdioUpstream::with_timing(&target, &transport, &Arc::default(), probe, pauses).unwrap()
 }
 
 fn call(name: &str, more: &str, timeout: Duration) -> Call {
@@ -395,16 +395,21 @@ async fn a_program_that_is_missing_is_told_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_long_ends_the_program() {
+async fn a_message_that_is_too_long_fails_its_own_call_alone() {
     let server = Fixture::new("modern");
-    let before = server.result("processes").await;
     let mut held = server.call("hold", r#","arguments":1"#).await.unwrap();
-    assert_eq!(server.failure("long").await, Failure::TooLong);
-    assert_eq!(held.next().await.unwrap_err(), Failure::TooLong);
-    server.result("seen").await;
-    assert_eq!(server.starts(), 2);
-    until_gone(&before["leader"]).await;
-    until_gone(&before["other"]).await;
+    for place in ["first", "last"] {
+        let more = format!(r#","arguments":"{place}""#);
+        let mut long = server.call("long", &more).await.unwrap();
+        assert_eq!(long.next().await.unwrap_err(), Failure::TooLong, "{place}");
+    }
+    assert!(!server.seen().await.iter().any(is_cancellation), "they were answered");
+    let nobodys = call("long", "", Duration::from_millis(200));
+    let mut nobodys = server.upstream.request(nobodys).await.unwrap();
+    assert_eq!(nobodys.next().await.unwrap_err(), Failure::TimedOut);
+    server.result("release").await;
+    assert_eq!(result(&mut held).await, json!({"arguments": 1}), "the other goes on");
+    assert_eq!(server.starts(), 1);
 }
 
 #[tokio::test]
