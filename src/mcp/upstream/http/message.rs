@@ -252,7 +252,9 @@ impl Message {
             });
         }
         let id = members.get("id").and_then(|id| id.get().parse().ok());
-        match (members.remove("result"), members.remove("error")) {
+        // Some write the one that is not there as null.
+        let mut there = |name| members.remove(name).filter(|value| value.get() != "null");
+        match (there("result"), there("error")) {
             (Some(result), None) if result.get().starts_with('{') => {
                 Ok(Self::Answer(id, Event::Result(result)))
             }

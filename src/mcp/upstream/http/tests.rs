@@ -606,12 +606,13 @@ async fn what_is_no_answer_of_ours_is_told() {
         .await;
         fails(&upstream(&server), plain()).await
     };
-    let texts: [fn(u64) -> String; 11] = [
+    let texts: [fn(u64) -> String; 12] = [
         |id| format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id + 1),
         |id| format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{}}}}"#),
         |_| r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#.to_owned(),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"id":{id},"result":{{}}}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}},"error":{{"code":1}}}}"#),
+        |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":null,"error":null}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":[]}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"bad"}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id}}}"#),
@@ -643,6 +644,26 @@ async fn what_is_no_answer_of_ours_is_told() {
     ] {
         let failure = upstream_of(text, kind).await;
         assert!(matches!(failure, Failure::Malformed(_)), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_null_is_not_there() {
+    for (said, expected) in [
+        (json!({"result": {"a": 1}, "error": null}), r#"result {"a":1}"#),
+        (
+            json!({"result": null, "error": {"code": 1, "message": "no"}}),
+            r#"error {"code":1,"message":"no"}"#,
+        ),
+    ] {
+        let server = stateless(move |asked| {
+            let mut message = said.clone();
+            message["jsonrpc"] = json!("2.0");
+            message["id"] = asked.body["id"].clone();
+            whole(&message)
+        })
+        .await;
+        assert_eq!(only(&upstream(&server), plain()).await, expected);
     }
 }
 
