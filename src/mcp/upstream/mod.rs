@@ -74,7 +74,7 @@ pub enum Failure {
     #[error("refused the gateway's credential with HTTP status {0}")]
     Unauthorized(u16),
     /// It answers with an HTTP status that is none of MCP.
-    #[error("answered with HTTP status {status}")]
+    #[error("answered with HTTP status {status}{}", followed(*.status))]
     Status {
         /// The status.
         status: u16,
@@ -93,6 +93,14 @@ pub enum Failure {
     /// The time is over.
     #[error("gave no answer in time")]
     TimedOut,
+}
+
+/// What there is to add to a status.
+fn followed(status: u16) -> &'static str {
+    match status {
+        300..=399 => ", and redirects are not followed",
+        _ => "",
+    }
 }
 
 /// An answer on its way. Dropped before its last event, the request is cancelled at the server.

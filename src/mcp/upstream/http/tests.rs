@@ -793,8 +793,12 @@ async fn a_redirect_is_not_followed() {
         let mut transport = transport(&server.url);
         transport.api_key = Some(secret("k-1"));
         let failure = fails(&upstream_of(transport), plain()).await;
+        let told = format!("answered with HTTP status {code}, and redirects are not followed");
+        assert_eq!(failure.to_string(), told);
         assert_eq!(failure, Failure::Status { status: code, retry_after: None });
     }
+    let other = Failure::Status { status: 404, retry_after: None };
+    assert_eq!(other.to_string(), "answered with HTTP status 404");
     assert!(elsewhere.asked().is_empty());
 }
 
