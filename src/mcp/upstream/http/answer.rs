@@ -16,7 +16,6 @@ use super::link::{Link, Media, drain, media_type, refusal};
 use super::message::{self, Message, Outgoing};
 use super::peer::{Peer, SESSION_ID};
 use crate::http_client::{whole_body, with_causes};
-use crate::mcp::members::Members;
 use crate::mcp::upstream::{Event, Failure, MAX_MESSAGE};
 
 /// The longest body that is read with a status that is no success.
@@ -128,11 +127,13 @@ async fn refused(response: Response<Incoming>, id: u64, in_session: bool) -> Ref
         drain(body);
         return Refused::SessionLost(failure);
     }
+    // Servers that have lost a session say so in any form.
+    let may_be_lost = in_session && head.status == StatusCode::BAD_REQUEST;
     let may_say_more = !matches!(failure, Failure::Unauthorized(_))
         && head.status.as_u16() >= 400
         && head.status != StatusCode::TOO_MANY_REQUESTS
         && media_type(&head.headers) == Some(Media::Json);
-    if !may_say_more {
+    if !may_be_lost && !may_say_more {
         return Refused::Failure(failure);
     }
     let Ok(text) = whole_body(body, LONGEST_REFUSAL).await else {
@@ -143,17 +144,20 @@ async fn refused(response: Response<Incoming>, id: u64, in_session: bool) -> Ref
     {
         return Refused::Answer(event);
     }
-    // Many servers answer so instead of with 404, and with an error that has no id.
-    if in_session && head.status == StatusCode::BAD_REQUEST && names_session(&text) {
+    // Many servers answer so instead of with 404, with an error that has no id, or with plain text.
+    if may_be_lost && tells_of_loss(&text) {
         return Refused::SessionLost(failure);
     }
     Refused::Failure(failure)
 }
 
-fn names_session(text: &[u8]) -> bool {
-    let error = Members::parse(text).ok().and_then(|message| message.object("error"));
-    let said = error.and_then(|error| error.text("message"));
-    said.is_some_and(|said| said.to_ascii_lowercase().contains("session"))
+/// Whether what a server says with 400 means that it does not know the session, or the client: after a
+/// restart the common frameworks say "No valid session ID provided", or "Server not initialized".
+fn tells_of_loss(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    [b"session".as_slice(), b"not initialized"]
+        .into_iter()
+        .any(|words| memchr::memmem::find(&text, words).is_some())
 }
 
 impl Answer {

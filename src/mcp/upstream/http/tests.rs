@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
@@ -387,13 +387,23 @@ async fn a_server_that_speaks_something_else_by_now_is_asked_anew() {
     }
 }
 
+fn bad_request(kind: &'static str, text: &str) -> Reply {
+    let mut reply = pieces(kind, [text.as_bytes()]);
+    *reply.status_mut() = StatusCode::BAD_REQUEST;
+    reply
+}
+
 #[tokio::test]
 async fn a_lost_session_is_made_anew_and_nobody_sees_it() {
     type Loss = fn(&Asked) -> Reply;
-    let losses: [Loss; 3] = [
+    let losses: [Loss; 7] = [
         |_| status(404, &error(&Value::Null, -32_001, "Session not found")),
         |_| status(404, &Value::Null),
         |_| status(400, &error(&Value::Null, -32_000, "Bad Request: No valid session ID provided")),
+        |_| status(400, &error(&Value::Null, -32_000, "Bad Request: Server not initialized")),
+        |_| bad_request("text/plain", "Bad Request: No valid session ID provided"),
+        |_| bad_request("application/json", "Bad Request: No valid SESSION"),
+        |_| bad_request("text/html", "<p>Not Initialized</p>"),
     ];
     for loss in losses {
         let sessions = AtomicUsize::new(0);
@@ -442,6 +452,16 @@ async fn other_refusals_are_not_taken_for_a_lost_session() {
         let server = with_sessions(move |_| status(code, &said)).await;
         let failure = fails(&upstream(&server), plain()).await;
         assert_eq!(failure, Failure::Status { status: expected, retry_after: None });
+        assert_eq!(server.times("tools/call"), 1);
+    }
+    // One that is asked without a session has none to lose, and one that says nothing has said nothing.
+    for server in [
+        stateless(|_| bad_request("text/plain", "no session")).await,
+        with_sessions(|_| bad_request("text/plain", "bad")).await,
+        with_sessions(|_| bad_request("text/plain", &"session".repeat(1 << 18))).await,
+    ] {
+        let failure = fails(&upstream(&server), plain()).await;
+        assert_eq!(failure, Failure::Status { status: 400, retry_after: None });
         assert_eq!(server.times("tools/call"), 1);
     }
     let server =
