@@ -38,7 +38,8 @@ use self::greeting::Era;
 use self::link::Ticket;
 use self::process::Process;
 use self::program::Program;
-use super::{Call, Event, Failure, meta};
+use super::meta::Params;
+use super::{Call, Event, Failure};
 use crate::config::valid::mcp::{StdioTransport, Target};
 
 /// How long a server may think about whether it knows `server/discover`.
@@ -137,8 +138,8 @@ impl StdioUpstream {
     }
 
     async fn send(&self, call: Call, deadline: Instant) -> Result<Answer, Failure> {
-        let Call { method, mut params, .. } = call;
-        let token = meta::token(&params);
+        let mut params = Params::of(&call.params);
+        let token = params.token().map(ToOwned::to_owned);
         let (connection, ticket) = loop {
             let connection = self.0.connection().await?;
             // Otherwise it has ended since, and nothing was sent.
@@ -147,12 +148,12 @@ impl StdioUpstream {
             }
         };
         match connection.era {
-            Era::Sessions => meta::strip(&mut params),
-            Era::Stateless => meta::complete(&mut params),
+            Era::Sessions => params.strip(),
+            Era::Stateless => params.complete(),
         }
-        meta::replace_token(&mut params, ticket.id());
+        params.replace_token(ticket.id());
         let params = Some(&params).filter(|params| !params.is_empty());
-        ticket.send(method, params).await;
+        ticket.send(call.method, params).await;
         Ok(Answer { ticket: Some(ticket), connection, deadline })
     }
 }

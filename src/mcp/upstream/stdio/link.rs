@@ -383,7 +383,7 @@ impl Ticket {
     }
 
     /// Sends it, once there is room. That it does not arrive is told by [`next`](Self::next).
-    pub async fn send(&self, method: &str, params: Option<&Members>) {
+    pub async fn send(&self, method: &str, params: Option<&impl Serialize>) {
         let id = serde_json::value::to_raw_value(&self.id).ok();
         let message =
             Message { id: id.as_deref(), method: Some(method), params, ..Message::default() };
