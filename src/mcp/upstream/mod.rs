@@ -1,5 +1,6 @@
 //! One request to an MCP server, and what comes of it.
 
+pub mod changes;
 pub mod http;
 pub mod meta;
 pub mod stdio;
@@ -148,10 +149,11 @@ impl Upstream {
         })
     }
 
-    /// How often it has said that its tools are others now.
+    /// How often it has said that its tools are others now, or was greeted anew for something else than to
+    /// ask for them.
     pub fn list_changes(&self) -> u64 {
         match self {
-            Self::Http(_) => 0,
+            Self::Http(upstream) => upstream.list_changes(),
             Self::Stdio(upstream) => upstream.list_changes(),
         }
     }

@@ -25,7 +25,7 @@ mod stderr;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ use self::greeting::Era;
 use self::link::Ticket;
 use self::process::Process;
 use self::program::Program;
+use super::changes::{ListChanges, begins_list};
 use super::meta::Params;
 use super::{Call, Event, Failure};
 use crate::config::valid::mcp::{StdioTransport, Target};
@@ -67,7 +68,7 @@ struct Plan {
     probe: Duration,
     /// For all of it.
     connect: Duration,
-    list_changes: Arc<AtomicU64>,
+    list_changes: Arc<ListChanges>,
 }
 
 #[derive(Debug)]
@@ -125,9 +126,9 @@ impl StdioUpstream {
         Ok(Self(Arc::new(Server { plan: Arc::new(plan), state: Mutex::new(state) })))
     }
 
-    /// How often the server has said that its list of tools is another now.
+    /// See [`Upstream::list_changes`](super::Upstream::list_changes).
     pub fn list_changes(&self) -> u64 {
-        self.0.plan.list_changes.load(Ordering::Relaxed)
+        self.0.plan.list_changes.count()
     }
 
     pub(super) async fn request(&self, call: Call) -> Result<Answer, Failure> {
@@ -140,8 +141,9 @@ impl StdioUpstream {
     async fn send(&self, call: Call, deadline: Instant) -> Result<Answer, Failure> {
         let mut params = Params::of(&call.params);
         let token = params.token().map(ToOwned::to_owned);
+        let for_list = begins_list(&call);
         let (connection, ticket) = loop {
-            let connection = self.0.connection().await?;
+            let connection = self.0.connection(for_list).await?;
             // Otherwise it has ended since, and nothing was sent.
             if let Some(ticket) = connection.process.link.register(token.clone()) {
                 break (connection, ticket);
@@ -160,8 +162,8 @@ impl StdioUpstream {
 
 impl Server {
     /// The process, started where there is none.
-    async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, Failure> {
-        let mut outcome = match self.look()? {
+    async fn connection(self: &Arc<Self>, for_list: bool) -> Result<Arc<Connection>, Failure> {
+        let mut outcome = match self.look(for_list)? {
             Found::Running(connection) => return Ok(connection),
             Found::Starting(outcome) => outcome,
         };
@@ -169,7 +171,7 @@ impl Server {
         outcome.unwrap_or_else(|| Err(Failure::Unreachable("its start broke off".to_owned())))
     }
 
-    fn look(self: &Arc<Self>) -> Result<Found, Failure> {
+    fn look(self: &Arc<Self>, for_list: bool) -> Result<Found, Failure> {
         let now = Instant::now();
         let mut state = self.state();
         match &state.phase {
@@ -190,7 +192,7 @@ impl Server {
         }
         let (sender, outcome) = watch::channel(None);
         // A task of its own: it goes on when who asked first asks no more.
-        let start = start(self.plan.clone(), state.era, Arc::downgrade(self), sender);
+        let start = start(self.plan.clone(), state.era, for_list, Arc::downgrade(self), sender);
         let task = AbortOnDropHandle::new(tokio::spawn(start));
         state.phase = Phase::Starting { outcome: outcome.clone(), _task: task };
         Ok(Found::Starting(outcome))
@@ -234,6 +236,7 @@ fn why(failure: Option<Failure>) -> String {
 async fn start(
     plan: Arc<Plan>,
     era: Option<Era>,
+    for_list: bool,
     server: Weak<Server>,
     tell: watch::Sender<Outcome>,
 ) {
@@ -244,6 +247,7 @@ async fn start(
     let before = match &outcome {
         Ok(connection) => {
             state.era = Some(connection.era);
+            plan.list_changes.greeted(for_list);
             std::mem::replace(&mut state.phase, Phase::Running(connection.clone()))
         }
         Err(failure) => {

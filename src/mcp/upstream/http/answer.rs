@@ -297,6 +297,11 @@ impl Answer {
             Message::Answer(..) => {
                 Err(Failure::Malformed("an answer has another request's id".to_owned()))
             }
+            // Nobody was told that lists here change.
+            Message::Notification(method, _) if method == "notifications/tools/list_changed" => {
+                self.pending.link.list_changes().said();
+                Ok(None)
+            }
             Message::Notification(method, message) => {
                 let (id, token) = (self.pending.id, self.token.as_deref());
                 Ok(message::handed_on(&method, message, id, token).map(Event::Notification))

@@ -424,7 +424,9 @@ async fn a_lost_session_is_made_anew_and_nobody_sees_it() {
         })
         .await;
         let upstream = upstream(&server);
+        assert_eq!(upstream.list_changes(), 0);
         let both = tokio::join!(only(&upstream, plain()), only(&upstream, plain()));
+        assert_eq!(upstream.list_changes(), 1, "it may be another version");
         assert_eq!(both, ("result {}".to_owned(), "result {}".to_owned()));
         assert_eq!(server.times("initialize"), 2);
         // The server knows by itself that the first is over, and nothing was begun in it.
@@ -432,6 +434,47 @@ async fn a_lost_session_is_made_anew_and_nobody_sees_it() {
         let end = server.first(|asked| asked.verb == Method::DELETE).await;
         assert_eq!(end.header("mcp-session-id"), Some("second"));
         assert_eq!(server.times("notifications/cancelled"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_not_old_for_the_handshake_that_was_made_for_it() {
+    let asked = AtomicUsize::new(0);
+    let server = with_sessions(move |_| match asked.fetch_add(1, Ordering::SeqCst) % 2 {
+        1 => status(404, &Value::Null),
+        _ => whole(&json!({})),
+    })
+    .await;
+    let upstream = upstream(&server);
+    let list = |params: &str| {
+        let mut asked = call(params);
+        (asked.method, asked.name) = ("tools/list", None);
+        asked
+    };
+    // What comes is no answer, but there is a handshake with every other request.
+    let _said = all(&upstream, list("{}")).await;
+    assert_eq!((server.times("initialize"), upstream.list_changes()), (1, 0));
+    let _said = all(&upstream, list("{}")).await;
+    assert_eq!((server.times("initialize"), upstream.list_changes()), (2, 0));
+    let _said = all(&upstream, list(r#"{"cursor":"2"}"#)).await;
+    assert_eq!(
+        (server.times("initialize"), upstream.list_changes()),
+        (3, 1),
+        "other pages are old"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_list_is_counted_and_not_told() {
+    let server = stateless(|asked| {
+        let note = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+        events(&format!("data: {note}\n\ndata: {}\n\n", result(asked, &json!({}))))
+    })
+    .await;
+    let upstream = upstream(&server);
+    for times in 0..3 {
+        assert_eq!(upstream.list_changes(), times);
+        assert_eq!(only(&upstream, plain()).await, "result {}");
     }
 }
 

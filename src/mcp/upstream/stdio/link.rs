@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::super::changes::ListChanges;
 use super::super::meta::Empty;
 use super::super::{Event, Failure, MAX_MESSAGE, Members};
 use super::inbox::Inbox;
@@ -33,7 +34,7 @@ pub struct Link {
     queue: mpsc::Sender<Outgoing>,
     /// There are cancellations or replies to write.
     wake: Notify,
-    list_changes: Arc<AtomicU64>,
+    list_changes: Arc<ListChanges>,
     /// Lines that were no messages.
     passed_over: AtomicU64,
     server: Arc<str>,
@@ -119,7 +120,7 @@ impl Link {
     /// `list_changes` counts what the server says of its list of tools.
     pub fn new(
         server: Arc<str>,
-        list_changes: Arc<AtomicU64>,
+        list_changes: Arc<ListChanges>,
     ) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let link = Self {
@@ -278,9 +279,7 @@ impl Link {
     fn notice(&self, method: &str, message: Members) {
         match method {
             "notifications/progress" => self.progress(message),
-            "notifications/tools/list_changed" => {
-                self.list_changes.fetch_add(1, Ordering::Relaxed);
-            }
+            "notifications/tools/list_changed" => self.list_changes.said(),
             _ => {}
         }
     }

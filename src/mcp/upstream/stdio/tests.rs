@@ -354,6 +354,7 @@ async fn a_program_that_ends_ends_its_calls_and_is_started_again() {
     let seen = server.seen().await;
     assert_eq!(server.starts(), 2);
     assert_eq!(methods(&seen), ["initialize", "notifications/initialized"], "it is known");
+    assert_eq!(server.upstream.list_changes(), 1, "it may be another version");
 
     let expected = Failure::Broken("its program closed its output".to_owned());
     assert_eq!(server.failure("close").await, expected);
