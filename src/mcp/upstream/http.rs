@@ -43,6 +43,7 @@ use self::peer::Peer;
 use super::changes::begins_list;
 use super::{Call, Failure};
 use crate::config::valid::mcp::{HttpTransport, Target};
+use crate::overload::Held;
 
 /// A server that is reached by HTTP. Its clones are the same.
 #[derive(Clone)]
@@ -88,9 +89,10 @@ impl HttpUpstream {
         self.0.link.list_changes().count()
     }
 
-    pub(super) async fn request(&self, call: Call) -> Result<Answer, Failure> {
+    pub(super) async fn request(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         let deadline = Instant::now() + call.timeout;
-        timeout_at(deadline, self.ask(&call, deadline)).await.unwrap_or(Err(Failure::TimedOut))
+        let answer = timeout_at(deadline, self.ask(&call, deadline)).await;
+        answer.unwrap_or(Err(Failure::TimedOut))?.within(held)
     }
 
     async fn ask(&self, call: &Call, deadline: Instant) -> Result<Answer, Failure> {

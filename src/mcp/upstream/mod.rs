@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::members::Members;
 use crate::config::valid::mcp::{Target, Transport};
+use crate::overload::Held;
 
 /// The longest message of a server. A longer one ends the call.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -91,6 +92,9 @@ pub enum Failure {
     /// Its answer is longer than [`MAX_MESSAGE`], or comes faster than the caller reads.
     #[error("answered with more than is taken")]
     TooLong,
+    /// The gateway has no room to gather the answer: [`Held::grow_to`] refused it.
+    #[error("gave an answer for which there is no room: the gateway holds as much as it may")]
+    NoRoom,
     /// The time is over.
     #[error("gave no answer in time")]
     TimedOut,
@@ -164,9 +168,21 @@ impl Upstream {
     /// # Errors
     /// It did not arrive, as far as can be known.
     pub async fn request(&self, call: Call) -> Result<Answer, Failure> {
+        self.send(call, None).await
+    }
+
+    /// As [`request`](Self::request). What is gathered of the answer counts in `held` until it is handed over.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_within(&self, call: Call, held: Held) -> Result<Answer, Failure> {
+        self.send(call, Some(held)).await
+    }
+
+    async fn send(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         match self {
-            Self::Http(upstream) => upstream.request(call).await.map(Answer::Http),
-            Self::Stdio(upstream) => upstream.request(call).await.map(Answer::Stdio),
+            Self::Http(upstream) => upstream.request(call, held).await.map(Answer::Http),
+            Self::Stdio(upstream) => upstream.request(call, held).await.map(Answer::Stdio),
         }
     }
 }

@@ -35,6 +35,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::backoff::{Backoff, Pauses};
 use self::greeting::Era;
+use self::inbox::Inbox;
 use self::link::Ticket;
 use self::process::Process;
 use self::program::Program;
@@ -42,6 +43,7 @@ use super::changes::{ListChanges, begins_list};
 use super::meta::Params;
 use super::{Call, Event, Failure};
 use crate::config::valid::mcp::{StdioTransport, Target};
+use crate::overload::Held;
 
 /// How long a server may think about whether it knows `server/discover`.
 const PROBE: Duration = Duration::from_secs(2);
@@ -131,21 +133,28 @@ impl StdioUpstream {
         self.0.plan.list_changes.count()
     }
 
-    pub(super) async fn request(&self, call: Call) -> Result<Answer, Failure> {
+    pub(super) async fn request(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         let now = Instant::now();
         // One that is beyond what the clock can say never comes.
         let deadline = now.checked_add(call.timeout).unwrap_or(now + Duration::from_hours(24));
-        timeout_at(deadline, self.send(call, deadline)).await.unwrap_or(Err(Failure::TimedOut))
+        let sent = timeout_at(deadline, self.send(call, held, deadline)).await;
+        sent.unwrap_or(Err(Failure::TimedOut))
     }
 
-    async fn send(&self, call: Call, deadline: Instant) -> Result<Answer, Failure> {
+    async fn send(
+        &self,
+        call: Call,
+        held: Option<Held>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let inbox = Arc::new(Inbox::within(held));
         let mut params = Params::of(&call.params);
         let token = params.token().map(ToOwned::to_owned);
         let for_list = begins_list(&call);
         let (connection, ticket) = loop {
             let connection = self.0.connection(for_list).await?;
             // Otherwise it has ended since, and nothing was sent.
-            if let Some(ticket) = connection.process.link.register(token.clone()) {
+            if let Some(ticket) = connection.process.link.register(token.clone(), inbox.clone()) {
                 break (connection, ticket);
             }
         };

@@ -147,7 +147,8 @@ async fn pass(
     request: &Request,
 ) -> Result<(), Stop> {
     let events = takes_events(session);
-    let answer = while_here(gateway, session, server.request(call)).await?;
+    let held = gateway.overload.bytes.hold_none();
+    let answer = while_here(gateway, session, server.request_within(call, held)).await?;
     let mut answer = match answer {
         Ok(answer) => answer,
         Err(failure) => return fail(session, ctx, server, &failure).await,
@@ -229,6 +230,7 @@ async fn fail(
     ctx.detail = Some(failure.to_string());
     let (end_word, kind) = match failure {
         Failure::Unreachable(_) => (End::Unreachable, DenialKind::UpstreamUnavailable),
+        Failure::NoRoom => (End::Abandoned, DenialKind::Overloaded),
         Failure::TimedOut => (End::TimedOut, DenialKind::UpstreamTimeout),
         Failure::Unauthorized(_) | Failure::Status { .. } => {
             (End::UpstreamError, DenialKind::UpstreamError)
@@ -255,6 +257,7 @@ fn said(failure: &Failure) -> &'static str {
         Failure::Broken(_) => "it broke off",
         Failure::Malformed(_) => "its answer is no MCP",
         Failure::TooLong => "its answer is too long",
+        Failure::NoRoom => "the gateway has no room for its answer",
         Failure::TimedOut => "it gave no answer in time",
     }
 }

@@ -17,6 +17,7 @@ use super::message::{self, Message, Outgoing};
 use super::peer::{Peer, SESSION_ID};
 use crate::http_client::{whole_body, with_causes};
 use crate::mcp::upstream::{Event, Failure, MAX_MESSAGE};
+use crate::overload::Held;
 
 /// The longest body that is read with a status that is no success.
 const LONGEST_REFUSAL: usize = 1024 * 1_024;
@@ -40,6 +41,8 @@ pub struct Answer {
     deadline: Instant,
     source: Source,
     buffer: BytesMut,
+    /// Counts what is in the buffer, if anything does.
+    held: Option<Held>,
     session_id: Option<HeaderValue>,
 }
 
@@ -91,6 +94,7 @@ pub async fn ask(
                 deadline,
                 source: Source::Whole(event),
                 buffer: BytesMut::new(),
+                held: None,
                 session_id: None,
             })),
             Refused::SessionLost(failure) => Ok(Outcome::SessionLost(failure)),
@@ -110,7 +114,7 @@ pub async fn ask(
     };
     let session_id = head.headers.get(SESSION_ID).cloned();
     let buffer = BytesMut::new();
-    Ok(Outcome::Begun(Answer { pending, token, deadline, source, buffer, session_id }))
+    Ok(Outcome::Begun(Answer { pending, token, deadline, source, buffer, held: None, session_id }))
 }
 
 enum Refused {
@@ -166,6 +170,39 @@ impl Answer {
         self.session_id.take()
     }
 
+    /// From now on what is gathered is counted.
+    ///
+    /// # Errors
+    /// There is no room for what is there already.
+    pub fn within(mut self, held: Option<Held>) -> Result<Self, Failure> {
+        self.held = held;
+        let whole = match &self.source {
+            Source::Whole(Event::Result(value) | Event::Error(value)) => value.get().len(),
+            _ => 0,
+        };
+        self.hold(whole)?;
+        Ok(self)
+    }
+
+    /// Makes room for so many bytes in all.
+    fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        match &mut self.held {
+            Some(held) => held.grow_to(bytes as u64).map_err(|_| Failure::NoRoom),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives back what was handed over.
+    fn give_back(&mut self) {
+        if matches!(self.source, Source::Over) || self.buffer.is_empty() {
+            // With what it has set aside.
+            self.buffer = BytesMut::new();
+        }
+        if let Some(held) = &mut self.held {
+            held.set(self.buffer.len() as u64);
+        }
+    }
+
     /// See [`Answer::next`](crate::mcp::upstream::Answer::next). It can be dropped and called again, and
     /// nothing is lost.
     pub(in crate::mcp::upstream) async fn next(&mut self) -> Result<Event, Failure> {
@@ -201,6 +238,7 @@ impl Answer {
                 }
             }
         }
+        self.give_back();
         outcome
     }
 
@@ -228,9 +266,11 @@ impl Answer {
                     _ => Err(Failure::Broken("there is nothing more".to_owned())),
                 };
             };
-            match body.frame().await {
+            let frame = body.frame().await;
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
+                        self.hold(self.buffer.len() + data.len())?;
                         self.buffer.extend_from_slice(&data);
                     }
                 }

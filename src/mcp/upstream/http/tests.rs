@@ -19,6 +19,7 @@ use crate::config::valid::mcp::{HttpTransport, Target, Timeouts, Transport};
 use crate::config::valid::{AuthStyle, BaseUrl, Secret};
 use crate::mcp::members::Members;
 use crate::mcp::upstream::{Call, Event, Failure, MAX_MESSAGE};
+use crate::overload::BodyBytes;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -85,7 +86,7 @@ fn text(event: Event) -> String {
 /// All that comes of a call.
 async fn all(upstream: &HttpUpstream, call: Call) -> (Vec<String>, Option<Failure>) {
     let mut events = Vec::new();
-    let mut answer = match upstream.request(call).await {
+    let mut answer = match upstream.request(call, None).await {
         Ok(answer) => answer,
         Err(failure) => return (events, Some(failure)),
     };
@@ -632,6 +633,57 @@ async fn an_answer_that_is_too_long_ends_the_call() {
 }
 
 #[tokio::test]
+async fn what_is_gathered_is_counted_and_may_find_no_room() {
+    let server = stateless(|asked| {
+        let note = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
+        let last = |length| result(asked, &json!({"text": "x".repeat(length)})).to_string();
+        match asked.body["params"]["arguments"]["as"].as_str() {
+            Some("much") => whole(&result(asked, &json!({"text": "x".repeat(20_000)}))),
+            Some("much in events") => events(&format!("{note}data: {}\n\n", last(20_000))),
+            Some("refused") => status(500, &error(&asked.body["id"], 1, &"x".repeat(20_000))),
+            Some("half") => {
+                let (reply, pen) = open("application/json");
+                pen.try_send(Ok(Bytes::from("x".repeat(5_000)))).unwrap();
+                tokio::spawn(async move { pen.closed().await });
+                reply
+            }
+            _ => events(&format!("{note}data: {}\n\n", last(9_000))),
+        }
+    })
+    .await;
+    let upstream = upstream(&server);
+    let room = Arc::<BodyBytes>::default();
+    room.limit_to(10_000);
+    let ask = async |what: &str| {
+        let asked = call(&format!(r#"{{"arguments":{{"as":"{what}"}}}}"#));
+        upstream.request(asked, Some(room.hold_none())).await
+    };
+    let mut answer = ask("fits").await.unwrap();
+    assert!(matches!(answer.next().await, Ok(Event::Notification(_))));
+    assert!(matches!(answer.next().await, Ok(Event::Result(_))));
+    assert_eq!(room.held(), 0, "it was handed over");
+    for kind in ["much", "much in events", "refused"] {
+        let failure = match ask(kind).await {
+            Err(failure) => failure,
+            Ok(mut answer) => answer.last().await.unwrap_err(),
+        };
+        assert_eq!(failure, Failure::NoRoom, "{kind}");
+        assert_eq!(room.held(), 0, "{kind}");
+    }
+    let mut answer = ask("half").await.unwrap();
+    let reading = tokio::spawn(async move { answer.next().await.map(text) });
+    let gathered = async {
+        while room.held() < 5_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, gathered).await.unwrap();
+    reading.abort();
+    assert!(reading.await.unwrap_err().is_cancelled());
+    assert_eq!(room.held(), 0, "nobody waits for it any more");
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_told() {
     let server = stateless(|asked| {
         let whole = result(asked, &json!({})).to_string();
@@ -790,7 +842,7 @@ async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
     })
     .await;
     let upstream = upstream(&server);
-    let mut answer: Answer = upstream.request(plain()).await.unwrap();
+    let mut answer: Answer = upstream.request(plain(), None).await.unwrap();
     assert!(matches!(answer.next().await, Ok(Event::Notification(_))));
     assert_eq!(server.times("notifications/cancelled"), 0);
     drop(answer);
@@ -816,7 +868,7 @@ async fn a_stateless_server_sees_it_by_the_connection() {
     })
     .await;
     let upstream = upstream(&server);
-    let mut answer = upstream.request(plain()).await.unwrap();
+    let mut answer = upstream.request(plain(), None).await.unwrap();
     assert!(matches!(answer.next().await, Ok(Event::Notification(_))));
     drop(answer);
     end.await.unwrap();
@@ -933,7 +985,7 @@ async fn nothing_secret_is_shown() {
     transport.api_key = Some(secret("k-1"));
     transport.headers = vec![(HeaderName::from_static("x-team"), secret("blue-1"))];
     let upstream = upstream_of(transport);
-    let answer = upstream.request(plain()).await.unwrap();
+    let answer = upstream.request(plain(), None).await.unwrap();
     let shown = format!("{upstream:?} {answer:?}");
     assert!(shown.contains("files"), "{shown}");
     for secret in ["k-1", "blue-1", "session-1"] {

@@ -115,7 +115,7 @@ fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
 /// A request of the handshake. `initialize` must not be cancelled, and `server/discover` need not be.
 async fn ask(link: &Arc<Link>, method: &str, params: &impl Serialize) -> Result<Ticket, Failure> {
     let over = || link.failure().unwrap_or_else(|| Failure::Broken("it has ended".to_owned()));
-    let ticket = link.register(None).ok_or_else(over)?.never_cancelled();
+    let ticket = link.register(None, Arc::default()).ok_or_else(over)?.never_cancelled();
     ticket.send(method, Some(params)).await;
     Ok(ticket)
 }

@@ -134,9 +134,12 @@ impl Link {
         (Arc::new(link), outgoing)
     }
 
-    /// A place for a call. `None`: the conversation is over.
-    pub fn register(self: &Arc<Self>, token: Option<Box<RawValue>>) -> Option<Ticket> {
-        let inbox = Arc::new(Inbox::default());
+    /// A place for a call, whose answer comes to `inbox`. `None`: the conversation is over.
+    pub fn register(
+        self: &Arc<Self>,
+        token: Option<Box<RawValue>>,
+        inbox: Arc<Inbox>,
+    ) -> Option<Ticket> {
         let mut state = self.state();
         if state.closed.is_some() {
             return None;
