@@ -8,10 +8,19 @@ use super::catalog::{Catalog, Look, Tools};
 use super::upstream::stdio::Programs;
 use super::upstream::{Answer, Call, Failure, Upstream};
 use crate::config::valid::mcp::{Mcp, Target, Transport};
+use crate::overload::Held;
 
 /// Why calls of a server failed, in words.
-pub const REASONS: [&str; 7] =
-    ["unreachable", "unauthorized", "status", "broken", "malformed", "too_long", "timed_out"];
+pub const REASONS: [&str; 8] = [
+    "unreachable",
+    "unauthorized",
+    "status",
+    "broken",
+    "malformed",
+    "too_long",
+    "timed_out",
+    "no_room",
+];
 
 /// The servers, by name.
 #[derive(Debug, Default)]
@@ -154,9 +163,19 @@ impl Server {
         self.upstream.request(call).await
     }
 
+    /// As [`request`](Self::request). What is gathered of the answer counts in `held` until it is handed over.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_within(&self, call: Call, held: Held) -> Result<Answer, Failure> {
+        self.upstream.request_within(call, held).await
+    }
+
     /// Notes that it answered, or how it did not.
     pub fn note(&self, failure: Option<&Failure>) {
-        self.up.store(failure.is_none(), Ordering::Relaxed);
+        // Where there is no room for its answer, it gave one.
+        let up = matches!(failure, None | Some(Failure::NoRoom));
+        self.up.store(up, Ordering::Relaxed);
         if let Some(failure) = failure {
             self.failures[failure.index()].fetch_add(1, Ordering::Relaxed);
         }
@@ -183,6 +202,7 @@ impl Failure {
             Self::Malformed(_) => 4,
             Self::TooLong => 5,
             Self::TimedOut => 6,
+            Self::NoRoom => 7,
         }
     }
 

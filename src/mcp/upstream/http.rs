@@ -40,8 +40,10 @@ pub use self::headers::param_headers;
 use self::link::Link;
 use self::message::{Asked, Outgoing};
 use self::peer::Peer;
+use super::changes::begins_list;
 use super::{Call, Failure};
 use crate::config::valid::mcp::{HttpTransport, Target};
+use crate::overload::Held;
 
 /// A server that is reached by HTTP. Its clones are the same.
 #[derive(Clone)]
@@ -82,19 +84,26 @@ impl HttpUpstream {
         })))
     }
 
-    pub(super) async fn request(&self, call: Call) -> Result<Answer, Failure> {
+    /// See [`Upstream::list_changes`](super::Upstream::list_changes).
+    pub fn list_changes(&self) -> u64 {
+        self.0.link.list_changes().count()
+    }
+
+    pub(super) async fn request(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         let deadline = Instant::now() + call.timeout;
-        timeout_at(deadline, self.ask(&call, deadline)).await.unwrap_or(Err(Failure::TimedOut))
+        let answer = timeout_at(deadline, self.ask(&call, deadline)).await;
+        answer.unwrap_or(Err(Failure::TimedOut))?.within(held)
     }
 
     async fn ask(&self, call: &Call, deadline: Instant) -> Result<Answer, Failure> {
-        let peer = self.peer().await?;
+        let for_list = begins_list(call);
+        let peer = self.peer(for_list).await?;
         match self.ask_in(&peer, call, deadline).await? {
             Outcome::Begun(answer) => return Ok(answer),
             Outcome::SessionLost(_) => self.forget(&peer),
         }
         // Nothing was done of it, so it can be asked again, once.
-        let peer = self.peer().await?;
+        let peer = self.peer(for_list).await?;
         match self.ask_in(&peer, call, deadline).await? {
             Outcome::Begun(answer) => Ok(answer),
             Outcome::SessionLost(failure) => {
@@ -118,7 +127,7 @@ impl HttpUpstream {
 
     /// What is known of the server, found out if need be. Whoever comes while that is being done waits for
     /// it, and shares what comes of it.
-    async fn peer(&self) -> Found {
+    async fn peer(&self, for_list: bool) -> Found {
         let mut found = {
             let mut known = self.0.known();
             match &*known {
@@ -128,7 +137,7 @@ impl HttpUpstream {
                     let (tell, found) = watch::channel(None);
                     *known = Known::Soon(found.clone());
                     // By itself: whoever asked for it may go away.
-                    drop(tokio::spawn(Inner::find(self.0.clone(), tell)));
+                    drop(tokio::spawn(Inner::find(self.0.clone(), for_list, tell)));
                     found
                 }
             }
@@ -157,9 +166,12 @@ impl HttpUpstream {
 }
 
 impl Inner {
-    async fn find(inner: Arc<Self>, tell: watch::Sender<Option<Found>>) {
+    async fn find(inner: Arc<Self>, for_list: bool, tell: watch::Sender<Option<Found>>) {
         let found = handshake::handshake(&inner.link, &inner.ids, inner.handshake).await;
         let found = found.map(Arc::new);
+        if found.is_ok() {
+            inner.link.list_changes().greeted(for_list);
+        }
         *inner.known() = match &found {
             Ok(peer) => Known::Peer(peer.clone()),
             // The next who comes tries again.

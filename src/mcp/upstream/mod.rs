@@ -1,5 +1,6 @@
 //! One request to an MCP server, and what comes of it.
 
+pub mod changes;
 pub mod http;
 pub mod meta;
 pub mod stdio;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 use self::stdio::Programs;
 use super::members::Members;
 use crate::config::valid::mcp::{Target, Transport};
+use crate::overload::Held;
 
 /// The longest message of a server. A longer one ends the call.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -76,7 +78,7 @@ pub enum Failure {
     #[error("refused the gateway's credential with HTTP status {0}")]
     Unauthorized(u16),
     /// It answers with an HTTP status that is none of MCP.
-    #[error("answered with HTTP status {status}")]
+    #[error("answered with HTTP status {status}{}", followed(*.status))]
     Status {
         /// The status.
         status: u16,
@@ -92,9 +94,20 @@ pub enum Failure {
     /// Its answer is longer than [`MAX_MESSAGE`], or comes faster than the caller reads.
     #[error("answered with more than is taken")]
     TooLong,
+    /// The gateway has no room to gather the answer: [`Held::grow_to`] refused it.
+    #[error("gave an answer for which there is no room: the gateway holds as much as it may")]
+    NoRoom,
     /// The time is over.
     #[error("gave no answer in time")]
     TimedOut,
+}
+
+/// What there is to add to a status.
+fn followed(status: u16) -> &'static str {
+    match status {
+        300..=399 => ", and redirects are not followed",
+        _ => "",
+    }
 }
 
 /// An answer on its way. Dropped before its last event, the request is cancelled at the server.
@@ -142,10 +155,11 @@ impl Upstream {
         })
     }
 
-    /// How often it has said that its tools are others now.
+    /// How often it has said that its tools are others now, or was greeted anew for something else than to
+    /// ask for them.
     pub fn list_changes(&self) -> u64 {
         match self {
-            Self::Http(_) => 0,
+            Self::Http(upstream) => upstream.list_changes(),
             Self::Stdio(upstream) => upstream.list_changes(),
         }
     }
@@ -156,9 +170,21 @@ impl Upstream {
     /// # Errors
     /// It did not arrive, as far as can be known.
     pub async fn request(&self, call: Call) -> Result<Answer, Failure> {
+        self.send(call, None).await
+    }
+
+    /// As [`request`](Self::request). What is gathered of the answer counts in `held` until it is handed over.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_within(&self, call: Call, held: Held) -> Result<Answer, Failure> {
+        self.send(call, Some(held)).await
+    }
+
+    async fn send(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         match self {
-            Self::Http(upstream) => upstream.request(call).await.map(Answer::Http),
-            Self::Stdio(upstream) => upstream.request(call).await.map(Answer::Stdio),
+            Self::Http(upstream) => upstream.request(call, held).await.map(Answer::Http),
+            Self::Stdio(upstream) => upstream.request(call, held).await.map(Answer::Stdio),
         }
     }
 }

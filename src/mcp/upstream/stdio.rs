@@ -29,7 +29,7 @@ mod stderr;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -40,11 +40,15 @@ use tokio_util::task::AbortOnDropHandle;
 use self::backoff::{Backoff, Pauses};
 use self::greeting::Era;
 pub use self::group::Programs;
+use self::inbox::Inbox;
 use self::link::Ticket;
 use self::process::Process;
 use self::program::Program;
-use super::{Call, Event, Failure, meta};
+use super::changes::{ListChanges, begins_list};
+use super::meta::Params;
+use super::{Call, Event, Failure};
 use crate::config::valid::mcp::{StdioTransport, Target};
+use crate::overload::Held;
 
 /// How long a server may think about whether it knows `server/discover`.
 const PROBE: Duration = Duration::from_secs(2);
@@ -72,7 +76,7 @@ struct Plan {
     probe: Duration,
     /// For all of it.
     connect: Duration,
-    list_changes: Arc<AtomicU64>,
+    list_changes: Arc<ListChanges>,
 }
 
 #[derive(Debug)]
@@ -136,43 +140,51 @@ impl StdioUpstream {
         Ok(Self(Arc::new(Server { plan: Arc::new(plan), state: Mutex::new(state) })))
     }
 
-    /// How often the server has said that its list of tools is another now.
+    /// See [`Upstream::list_changes`](super::Upstream::list_changes).
     pub fn list_changes(&self) -> u64 {
-        self.0.plan.list_changes.load(Ordering::Relaxed)
+        self.0.plan.list_changes.count()
     }
 
-    pub(super) async fn request(&self, call: Call) -> Result<Answer, Failure> {
+    pub(super) async fn request(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         let now = Instant::now();
         // One that is beyond what the clock can say never comes.
         let deadline = now.checked_add(call.timeout).unwrap_or(now + Duration::from_hours(24));
-        timeout_at(deadline, self.send(call, deadline)).await.unwrap_or(Err(Failure::TimedOut))
+        let sent = timeout_at(deadline, self.send(call, held, deadline)).await;
+        sent.unwrap_or(Err(Failure::TimedOut))
     }
 
-    async fn send(&self, call: Call, deadline: Instant) -> Result<Answer, Failure> {
-        let Call { method, mut params, .. } = call;
-        let token = meta::token(&params);
+    async fn send(
+        &self,
+        call: Call,
+        held: Option<Held>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let inbox = Arc::new(Inbox::within(held));
+        let mut params = Params::of(&call.params);
+        let token = params.token().map(ToOwned::to_owned);
+        let for_list = begins_list(&call);
         let (connection, ticket) = loop {
-            let connection = self.0.connection().await?;
+            let connection = self.0.connection(for_list).await?;
             // Otherwise it has ended since, and nothing was sent.
-            if let Some(ticket) = connection.process.link.register(token.clone()) {
+            if let Some(ticket) = connection.process.link.register(token.clone(), inbox.clone()) {
                 break (connection, ticket);
             }
         };
         match connection.era {
-            Era::Sessions => meta::strip(&mut params),
-            Era::Stateless => meta::complete(&mut params),
+            Era::Sessions => params.strip(),
+            Era::Stateless => params.complete(),
         }
-        meta::replace_token(&mut params, ticket.id());
+        params.replace_token(ticket.id());
         let params = Some(&params).filter(|params| !params.is_empty());
-        ticket.send(method, params).await;
+        ticket.send(call.method, params).await;
         Ok(Answer { ticket: Some(ticket), connection, deadline })
     }
 }
 
 impl Server {
     /// The process, started where there is none.
-    async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, Failure> {
-        let mut outcome = match self.look()? {
+    async fn connection(self: &Arc<Self>, for_list: bool) -> Result<Arc<Connection>, Failure> {
+        let mut outcome = match self.look(for_list)? {
             Found::Running(connection) => return Ok(connection),
             Found::Starting(outcome) => outcome,
         };
@@ -180,7 +192,7 @@ impl Server {
         outcome.unwrap_or_else(|| Err(Failure::Unreachable("its start broke off".to_owned())))
     }
 
-    fn look(self: &Arc<Self>) -> Result<Found, Failure> {
+    fn look(self: &Arc<Self>, for_list: bool) -> Result<Found, Failure> {
         let now = Instant::now();
         let mut state = self.state();
         match &state.phase {
@@ -201,7 +213,7 @@ impl Server {
         }
         let (sender, outcome) = watch::channel(None);
         // A task of its own: it goes on when who asked first asks no more.
-        let start = start(self.plan.clone(), state.era, Arc::downgrade(self), sender);
+        let start = start(self.plan.clone(), state.era, for_list, Arc::downgrade(self), sender);
         let task = AbortOnDropHandle::new(tokio::spawn(start));
         state.phase = Phase::Starting { outcome: outcome.clone(), _task: task };
         Ok(Found::Starting(outcome))
@@ -245,6 +257,7 @@ fn why(failure: Option<Failure>) -> String {
 async fn start(
     plan: Arc<Plan>,
     era: Option<Era>,
+    for_list: bool,
     server: Weak<Server>,
     tell: watch::Sender<Outcome>,
 ) {
@@ -255,6 +268,7 @@ async fn start(
     let before = match &outcome {
         Ok(connection) => {
             state.era = Some(connection.era);
+            plan.list_changes.greeted(for_list);
             std::mem::replace(&mut state.phase, Phase::Running(connection.clone()))
         }
         Err(failure) => {

@@ -228,12 +228,13 @@ async fn pass(
     let timeout = server.target.timeouts.call;
     let until = Instant::now() + timeout;
     let mut headers = trace(ctx);
+    let held = gateway.overload.bytes.hold_none();
     let begin = {
         let server = server.clone();
         async move {
             headers.extend(repeated(&server, &name, &params).await);
             let call = Call { method: "tools/call", headers, name: Some(name), params, timeout };
-            server.request(call).await
+            server.request_within(call, held).await
         }
     };
     let answer = while_here(gateway, session, Some(cancelled.clone()), begin).await;
@@ -336,6 +337,7 @@ async fn fail(
     ctx.detail = Some(failure.to_string());
     let (end_word, kind) = match failure {
         Failure::Unreachable(_) => (End::Unreachable, DenialKind::UpstreamUnavailable),
+        Failure::NoRoom => (End::Abandoned, DenialKind::Overloaded),
         Failure::TimedOut => (End::TimedOut, DenialKind::UpstreamTimeout),
         Failure::Unauthorized(_) | Failure::Status { .. } => {
             (End::UpstreamError, DenialKind::UpstreamError)
@@ -362,6 +364,7 @@ fn said(failure: &Failure) -> &'static str {
         Failure::Broken(_) => "it broke off",
         Failure::Malformed(_) => "its answer is no MCP",
         Failure::TooLong => "its answer is too long",
+        Failure::NoRoom => "the gateway has no room for its answer",
         Failure::TimedOut => "it gave no answer in time",
     }
 }

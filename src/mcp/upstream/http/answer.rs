@@ -16,8 +16,8 @@ use super::link::{Link, Media, drain, media_type, refusal};
 use super::message::{self, Message, Outgoing};
 use super::peer::{Peer, SESSION_ID};
 use crate::http_client::{whole_body, with_causes};
-use crate::mcp::members::Members;
 use crate::mcp::upstream::{Event, Failure, MAX_MESSAGE};
+use crate::overload::Held;
 
 /// The longest body that is read with a status that is no success.
 const LONGEST_REFUSAL: usize = 1024 * 1_024;
@@ -41,6 +41,8 @@ pub struct Answer {
     deadline: Instant,
     source: Source,
     buffer: BytesMut,
+    /// Counts what is in the buffer, if anything does.
+    held: Option<Held>,
     session_id: Option<HeaderValue>,
 }
 
@@ -92,6 +94,7 @@ pub async fn ask(
                 deadline,
                 source: Source::Whole(event),
                 buffer: BytesMut::new(),
+                held: None,
                 session_id: None,
             })),
             Refused::SessionLost(failure) => Ok(Outcome::SessionLost(failure)),
@@ -111,7 +114,7 @@ pub async fn ask(
     };
     let session_id = head.headers.get(SESSION_ID).cloned();
     let buffer = BytesMut::new();
-    Ok(Outcome::Begun(Answer { pending, token, deadline, source, buffer, session_id }))
+    Ok(Outcome::Begun(Answer { pending, token, deadline, source, buffer, held: None, session_id }))
 }
 
 enum Refused {
@@ -128,11 +131,13 @@ async fn refused(response: Response<Incoming>, id: u64, in_session: bool) -> Ref
         drain(body);
         return Refused::SessionLost(failure);
     }
+    // Servers that have lost a session say so in any form.
+    let may_be_lost = in_session && head.status == StatusCode::BAD_REQUEST;
     let may_say_more = !matches!(failure, Failure::Unauthorized(_))
         && head.status.as_u16() >= 400
         && head.status != StatusCode::TOO_MANY_REQUESTS
         && media_type(&head.headers) == Some(Media::Json);
-    if !may_say_more {
+    if !may_be_lost && !may_say_more {
         return Refused::Failure(failure);
     }
     let Ok(text) = whole_body(body, LONGEST_REFUSAL).await else {
@@ -143,23 +148,59 @@ async fn refused(response: Response<Incoming>, id: u64, in_session: bool) -> Ref
     {
         return Refused::Answer(event);
     }
-    // Many servers answer so instead of with 404, and with an error that has no id.
-    if in_session && head.status == StatusCode::BAD_REQUEST && names_session(&text) {
+    // Many servers answer so instead of with 404, with an error that has no id, or with plain text.
+    if may_be_lost && tells_of_loss(&text) {
         return Refused::SessionLost(failure);
     }
     Refused::Failure(failure)
 }
 
-fn names_session(text: &[u8]) -> bool {
-    let error = Members::parse(text).ok().and_then(|message| message.object("error"));
-    let said = error.and_then(|error| error.text("message"));
-    said.is_some_and(|said| said.to_ascii_lowercase().contains("session"))
+/// Whether what a server says with 400 means that it does not know the session, or the client: after a
+/// restart the common frameworks say "No valid session ID provided", or "Server not initialized".
+fn tells_of_loss(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    [b"session".as_slice(), b"not initialized"]
+        .into_iter()
+        .any(|words| memchr::memmem::find(&text, words).is_some())
 }
 
 impl Answer {
     /// The name that the server gave a session with the answer's head.
     pub fn session_id(&mut self) -> Option<HeaderValue> {
         self.session_id.take()
+    }
+
+    /// From now on what is gathered is counted.
+    ///
+    /// # Errors
+    /// There is no room for what is there already.
+    pub fn within(mut self, held: Option<Held>) -> Result<Self, Failure> {
+        self.held = held;
+        let whole = match &self.source {
+            Source::Whole(Event::Result(value) | Event::Error(value)) => value.get().len(),
+            _ => 0,
+        };
+        self.hold(whole)?;
+        Ok(self)
+    }
+
+    /// Makes room for so many bytes in all.
+    fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        match &mut self.held {
+            Some(held) => held.grow_to(bytes as u64).map_err(|_| Failure::NoRoom),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives back what was handed over.
+    fn give_back(&mut self) {
+        if matches!(self.source, Source::Over) || self.buffer.is_empty() {
+            // With what it has set aside.
+            self.buffer = BytesMut::new();
+        }
+        if let Some(held) = &mut self.held {
+            held.set(self.buffer.len() as u64);
+        }
     }
 
     /// See [`Answer::next`](crate::mcp::upstream::Answer::next). It can be dropped and called again, and
@@ -197,6 +238,7 @@ impl Answer {
                 }
             }
         }
+        self.give_back();
         outcome
     }
 
@@ -224,9 +266,11 @@ impl Answer {
                     _ => Err(Failure::Broken("there is nothing more".to_owned())),
                 };
             };
-            match body.frame().await {
+            let frame = body.frame().await;
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
+                        self.hold(self.buffer.len() + data.len())?;
                         self.buffer.extend_from_slice(&data);
                     }
                 }
@@ -292,6 +336,11 @@ impl Answer {
             Message::Answer(id, event) if id == Some(self.pending.id) => Ok(Some(event)),
             Message::Answer(..) => {
                 Err(Failure::Malformed("an answer has another request's id".to_owned()))
+            }
+            // Nobody was told that lists here change.
+            Message::Notification(method, _) if method == "notifications/tools/list_changed" => {
+                self.pending.link.list_changes().said();
+                Ok(None)
             }
             Message::Notification(method, message) => {
                 let (id, token) = (self.pending.id, self.token.as_deref());

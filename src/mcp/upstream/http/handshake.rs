@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Outcome, ask};
 use super::link::Link;
-use super::message::{self, Nothing, Outgoing};
+use super::message::{self, Outgoing};
 use super::peer::{Peer, Session, hints_at_another_era};
 use crate::mcp::members::Members;
+use crate::mcp::upstream::meta::Empty;
 use crate::mcp::upstream::{Event, Failure, SESSIONS, STATELESS};
 
 /// Versions that begin with `initialize`.
@@ -96,7 +97,7 @@ async fn initialize(link: &Arc<Link>, id: u64, deadline: Instant) -> Result<Peer
     let session = Session::new(link.clone(), version, answer.session_id())?;
     let mut headers = HeaderMap::new();
     session.identify(&mut headers);
-    let initialized = message::notification("notifications/initialized", None::<Nothing>);
+    let initialized = message::notification("notifications/initialized", None::<Empty>);
     link.tell(initialized, headers).await?;
     Ok(Peer::new(Some(session)))
 }

@@ -19,6 +19,7 @@ use crate::config::valid::mcp::{HttpTransport, Target};
 use crate::config::valid::{AuthStyle, PairFiles, Secret};
 use crate::http_client::{HttpClient, keeping_client, retry_after, whole_body, with_causes};
 use crate::mcp::upstream::Failure;
+use crate::mcp::upstream::changes::ListChanges;
 use crate::tls::{File, Kind, pem};
 
 /// For what is sent to a server and nobody waits for.
@@ -37,6 +38,7 @@ pub struct Link {
     /// The configured headers and the credential.
     headers: HeaderMap,
     replies: Arc<Semaphore>,
+    list_changes: ListChanges,
 }
 
 impl Link {
@@ -61,7 +63,12 @@ impl Link {
             headers.insert(name, value);
         }
         let replies = Arc::new(Semaphore::new(MOST_REPLIES));
-        Ok(Self { client, url, headers, replies })
+        Ok(Self { client, url, headers, replies, list_changes: ListChanges::default() })
+    }
+
+    /// How often the server's tools may have become others.
+    pub fn list_changes(&self) -> &ListChanges {
+        &self.list_changes
     }
 
     /// Posts a message. `headers` are those that belong to it.

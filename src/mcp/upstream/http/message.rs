@@ -2,16 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::headers::name_header;
 use super::peer::Peer;
 use crate::mcp::members::Members;
-use crate::mcp::upstream::{
-    Event, Failure, META_CAPABILITIES, META_CLIENT, META_PROTOCOL, STATELESS,
-};
+use crate::mcp::upstream::meta::{Client, Empty, Params};
+use crate::mcp::upstream::{Event, Failure, STATELESS};
 
 /// Which protocol is spoken.
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -50,11 +48,11 @@ pub struct Asked<'a> {
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct Request<'a, P> {
     jsonrpc: &'static str,
     id: u64,
     method: &'a str,
-    params: Params<'a>,
+    params: P,
 }
 
 #[derive(Serialize)]
@@ -65,70 +63,36 @@ struct Notification<'a, P> {
     params: Option<P>,
 }
 
-/// Parameters with another `_meta` than they came with.
-struct Params<'a> {
-    all: &'a Members,
-    meta: &'a Members,
-}
-
-impl Serialize for Params<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.all.iter().filter(|(name, _)| *name != "_meta") {
-            map.serialize_entry(name, value)?;
-        }
-        if !self.meta.is_empty() {
-            map.serialize_entry("_meta", self.meta)?;
-        }
-        map.end()
-    }
-}
-
-/// A name with a version, as both sides give theirs.
-#[derive(Serialize)]
-pub struct Implementation {
-    name: &'static str,
-    version: &'static str,
-}
-
-/// Who asks.
-pub const GATEWAY: Implementation =
-    Implementation { name: "sluicegate", version: env!("CARGO_PKG_VERSION") };
-
-/// `{}`.
-#[derive(Serialize)]
-pub struct Nothing {}
-
 impl Outgoing {
-    /// A request as a server of `peer`'s era reads it. What is in `_meta` and is no object is left out.
+    /// A request as a server of `peer`'s era reads it.
     pub fn of(asked: Asked<'_>, peer: &Peer, id: u64) -> Self {
-        let mut meta = asked.params.object("_meta").unwrap_or_default();
-        let token = meta.get("progressToken").map(ToOwned::to_owned);
-        if token.is_some() {
-            meta.put("progressToken", &id);
-        }
+        let mut params = Params::of(asked.params);
+        let token = params.token().map(ToOwned::to_owned);
+        params.replace_token(id);
         let mut headers = HeaderMap::new();
         for (name, value) in asked.headers {
             headers.append(name, value.clone());
         }
         match peer.session() {
             Some(session) => {
-                for ours in [META_PROTOCOL, META_CLIENT, META_CAPABILITIES] {
-                    meta.remove(ours);
-                }
+                params.strip();
                 session.identify(&mut headers);
             }
-            None => describe(&mut meta, &mut headers, asked.method, asked.name),
+            None => {
+                params.complete();
+                describe(&mut headers, asked.method, asked.name);
+            }
         }
-        Self { id, message: request(asked.method, asked.params, &meta, id), headers, token }
+        Self { id, message: request(asked.method, &params, id), headers, token }
     }
 
     /// The question which versions a server speaks, in the manner of [`STATELESS`].
     pub fn discover(id: u64) -> Self {
-        let (mut meta, mut headers) = (Members::default(), HeaderMap::new());
-        describe(&mut meta, &mut headers, "server/discover", None);
-        let message = request("server/discover", &Members::default(), &meta, id);
-        Self { id, message, headers, token: None }
+        let none = Members::default();
+        let (mut params, mut headers) = (Params::of(&none), HeaderMap::new());
+        params.complete();
+        describe(&mut headers, "server/discover", None);
+        Self { id, message: request("server/discover", &params, id), headers, token: None }
     }
 
     /// The greeting of the era of sessions.
@@ -136,22 +100,15 @@ impl Outgoing {
         let mut params = Members::default();
         params.put("protocolVersion", &version);
         // Nothing that a server may ask of a client can be asked of a caller who may be anybody.
-        params.put("capabilities", &Nothing {});
-        params.put("clientInfo", &GATEWAY);
-        let message = request("initialize", &params, &Members::default(), id);
+        params.put("capabilities", &Empty {});
+        params.put("clientInfo", &Client::SELF);
+        let message = request("initialize", &params, id);
         Self { id, message, headers: HeaderMap::new(), token: None }
     }
 }
 
-/// Completes `_meta` and the headers in the manner of [`STATELESS`].
-fn describe(meta: &mut Members, headers: &mut HeaderMap, method: &str, name: Option<&str>) {
-    meta.put(META_PROTOCOL, &STATELESS);
-    if meta.get(META_CLIENT).is_none() {
-        meta.put(META_CLIENT, &GATEWAY);
-    }
-    if meta.get(META_CAPABILITIES).is_none() {
-        meta.put(META_CAPABILITIES, &Nothing {});
-    }
+/// Completes the headers in the manner of [`STATELESS`].
+fn describe(headers: &mut HeaderMap, method: &str, name: Option<&str>) {
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(STATELESS));
     if let Ok(method) = HeaderValue::from_str(method) {
         headers.insert(METHOD, method);
@@ -161,8 +118,7 @@ fn describe(meta: &mut Members, headers: &mut HeaderMap, method: &str, name: Opt
     }
 }
 
-fn request(method: &str, params: &Members, meta: &Members, id: u64) -> Bytes {
-    let params = Params { all: params, meta };
+fn request(method: &str, params: impl Serialize, id: u64) -> Bytes {
     written(&Request { jsonrpc: "2.0", id, method, params })
 }
 
@@ -192,7 +148,7 @@ pub fn reply(id: &RawValue, method: &str) -> Option<Bytes> {
         jsonrpc: &'static str,
         id: &'a RawValue,
         #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<Nothing>,
+        result: Option<Empty>,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Refusal>,
     }
@@ -207,7 +163,7 @@ pub fn reply(id: &RawValue, method: &str) -> Option<Bytes> {
     let fits = text.len() <= LONGEST_ID
         && matches!(text.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
     let (result, error) = match method {
-        "ping" => (Some(Nothing {}), None),
+        "ping" => (Some(Empty {}), None),
         _ => (None, Some(Refusal { code: -32_601, message: "method not found" })),
     };
     fits.then(|| written(&Reply { jsonrpc: "2.0", id, result, error }))
@@ -252,7 +208,9 @@ impl Message {
             });
         }
         let id = members.get("id").and_then(|id| id.get().parse().ok());
-        match (members.remove("result"), members.remove("error")) {
+        // Some write the one that is not there as null.
+        let mut there = |name| members.remove(name).filter(|value| value.get() != "null");
+        match (there("result"), there("error")) {
             (Some(result), None) if result.get().starts_with('{') => {
                 Ok(Self::Answer(id, Event::Result(result)))
             }

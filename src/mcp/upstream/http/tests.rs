@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
@@ -19,6 +19,7 @@ use crate::config::valid::mcp::{HttpTransport, Target, Timeouts, Transport};
 use crate::config::valid::{AuthStyle, BaseUrl, Secret};
 use crate::mcp::members::Members;
 use crate::mcp::upstream::{Call, Event, Failure, MAX_MESSAGE};
+use crate::overload::BodyBytes;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -86,7 +87,7 @@ fn text(event: Event) -> String {
 /// All that comes of a call.
 async fn all(upstream: &HttpUpstream, call: Call) -> (Vec<String>, Option<Failure>) {
     let mut events = Vec::new();
-    let mut answer = match upstream.request(call).await {
+    let mut answer = match upstream.request(call, None).await {
         Ok(answer) => answer,
         Err(failure) => return (events, Some(failure)),
     };
@@ -388,13 +389,23 @@ async fn a_server_that_speaks_something_else_by_now_is_asked_anew() {
     }
 }
 
+fn bad_request(kind: &'static str, text: &str) -> Reply {
+    let mut reply = pieces(kind, [text.as_bytes()]);
+    *reply.status_mut() = StatusCode::BAD_REQUEST;
+    reply
+}
+
 #[tokio::test]
 async fn a_lost_session_is_made_anew_and_nobody_sees_it() {
     type Loss = fn(&Asked) -> Reply;
-    let losses: [Loss; 3] = [
+    let losses: [Loss; 7] = [
         |_| status(404, &error(&Value::Null, -32_001, "Session not found")),
         |_| status(404, &Value::Null),
         |_| status(400, &error(&Value::Null, -32_000, "Bad Request: No valid session ID provided")),
+        |_| status(400, &error(&Value::Null, -32_000, "Bad Request: Server not initialized")),
+        |_| bad_request("text/plain", "Bad Request: No valid session ID provided"),
+        |_| bad_request("application/json", "Bad Request: No valid SESSION"),
+        |_| bad_request("text/html", "<p>Not Initialized</p>"),
     ];
     for loss in losses {
         let sessions = AtomicUsize::new(0);
@@ -415,7 +426,9 @@ async fn a_lost_session_is_made_anew_and_nobody_sees_it() {
         })
         .await;
         let upstream = upstream(&server);
+        assert_eq!(upstream.list_changes(), 0);
         let both = tokio::join!(only(&upstream, plain()), only(&upstream, plain()));
+        assert_eq!(upstream.list_changes(), 1, "it may be another version");
         assert_eq!(both, ("result {}".to_owned(), "result {}".to_owned()));
         assert_eq!(server.times("initialize"), 2);
         // The server knows by itself that the first is over, and nothing was begun in it.
@@ -423,6 +436,47 @@ async fn a_lost_session_is_made_anew_and_nobody_sees_it() {
         let end = server.first(|asked| asked.verb == Method::DELETE).await;
         assert_eq!(end.header("mcp-session-id"), Some("second"));
         assert_eq!(server.times("notifications/cancelled"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_not_old_for_the_handshake_that_was_made_for_it() {
+    let asked = AtomicUsize::new(0);
+    let server = with_sessions(move |_| match asked.fetch_add(1, Ordering::SeqCst) % 2 {
+        1 => status(404, &Value::Null),
+        _ => whole(&json!({})),
+    })
+    .await;
+    let upstream = upstream(&server);
+    let list = |params: &str| {
+        let mut asked = call(params);
+        (asked.method, asked.name) = ("tools/list", None);
+        asked
+    };
+    // What comes is no answer, but there is a handshake with every other request.
+    let _said = all(&upstream, list("{}")).await;
+    assert_eq!((server.times("initialize"), upstream.list_changes()), (1, 0));
+    let _said = all(&upstream, list("{}")).await;
+    assert_eq!((server.times("initialize"), upstream.list_changes()), (2, 0));
+    let _said = all(&upstream, list(r#"{"cursor":"2"}"#)).await;
+    assert_eq!(
+        (server.times("initialize"), upstream.list_changes()),
+        (3, 1),
+        "other pages are old"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_list_is_counted_and_not_told() {
+    let server = stateless(|asked| {
+        let note = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+        events(&format!("data: {note}\n\ndata: {}\n\n", result(asked, &json!({}))))
+    })
+    .await;
+    let upstream = upstream(&server);
+    for times in 0..3 {
+        assert_eq!(upstream.list_changes(), times);
+        assert_eq!(only(&upstream, plain()).await, "result {}");
     }
 }
 
@@ -443,6 +497,16 @@ async fn other_refusals_are_not_taken_for_a_lost_session() {
         let server = with_sessions(move |_| status(code, &said)).await;
         let failure = fails(&upstream(&server), plain()).await;
         assert_eq!(failure, Failure::Status { status: expected, retry_after: None });
+        assert_eq!(server.times("tools/call"), 1);
+    }
+    // One that is asked without a session has none to lose, and one that says nothing has said nothing.
+    for server in [
+        stateless(|_| bad_request("text/plain", "no session")).await,
+        with_sessions(|_| bad_request("text/plain", "bad")).await,
+        with_sessions(|_| bad_request("text/plain", &"session".repeat(1 << 18))).await,
+    ] {
+        let failure = fails(&upstream(&server), plain()).await;
+        assert_eq!(failure, Failure::Status { status: 400, retry_after: None });
         assert_eq!(server.times("tools/call"), 1);
     }
     let server =
@@ -570,6 +634,57 @@ async fn an_answer_that_is_too_long_ends_the_call() {
 }
 
 #[tokio::test]
+async fn what_is_gathered_is_counted_and_may_find_no_room() {
+    let server = stateless(|asked| {
+        let note = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
+        let last = |length| result(asked, &json!({"text": "x".repeat(length)})).to_string();
+        match asked.body["params"]["arguments"]["as"].as_str() {
+            Some("much") => whole(&result(asked, &json!({"text": "x".repeat(20_000)}))),
+            Some("much in events") => events(&format!("{note}data: {}\n\n", last(20_000))),
+            Some("refused") => status(500, &error(&asked.body["id"], 1, &"x".repeat(20_000))),
+            Some("half") => {
+                let (reply, pen) = open("application/json");
+                pen.try_send(Ok(Bytes::from("x".repeat(5_000)))).unwrap();
+                tokio::spawn(async move { pen.closed().await });
+                reply
+            }
+            _ => events(&format!("{note}data: {}\n\n", last(9_000))),
+        }
+    })
+    .await;
+    let upstream = upstream(&server);
+    let room = Arc::<BodyBytes>::default();
+    room.limit_to(10_000);
+    let ask = async |what: &str| {
+        let asked = call(&format!(r#"{{"arguments":{{"as":"{what}"}}}}"#));
+        upstream.request(asked, Some(room.hold_none())).await
+    };
+    let mut answer = ask("fits").await.unwrap();
+    assert!(matches!(answer.next().await, Ok(Event::Notification(_))));
+    assert!(matches!(answer.next().await, Ok(Event::Result(_))));
+    assert_eq!(room.held(), 0, "it was handed over");
+    for kind in ["much", "much in events", "refused"] {
+        let failure = match ask(kind).await {
+            Err(failure) => failure,
+            Ok(mut answer) => answer.last().await.unwrap_err(),
+        };
+        assert_eq!(failure, Failure::NoRoom, "{kind}");
+        assert_eq!(room.held(), 0, "{kind}");
+    }
+    let mut answer = ask("half").await.unwrap();
+    let reading = tokio::spawn(async move { answer.next().await.map(text) });
+    let gathered = async {
+        while room.held() < 5_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, gathered).await.unwrap();
+    reading.abort();
+    assert!(reading.await.unwrap_err().is_cancelled());
+    assert_eq!(room.held(), 0, "nobody waits for it any more");
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_told() {
     let server = stateless(|asked| {
         let whole = result(asked, &json!({})).to_string();
@@ -607,12 +722,13 @@ async fn what_is_no_answer_of_ours_is_told() {
         .await;
         fails(&upstream(&server), plain()).await
     };
-    let texts: [fn(u64) -> String; 11] = [
+    let texts: [fn(u64) -> String; 12] = [
         |id| format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id + 1),
         |id| format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{}}}}"#),
         |_| r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#.to_owned(),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"id":{id},"result":{{}}}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}},"error":{{"code":1}}}}"#),
+        |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":null,"error":null}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":[]}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"bad"}}"#),
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id}}}"#),
@@ -644,6 +760,26 @@ async fn what_is_no_answer_of_ours_is_told() {
     ] {
         let failure = upstream_of(text, kind).await;
         assert!(matches!(failure, Failure::Malformed(_)), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_null_is_not_there() {
+    for (said, expected) in [
+        (json!({"result": {"a": 1}, "error": null}), r#"result {"a":1}"#),
+        (
+            json!({"result": null, "error": {"code": 1, "message": "no"}}),
+            r#"error {"code":1,"message":"no"}"#,
+        ),
+    ] {
+        let server = stateless(move |asked| {
+            let mut message = said.clone();
+            message["jsonrpc"] = json!("2.0");
+            message["id"] = asked.body["id"].clone();
+            whole(&message)
+        })
+        .await;
+        assert_eq!(only(&upstream(&server), plain()).await, expected);
     }
 }
 
@@ -707,7 +843,7 @@ async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
     })
     .await;
     let upstream = upstream(&server);
-    let mut answer: Answer = upstream.request(plain()).await.unwrap();
+    let mut answer: Answer = upstream.request(plain(), None).await.unwrap();
     assert!(matches!(answer.next().await, Ok(Event::Notification(_))));
     assert_eq!(server.times("notifications/cancelled"), 0);
     drop(answer);
@@ -733,7 +869,7 @@ async fn a_stateless_server_sees_it_by_the_connection() {
     })
     .await;
     let upstream = upstream(&server);
-    let mut answer = upstream.request(plain()).await.unwrap();
+    let mut answer = upstream.request(plain(), None).await.unwrap();
     assert!(matches!(answer.next().await, Ok(Event::Notification(_))));
     drop(answer);
     end.await.unwrap();
@@ -773,8 +909,12 @@ async fn a_redirect_is_not_followed() {
         let mut transport = transport(&server.url);
         transport.api_key = Some(secret("k-1"));
         let failure = fails(&upstream_of(transport), plain()).await;
+        let told = format!("answered with HTTP status {code}, and redirects are not followed");
+        assert_eq!(failure.to_string(), told);
         assert_eq!(failure, Failure::Status { status: code, retry_after: None });
     }
+    let other = Failure::Status { status: 404, retry_after: None };
+    assert_eq!(other.to_string(), "answered with HTTP status 404");
     assert!(elsewhere.asked().is_empty());
 }
 
@@ -846,7 +986,7 @@ async fn nothing_secret_is_shown() {
     transport.api_key = Some(secret("k-1"));
     transport.headers = vec![(HeaderName::from_static("x-team"), secret("blue-1"))];
     let upstream = upstream_of(transport);
-    let answer = upstream.request(plain()).await.unwrap();
+    let answer = upstream.request(plain(), None).await.unwrap();
     let shown = format!("{upstream:?} {answer:?}");
     assert!(shown.contains("files"), "{shown}");
     for secret in ["k-1", "blue-1", "session-1"] {

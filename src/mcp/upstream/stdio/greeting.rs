@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::super::meta::{self, Client, Empty};
+use super::super::meta::{Client, Empty, Params};
 use super::super::{Event, Failure, Members, SESSIONS, STATELESS};
 use super::link::{Link, Ticket};
 
@@ -58,8 +58,9 @@ struct ErrorCode {
 /// # Errors
 /// [`Failure::Malformed`] if it speaks neither; what befell it otherwise.
 pub async fn discover(link: &Arc<Link>, patience: Duration) -> Result<Era, Failure> {
-    let mut params = Members::default();
-    meta::complete(&mut params);
+    let none = Members::default();
+    let mut params = Params::of(&none);
+    params.complete();
     let probe = ask(link, "server/discover", &params).await?;
     if let Ok(answer) = timeout(patience, probe.next()).await {
         return if stateless(&answer?) { Ok(Era::Stateless) } else { initialize(link).await };
@@ -81,8 +82,6 @@ pub async fn initialize(link: &Arc<Link>) -> Result<Era, Failure> {
         capabilities: Empty {},
         client_info: Client::SELF,
     };
-    let greeting = serde_json::to_vec(&greeting).and_then(|text| Members::parse(&text));
-    let greeting = greeting.unwrap_or_else(|_| unreachable!("an object with three names"));
     let malformed = |what: String| Err(Failure::Malformed(what));
     match ask(link, "initialize", &greeting).await?.next().await? {
         Event::Result(result) => match read::<Initialized>(&result).map(|it| it.protocol_version) {
@@ -114,9 +113,9 @@ fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
 }
 
 /// A request of the handshake. `initialize` must not be cancelled, and `server/discover` need not be.
-async fn ask(link: &Arc<Link>, method: &str, params: &Members) -> Result<Ticket, Failure> {
+async fn ask(link: &Arc<Link>, method: &str, params: &impl Serialize) -> Result<Ticket, Failure> {
     let over = || link.failure().unwrap_or_else(|| Failure::Broken("it has ended".to_owned()));
-    let ticket = link.register(None).ok_or_else(over)?.never_cancelled();
+    let ticket = link.register(None, Arc::default()).ok_or_else(over)?.never_cancelled();
     ticket.send(method, Some(params)).await;
     Ok(ticket)
 }

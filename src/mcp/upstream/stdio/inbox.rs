@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::super::{Event, Failure, MAX_WAITING};
+use crate::overload::Held;
 
 /// What an event takes beyond its text, about.
 const OVERHEAD: usize = 128;
@@ -21,21 +22,51 @@ pub struct Inbox {
 struct Waiting {
     events: VecDeque<(Event, usize)>,
     bytes: usize,
+    /// Counts them, if anything does.
+    held: Option<Held>,
     failure: Option<Failure>,
 }
 
+impl Waiting {
+    /// Holds so many bytes.
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Failure> {
+        if bytes > MAX_WAITING {
+            return Err(Failure::TooLong);
+        }
+        if let Some(held) = &mut self.held {
+            held.grow_to(bytes as u64).map_err(|_| Failure::NoRoom)?;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Holds so many bytes fewer.
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(held) = &mut self.held {
+            held.set(self.bytes as u64);
+        }
+    }
+}
+
 impl Inbox {
+    /// One whose events count in `held` while they wait.
+    pub fn within(held: Option<Held>) -> Self {
+        let waiting = Mutex::new(Waiting { held, ..Waiting::default() });
+        Self { waiting, wake: Notify::new() }
+    }
+
     /// Adds an event of `bytes`. Returns whether there was room for it; otherwise nothing is left but the
     /// failure.
     pub fn push(&self, event: Event, bytes: usize) -> bool {
         let mut waiting = self.waiting();
         let bytes = bytes + OVERHEAD;
-        let fits = waiting.bytes + bytes <= MAX_WAITING;
-        if fits {
-            waiting.bytes += bytes;
-            waiting.events.push_back((event, bytes));
-        } else {
-            *waiting = Waiting { failure: Some(Failure::TooLong), ..Waiting::default() };
+        let all = waiting.bytes + bytes;
+        let grown = waiting.grow_to(all);
+        let fits = grown.is_ok();
+        match grown {
+            Ok(()) => waiting.events.push_back((event, bytes)),
+            Err(failure) => *waiting = Waiting { failure: Some(failure), ..Waiting::default() },
         }
         drop(waiting);
         self.wake.notify_one();
@@ -57,7 +88,7 @@ impl Inbox {
             {
                 let mut waiting = self.waiting();
                 if let Some((event, bytes)) = waiting.events.pop_front() {
-                    waiting.bytes -= bytes;
+                    waiting.give_back(bytes);
                     return Ok(event);
                 }
                 if let Some(failure) = &waiting.failure {
@@ -75,9 +106,12 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::*;
+    use crate::overload::BodyBytes;
 
     fn notification(text: &'static str) -> Event {
         Event::Notification(Bytes::from_static(text.as_bytes()))
@@ -112,5 +146,24 @@ mod tests {
             assert!(inbox.push(notification("a"), MAX_WAITING / 2), "what was read makes room");
             inbox.next().await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_counted_and_may_find_no_room() {
+        let all = Arc::<BodyBytes>::default();
+        all.limit_to(2 * OVERHEAD as u64 + 10);
+        let inbox = Inbox::within(Some(all.hold_none()));
+        assert!(inbox.push(notification("a"), 3) && inbox.push(notification("b"), 4));
+        assert_eq!(all.held(), 2 * OVERHEAD as u64 + 7);
+        inbox.next().await.unwrap();
+        assert_eq!(all.held(), OVERHEAD as u64 + 4);
+        assert!(!inbox.push(notification("c"), OVERHEAD));
+        assert_eq!(all.held(), 0);
+        assert_eq!(inbox.next().await.unwrap_err(), Failure::NoRoom);
+
+        let inbox = Inbox::within(Some(all.hold_none()));
+        assert!(inbox.push(notification("a"), 3));
+        drop(inbox);
+        assert_eq!(all.held(), 0, "nobody reads it any more");
     }
 }

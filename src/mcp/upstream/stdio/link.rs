@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::super::changes::ListChanges;
 use super::super::meta::Empty;
 use super::super::{Event, Failure, MAX_MESSAGE, Members};
 use super::inbox::Inbox;
@@ -33,7 +34,7 @@ pub struct Link {
     queue: mpsc::Sender<Outgoing>,
     /// There are cancellations or replies to write.
     wake: Notify,
-    list_changes: Arc<AtomicU64>,
+    list_changes: Arc<ListChanges>,
     /// Lines that were no messages.
     passed_over: AtomicU64,
     server: Arc<str>,
@@ -119,7 +120,7 @@ impl Link {
     /// `list_changes` counts what the server says of its list of tools.
     pub fn new(
         server: Arc<str>,
-        list_changes: Arc<AtomicU64>,
+        list_changes: Arc<ListChanges>,
     ) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let link = Self {
@@ -133,9 +134,12 @@ impl Link {
         (Arc::new(link), outgoing)
     }
 
-    /// A place for a call. `None`: the conversation is over.
-    pub fn register(self: &Arc<Self>, token: Option<Box<RawValue>>) -> Option<Ticket> {
-        let inbox = Arc::new(Inbox::default());
+    /// A place for a call, whose answer comes to `inbox`. `None`: the conversation is over.
+    pub fn register(
+        self: &Arc<Self>,
+        token: Option<Box<RawValue>>,
+        inbox: Arc<Inbox>,
+    ) -> Option<Ticket> {
         let mut state = self.state();
         if state.closed.is_some() {
             return None;
@@ -288,9 +292,7 @@ impl Link {
     fn notice(&self, method: &str, message: Members) {
         match method {
             "notifications/progress" => self.progress(message),
-            "notifications/tools/list_changed" => {
-                self.list_changes.fetch_add(1, Ordering::Relaxed);
-            }
+            "notifications/tools/list_changed" => self.list_changes.said(),
             _ => {}
         }
     }
@@ -393,7 +395,7 @@ impl Ticket {
     }
 
     /// Sends it, once there is room. That it does not arrive is told by [`next`](Self::next).
-    pub async fn send(&self, method: &str, params: Option<&Members>) {
+    pub async fn send(&self, method: &str, params: Option<&impl Serialize>) {
         let id = serde_json::value::to_raw_value(&self.id).ok();
         let message =
             Message { id: id.as_deref(), method: Some(method), params, ..Message::default() };

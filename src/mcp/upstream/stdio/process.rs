@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Failure;
+use super::super::changes::ListChanges;
 use super::group::{Group, Programs};
 use super::link::{Link, Outgoing};
 use super::program::{LEAVING, Program};
@@ -43,7 +43,7 @@ impl Process {
         program: &Program,
         programs: &Arc<Programs>,
         server: &Arc<str>,
-        list_changes: Arc<AtomicU64>,
+        list_changes: Arc<ListChanges>,
     ) -> Result<Self, Failure> {
         let (mut child, group) = program.start(programs)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());

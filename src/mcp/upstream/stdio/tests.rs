@@ -14,6 +14,7 @@ use super::*;
 use crate::config::secrets::SecretRef;
 use crate::config::valid::Secret;
 use crate::config::valid::mcp::{Timeouts, Transport};
+use crate::overload::BodyBytes;
 
 /// For what is waited for, and for what must come: never reached by a test that passes.
 const LONG: Duration = Duration::from_secs(60);
@@ -48,7 +49,7 @@ impl Fixture {
     }
 
     async fn call(&self, name: &str, more: &str) -> Result<Answer, Failure> {
-        self.upstream.request(call(name, more, LONG)).await
+        self.upstream.request(call(name, more, LONG), None).await
     }
 
     async fn result(&self, name: &str) -> Value {
@@ -251,7 +252,7 @@ async fn those_who_come_at_once_start_one_process() {
 #[tokio::test]
 async fn a_start_goes_on_without_who_asked_first() {
     let server = Fixture::new("modern");
-    let none = server.upstream.request(call("seen", "", Duration::ZERO)).await.unwrap_err();
+    let none = server.upstream.request(call("seen", "", Duration::ZERO), None).await.unwrap_err();
     assert_eq!(none, Failure::TimedOut);
     server.result("seen").await;
     assert_eq!(server.starts(), 1);
@@ -338,7 +339,7 @@ async fn a_call_that_takes_too_long_is_cancelled() {
     let server = Fixture::new("modern");
     server.result("seen").await;
     let short = call("hold", r#","arguments":1"#, Duration::from_millis(200));
-    let mut answer = server.upstream.request(short).await.unwrap();
+    let mut answer = server.upstream.request(short, None).await.unwrap();
     assert_eq!(answer.next().await.unwrap_err(), Failure::TimedOut);
     assert!(server.seen().await.iter().any(is_cancellation));
 }
@@ -354,6 +355,7 @@ async fn a_program_that_ends_ends_its_calls_and_is_started_again() {
     let seen = server.seen().await;
     assert_eq!(server.starts(), 2);
     assert_eq!(methods(&seen), ["initialize", "notifications/initialized"], "it is known");
+    assert_eq!(server.upstream.list_changes(), 1, "it may be another version");
 
     let expected = Failure::Broken("its program closed its output".to_owned());
     assert_eq!(server.failure("close").await, expected);
@@ -383,14 +385,14 @@ async fn a_program_that_does_not_stay_is_left_alone_for_a_while() {
 #[tokio::test]
 async fn a_program_that_is_missing_is_told_by_its_name() {
     let missing = upstream(&["sluicegate-no-such-program", "s3cret"], None, LONG, LONG);
-    let why = missing.request(call("seen", "", LONG)).await.unwrap_err().to_string();
+    let why = missing.request(call("seen", "", LONG), None).await.unwrap_err().to_string();
     let expected = "can't be reached: the program `sluicegate-no-such-program` can't be started: ";
     assert!(why.starts_with(expected) && why.ends_with("(os error 2)"), "{why}");
-    let again = missing.request(call("seen", "", LONG)).await.unwrap_err().to_string();
+    let again = missing.request(call("seen", "", LONG), None).await.unwrap_err().to_string();
     assert!(again.starts_with(&why) && again.contains("started again in"), "{again}");
 
     let nowhere = upstream(&["true"], Some("/sluicegate/nowhere".into()), LONG, LONG);
-    let why = nowhere.request(call("seen", "", LONG)).await.unwrap_err().to_string();
+    let why = nowhere.request(call("seen", "", LONG), None).await.unwrap_err().to_string();
     assert!(why.contains("`true` can't be started in /sluicegate/nowhere: "), "{why}");
 }
 
@@ -424,6 +426,25 @@ async fn a_caller_that_does_not_read_fails_alone() {
 }
 
 #[tokio::test]
+async fn an_answer_for_which_there_is_no_room_is_given_up() {
+    let server = Fixture::new("modern");
+    let all = Arc::<BodyBytes>::default();
+    all.limit_to(10_000);
+    let more = r#","arguments":1,"_meta":{"progressToken":1}"#;
+    let held = call("hold", more, LONG);
+    let mut held = server.upstream.request(held, Some(all.hold_none())).await.unwrap();
+    // Forty of a mebibyte each; whoever asked for them does not count what it gets.
+    assert_eq!(server.result("flood").await, json!({}));
+    assert_eq!(held.next().await.unwrap_err(), Failure::NoRoom);
+    assert!(server.seen().await.iter().any(is_cancellation));
+
+    let release = call("release", "", LONG);
+    let mut release = server.upstream.request(release, Some(all.hold_none())).await.unwrap();
+    assert_eq!(result(&mut release).await, json!({"structured": true}));
+    assert_eq!(all.held(), 0);
+}
+
+#[tokio::test]
 async fn a_program_may_complain_as_much_as_it_likes() {
     let server = Fixture::new("modern");
     assert_eq!(server.result("complain").await, json!({}));
@@ -438,7 +459,7 @@ async fn a_program_that_does_not_read_makes_callers_wait_for_no_longer_than_they
     let mut waiting = Vec::new();
     let late = loop {
         let patience = if waiting.len() < 8 { LONG } else { Duration::from_millis(200) };
-        match server.upstream.request(call("seen", &more, patience)).await {
+        match server.upstream.request(call("seen", &more, patience), None).await {
             Ok(answer) => waiting.push(answer),
             Err(failure) => break failure,
         }
@@ -554,7 +575,7 @@ async fn one_that_is_not_needed_any_more_while_it_starts_ends_as_well() {
     // It answers neither.
     let server = Fixture::new("silent");
     let short = call("seen", "", Duration::from_millis(1));
-    assert_eq!(server.upstream.request(short).await.unwrap_err(), Failure::TimedOut);
+    assert_eq!(server.upstream.request(short, None).await.unwrap_err(), Failure::TimedOut);
     until(async || server.starts() == 1).await;
     let leader = server.leaders().remove(0);
     drop(server);
