@@ -85,6 +85,17 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Connections that wait for their next request.
 const MOST_IDLE: usize = 64;
 
+/// How often an HTTP/2 connection with requests on it is asked whether it still is one, and how long it may
+/// take to say so: one whose other end has vanished would be used for minutes.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// Bytes that one HTTP/2 answer may have on the way to somebody who does not read on.
+const WINDOW: u32 = 256 * 1024;
+
+/// Bytes that all answers of an HTTP/2 connection may, which is all that there are: nobody who does not read
+/// on holds up the others.
+const WINDOW_OF_ALL: u32 = (1 << 31) - 1;
+
 /// A client that keeps its connections, for one server that is asked all the time. HTTP/2 where the server
 /// offers it in the TLS handshake. `pair` is what is shown to a server that asks for a certificate; `connect`
 /// is for the TCP connection alone.
@@ -116,6 +127,11 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MOST_IDLE)
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(ALIVE)
+        .http2_keep_alive_timeout(ALIVE)
+        .http2_initial_connection_window_size(WINDOW_OF_ALL)
+        .http2_initial_stream_window_size(WINDOW)
         .build(connector))
 }
 

@@ -407,7 +407,7 @@ async fn a_message_that_is_too_long_fails_its_own_call_alone() {
     }
     assert!(!server.seen().await.iter().any(is_cancellation), "they were answered");
     let nobodys = call("long", "", Duration::from_millis(200));
-    let mut nobodys = server.upstream.request(nobodys).await.unwrap();
+    let mut nobodys = server.upstream.request(nobodys, None).await.unwrap();
     assert_eq!(nobodys.next().await.unwrap_err(), Failure::TimedOut);
     server.result("release").await;
     assert_eq!(result(&mut held).await, json!({"arguments": 1}), "the other goes on");
