@@ -53,9 +53,8 @@ async fn look_at_tools(gateway: &Gateway) {
             server.look();
         }
         // A generation that is over means that the process is.
-        match tokio::time::timeout(LOOK_AT_TOOLS_EVERY, generations.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(LOOK_AT_TOOLS_EVERY, generations.changed()).await {
+            return;
         }
     }
 }
