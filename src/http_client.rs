@@ -1,6 +1,8 @@
 //! HTTP clients besides Pingora's: for what is asked now and then, and never for a request (key sets, access
 //! tokens, the admin API on the command line), and for MCP servers.
 
+mod keeping;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,13 +14,16 @@ use hyper::body::{Body, Incoming};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use sluicegate_files::{Current, Look, read_pem};
+
+pub use self::keeping::{KeepingClient, Shown, keeping_client};
+use crate::tls::TlsError;
 
 /// A client for requests with bodies of `B`.
 pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
@@ -34,6 +39,9 @@ pub enum ClientError {
         /// What is wrong with it.
         message: String,
     },
+    /// What is shown to servers.
+    #[error("{0}")]
+    Shown(TlsError),
     /// This machine trusts nobody.
     #[error("this machine has no public authorities ({message}); install them, or set `ca`")]
     NoAuthorities {
@@ -76,63 +84,6 @@ where
     let connector = if https { connector.https_only() } else { connector.https_or_http() };
     let connector = connector.enable_http1().build();
     Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
-}
-
-/// How long a connection waits for its next request. Servers of the common frameworks close it after five
-/// seconds, and a request that meets them in it is lost.
-const IDLE: Duration = Duration::from_secs(4);
-
-/// Connections that wait for their next request.
-const MOST_IDLE: usize = 64;
-
-/// How often an HTTP/2 connection with requests on it is asked whether it still is one, and how long it may
-/// take to say so: one whose other end has vanished would be used for minutes.
-const ALIVE: Duration = Duration::from_secs(10);
-
-/// Bytes that one HTTP/2 answer may have on the way to somebody who does not read on.
-const WINDOW: u32 = 256 * 1024;
-
-/// Bytes that all answers of an HTTP/2 connection may, which is all that there are: nobody who does not read
-/// on holds up the others.
-const WINDOW_OF_ALL: u32 = (1 << 31) - 1;
-
-/// A client that keeps its connections, for one server that is asked all the time. HTTP/2 where the server
-/// offers it in the TLS handshake. `pair` is what is shown to a server that asks for a certificate; `connect`
-/// is for the TCP connection alone.
-///
-/// # Errors
-/// There are no authorities.
-pub fn keeping_client<B>(
-    https: bool,
-    ca: Option<&Path>,
-    pair: Option<Arc<CertifiedKey>>,
-    connect: Duration,
-) -> Result<HttpClient<B>, ClientError>
-where
-    B: Body + Send,
-    B::Data: Send,
-{
-    let pem = ca.map(read).transpose()?;
-    let mut tcp = HttpConnector::new();
-    // Otherwise it takes no `https`.
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(connect));
-    tcp.set_keepalive(Some(Duration::from_secs(60)));
-    tcp.set_nodelay(true);
-    let tls = tls(https, ca.zip(pem.as_deref()), pair)?;
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
-    let connector = if https { connector.https_only() } else { connector.https_or_http() };
-    let connector = connector.enable_all_versions().wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MOST_IDLE)
-        .timer(TokioTimer::new())
-        .http2_keep_alive_interval(ALIVE)
-        .http2_keep_alive_timeout(ALIVE)
-        .http2_initial_connection_window_size(WINDOW_OF_ALL)
-        .http2_initial_stream_window_size(WINDOW)
-        .build(connector))
 }
 
 fn tls(

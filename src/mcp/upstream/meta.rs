@@ -124,9 +124,9 @@ mod tests {
             r#"{"a":1,"_meta":{"progressToken":1,"progressToken":2}}"#,
         ] {
             let expected = format!(r#"{{"a":1,"_meta":{whole}}}"#);
-            assert_eq!(sent(text, |params| params.complete()), expected, "{text}");
+            assert_eq!(sent(text, |it| it.complete()), expected, "{text}");
         }
-        assert_eq!(sent("{}", |params| params.complete()), format!(r#"{{"_meta":{whole}}}"#));
+        assert_eq!(sent("{}", |it| it.complete()), format!(r#"{{"_meta":{whole}}}"#));
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         let expected = format!(
             r#"{{"_meta":{{"{META_CAPABILITIES}":{{"x":1.0}},"{META_PROTOCOL}":"{STATELESS}","k":[ 1 ],"{META_CLIENT}":{{"name":"it"}}}}}}"#
         );
-        assert_eq!(sent(&text, |params| params.complete()), expected);
+        assert_eq!(sent(&text, |it| it.complete()), expected);
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             (r#"{"_meta":{"a":1,"a":2},"a":1}"#, r#"{"a":1}"#),
         ] {
             assert_eq!(sent(text, both), expected, "{text}");
-            assert_eq!(sent(text, |params| params.strip()), expected, "{text}");
+            assert_eq!(sent(text, |it| it.strip()), expected, "{text}");
         }
     }
 

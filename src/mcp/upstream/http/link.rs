@@ -10,17 +10,18 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use rustls::sign::CertifiedKey;
 use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::config::valid::mcp::{HttpTransport, Target};
 use crate::config::valid::{AuthStyle, PairFiles, Secret};
-use crate::http_client::{HttpClient, keeping_client, retry_after, whole_body, with_causes};
+use crate::http_client::{
+    KeepingClient, Shown, keeping_client, retry_after, whole_body, with_causes,
+};
 use crate::mcp::upstream::Failure;
 use crate::mcp::upstream::changes::ListChanges;
-use crate::tls::{File, Kind, pem};
+use crate::tls::File;
 
 /// For what is sent to a server and nobody waits for.
 const ASIDE: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ const LONGEST_RECEIPT: usize = 64 * 1_024;
 
 /// The way to a server.
 pub struct Link {
-    client: HttpClient<Full<Bytes>>,
+    client: KeepingClient<Full<Bytes>>,
     url: Uri,
     /// The configured headers and the credential.
     headers: HeaderMap,
@@ -50,10 +51,10 @@ impl Link {
         let told = |error: &dyn ToString| error.to_string();
         let url = uri(transport).map_err(|error| told(&error))?;
         let pair = transport.client_certificate.as_ref();
-        let pair = pair.map(|pair| certified(&target.name, pair)).transpose()?;
+        let shown = pair.map(|pair| shown(&target.name, pair));
         let (tls, ca) = (transport.url.tls, transport.ca.as_deref());
-        let client =
-            keeping_client(tls, ca, pair, target.timeouts.connect).map_err(|error| told(&error))?;
+        let client = keeping_client(tls, ca, shown, target.timeouts.connect)
+            .map_err(|error| told(&error))?;
         let mut headers = HeaderMap::new();
         for (name, secret) in &transport.headers {
             headers.append(name, sensitive(secret.value.expose_secret())?);
@@ -239,12 +240,8 @@ fn sensitive(text: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-fn certified(name: &str, pair: &PairFiles) -> Result<Arc<CertifiedKey>, String> {
+fn shown(name: &str, pair: &PairFiles) -> Shown {
     let file =
         |key: &str, path| File::new(format!("mcp.targets.{name}.client_certificate.{key}"), path);
-    let told = |error: crate::tls::TlsError| error.to_string();
-    let (certificate, key) = (file("certificate", &pair.certificate), file("key", &pair.key));
-    let contents = (certificate.read().map_err(told)?, key.read().map_err(told)?);
-    let pair = pem::pair(Kind::Client, (&certificate, &contents.0), (&key, &contents.1));
-    Ok(pair.map_err(told)?.certified)
+    Shown { certificate: file("certificate", &pair.certificate), key: file("key", &pair.key) }
 }

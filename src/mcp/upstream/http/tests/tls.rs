@@ -9,7 +9,7 @@ use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 
-use super::server::{Server, modern, result, whole};
+use super::server::{Server, modern, result, whole, with};
 use super::{fails, only, plain, transport, upstream_of};
 use crate::config::valid::PairFiles;
 use crate::mcp::upstream::Failure;
@@ -37,7 +37,7 @@ impl Authority {
 }
 
 /// Wants a certificate of `clients`.
-fn acceptor(leaf: &Leaf, clients: &Authority) -> TlsAcceptor {
+fn acceptor(leaf: &Leaf, clients: &Authority, protocols: &[&[u8]]) -> TlsAcceptor {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(clients.0.der().clone()).unwrap();
@@ -49,14 +49,14 @@ fn acceptor(leaf: &Leaf, clients: &Authority) -> TlsAcceptor {
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(vec![leaf.certificate.der().clone()], key)
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 
 #[tokio::test]
 async fn both_sides_show_who_they_are() {
     let (servers, clients) = (Authority::new(), Authority::new());
-    let tls = acceptor(&servers.leaf(), &clients);
+    let tls = acceptor(&servers.leaf(), &clients, &[b"h2", b"http/1.1"]);
     let server = Server::behind(Some(tls), |asked| async move {
         modern(&asked).unwrap_or_else(|| whole(&result(&asked, &json!({}))))
     })
@@ -89,4 +89,50 @@ async fn both_sides_show_who_they_are() {
     let failure = fails(&upstream_of(transport), plain()).await;
     assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
     assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn files_are_followed_without_a_restart() {
+    let (servers, clients, others) = (Authority::new(), Authority::new(), Authority::new());
+    let tls = acceptor(&servers.leaf(), &clients, &[b"http/1.1"]);
+    let server = Server::behind(Some(tls), |asked| async move {
+        let reply = modern(&asked).unwrap_or_else(|| whole(&result(&asked, &json!({}))));
+        // So that each request makes a connection.
+        with(reply, "connection", "close")
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let authorities = |pem: &str| std::fs::write(path("ca.pem"), pem).unwrap();
+    let certificate = |leaf: &Leaf| std::fs::write(path("cert"), leaf.certificate.pem()).unwrap();
+    let key = |leaf: &Leaf| std::fs::write(path("key"), leaf.key.serialize_pem()).unwrap();
+    let (good, bad) = (clients.leaf(), others.leaf());
+    authorities(&servers.0.pem());
+    certificate(&good);
+    key(&good);
+    let mut transport = transport(&server.url);
+    transport.ca = Some(path("ca.pem"));
+    transport.client_certificate = Some(PairFiles { certificate: path("cert"), key: path("key") });
+    let upstream = upstream_of(transport);
+    assert_eq!(only(&upstream, plain()).await, "result {}");
+
+    authorities("half a fi");
+    assert_eq!(only(&upstream, plain()).await, "result {}", "those before stay");
+    authorities(&others.0.pem());
+    let failure = fails(&upstream, plain()).await;
+    assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
+    authorities(&(others.0.pem() + &servers.0.pem()));
+    assert_eq!(only(&upstream, plain()).await, "result {}");
+
+    certificate(&bad);
+    assert_eq!(only(&upstream, plain()).await, "result {}", "it has another key");
+    key(&bad);
+    let failure = fails(&upstream, plain()).await;
+    assert!(matches!(failure, Failure::Unreachable(_) | Failure::Broken(_)), "{failure:?}");
+    std::fs::remove_file(path("key")).unwrap();
+    let failure = fails(&upstream, plain()).await;
+    assert!(matches!(failure, Failure::Unreachable(_) | Failure::Broken(_)), "{failure:?}");
+    certificate(&good);
+    key(&good);
+    assert_eq!(only(&upstream, plain()).await, "result {}");
 }
