@@ -65,6 +65,8 @@ impl From<http_client::ClientError> for ClientError {
                 Self::Usage(format!("--ca {}: {message}", path.display()))
             }
             http_client::ClientError::NoAuthorities { message } => Self::Failed(message),
+            // It shows none.
+            error @ http_client::ClientError::Shown(_) => Self::Failed(error.to_string()),
         }
     }
 }
