@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::tls::{File, Kind, pem};
 /// How long a connection waits for its next request. Servers of the common frameworks close it after five
 /// seconds, and a request that meets them in it is lost.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// How long a connection waits for the files that say whom it trusts.
+const READING: Duration = Duration::from_secs(2);
 
 /// Connections that wait for their next request.
 const MOST_IDLE: usize = 64;
@@ -76,7 +80,11 @@ where
     let plan = Plan { https, ca: ca.map(Path::to_owned), shown, tcp };
     let contents = plan.read()?;
     let current = Current::new(contents.joined(), |_| plan.connector(&contents))?;
-    let connector = Connector(Arc::new(Following { plan, current: Mutex::new(current) }));
+    let connector = Connector(Arc::new(Following {
+        plan,
+        current: Mutex::new(current),
+        reading: AtomicBool::new(false),
+    }));
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -96,6 +104,8 @@ pub struct Connector(Arc<Following>);
 struct Following {
     plan: Plan,
     current: Mutex<Current<Https>>,
+    /// Whether somebody reads the files.
+    reading: AtomicBool,
 }
 
 struct Plan {
@@ -168,16 +178,26 @@ impl Following {
         if ca.is_none() && shown.is_none() {
             return self.current().it().clone();
         }
-        let of_files = self.clone();
-        let looked = tokio::task::spawn_blocking(move || of_files.look()).await;
-        // Otherwise the runtime is on its way out.
-        looked.unwrap_or_else(|_| self.current().it().clone())
+        // One at a time, so that what was read last is what is used, and a disk that hangs keeps no more than
+        // one thread.
+        if !self.reading.swap(true, Ordering::AcqRel) {
+            let of_files = self.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                let connector = of_files.look();
+                of_files.reading.store(false, Ordering::Release);
+                connector
+            });
+            // Otherwise the runtime is on its way out, or the disk takes too long.
+            if let Ok(Ok(connector)) = tokio::time::timeout(READING, looked).await {
+                return connector;
+            }
+        }
+        self.current().it().clone()
     }
 
     fn look(&self) -> Https {
-        // One after the other, so that what was read last is what is used.
-        let mut current = self.current();
         let contents = self.plan.read();
+        let mut current = self.current();
         let joined = contents.as_ref().map(Contents::joined);
         let look = current.look(joined.map_err(ToString::to_string), |_| match &contents {
             Ok(contents) => self.plan.connector(contents).map_err(|error| error.to_string()),

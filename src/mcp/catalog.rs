@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use super::members::Members;
+use super::members::{self, Members};
 use super::upstream::{Call, Event, Failure, Upstream};
 use crate::config::valid::mcp::Target;
 
@@ -32,6 +33,41 @@ pub struct Tool {
     pub name: String,
     /// All that its server says of it.
     pub about: Members,
+    /// The names of its arguments, at any depth, by what is left of them without their letters' case.
+    arguments: HashMap<String, HashSet<String>>,
+}
+
+impl Tool {
+    /// A name in a call's arguments, at any depth, that only its letters' case tells from one that the tool
+    /// has.
+    pub fn misspelt<'a>(&self, arguments: &'a Value) -> Option<&'a str> {
+        match arguments {
+            Value::Array(elements) => elements.iter().find_map(|it| self.misspelt(it)),
+            Value::Object(object) => {
+                let known = |name: &str| self.arguments.get(&members::folded(name));
+                let odd = |name: &&String| known(name).is_some_and(|alike| !alike.contains(*name));
+                let here = object.keys().find(odd).map(String::as_str);
+                here.or_else(|| object.values().find_map(|it| self.misspelt(it)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The names of all properties in a schema.
+fn properties(schema: &Value, found: &mut HashMap<String, HashSet<String>>) {
+    match schema {
+        Value::Array(elements) => elements.iter().for_each(|it| properties(it, found)),
+        Value::Object(object) => {
+            if let Some(Value::Object(named)) = object.get("properties") {
+                for name in named.keys() {
+                    found.entry(members::folded(name)).or_default().insert(name.clone());
+                }
+            }
+            object.values().for_each(|it| properties(it, found));
+        }
+        _ => {}
+    }
 }
 
 /// The tools of a server, in its order.
@@ -98,8 +134,11 @@ pub enum Look {
     Failed(Failure),
     /// They are being asked for.
     Asked {
-        /// What was known before. It is known for too long, or the server has said that it is no more.
-        before: Option<Arc<Tools>>,
+        /// What was known before: tools that are known for too long, or that the server has said to be others
+        /// now; or how it failed the last time.
+        before: Option<Asked>,
+        /// When this was found.
+        at: Instant,
         /// What comes of it.
         asking: Asking,
     },
@@ -124,18 +163,22 @@ impl Catalog {
         if let Some(tools) = known.tools.as_ref().filter(|_| fresh) {
             return Look::Known(tools.clone());
         }
-        let before = known.tools.clone();
+        let failure = known.failed.as_ref().map(|failed| failed.failure.clone());
+        let before = known.tools.clone().map(Ok).or_else(|| failure.map(Err));
         if let Some(asking) = known.asking.as_ref().filter(|asking| asking.has_changed().is_ok()) {
-            return Look::Asked { before, asking: asking.clone() };
+            return Look::Asked { before, at: now, asking: asking.clone() };
         }
-        if let Some(failed) = known.failed.as_ref().filter(|failed| now < failed.until) {
-            return before.map_or_else(|| Look::Failed(failed.failure.clone()), Look::Known);
+        let rests = known.failed.as_ref().is_some_and(|failed| now < failed.until);
+        match before {
+            Some(Ok(tools)) if rests => return Look::Known(tools),
+            Some(Err(failure)) if rests => return Look::Failed(failure),
+            _ => {}
         }
         let (tell, asking) = watch::channel(None);
         known.asking = Some(asking.clone());
         drop(known);
         begin(tell);
-        Look::Asked { before, asking }
+        Look::Asked { before, at: now, asking }
     }
 
     /// Asks for the tools, and says what came of it: to `note` how the server did, then to those who wait.
@@ -181,26 +224,29 @@ impl Catalog {
 }
 
 impl Look {
-    /// The tools. Those of before have to do where the server gives no new ones soon.
+    /// The tools. What was known before has to do where the server says nothing new soon; a first list is
+    /// waited for as long as `patience`, or as it takes.
     ///
     /// # Errors
     /// There is no list, and never was one.
-    pub async fn tools(self) -> Asked {
+    pub async fn tools(self, patience: Option<Duration>) -> Asked {
         match self {
             Self::Known(tools) => Ok(tools),
             Self::Failed(failure) => Err(failure),
-            Self::Asked { before, mut asking } => {
+            Self::Asked { before, at, mut asking } => {
                 let given_up = || Err(Failure::Broken("the question was given up".to_owned()));
                 let told = async {
                     let told = asking.wait_for(Option::is_some).await;
                     told.ok().and_then(|told| (*told).clone()).unwrap_or_else(given_up)
                 };
-                match before {
-                    None => told.await,
-                    Some(before) => match tokio::time::timeout(PATIENCE, told).await {
-                        Ok(Ok(tools)) => Ok(tools),
-                        Ok(Err(_)) | Err(_) => Ok(before),
-                    },
+                let patience = if before.is_some() { Some(PATIENCE) } else { patience };
+                let Some(patience) = patience else { return told.await };
+                let told = tokio::time::timeout_at((at + patience).into(), told).await;
+                match (told, before) {
+                    (Ok(Ok(tools)), _) => Ok(tools),
+                    (_, Some(Ok(before))) => Ok(before),
+                    (Ok(Err(failure)), _) | (Err(_), Some(Err(failure))) => Err(failure),
+                    (Err(_), None) => Err(Failure::TimedOut),
                 }
             }
         }
@@ -279,12 +325,67 @@ fn take(tools: &mut Tools, target: &Target, about: &RawValue) {
     let Some(name) = about.text("name").filter(|name| is_name(name)) else { return };
     let offered = target.tools.as_ref().is_none_or(|offered| offered.contains(&name));
     if offered && tools.len() <= MAX_TOOLS && !tools.by_name.contains_key(&name) {
+        let mut arguments = HashMap::new();
+        if let Some(schema) = about.get("inputSchema").and_then(|it| members::value(it).ok()) {
+            properties(&schema, &mut arguments);
+        }
         tools.by_name.insert(name.clone(), tools.list.len());
-        tools.list.push(Tool { name, about });
+        tools.list.push(Tool { name, about, arguments });
     }
 }
 
 /// Whether a tool can have the name: no space, no control character, nothing outside ASCII.
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_misspelt_where_the_tool_has_it_in_other_letters() {
+        let schema = json!({
+            "properties": {
+                "path": {"type": "string"},
+                "ID": {}, "id": {},
+                "options": {"type": "object", "properties": {"followLinks": {}}},
+                "all": {"items": {"anyOf": [{"properties": {"k": {}}}]}},
+            },
+        });
+        let mut arguments = HashMap::new();
+        properties(&schema, &mut arguments);
+        let tool = Tool { name: String::new(), about: Members::default(), arguments };
+        for (given, misspelt) in [
+            (json!({"path": 1, "ID": 1, "id": 2, "other": {"Other": 1}}), None),
+            (json!({"Path": 1}), Some("Path")),
+            (json!({"Id": 1}), Some("Id")),
+            (json!({"options": {"followlinks": 1}}), Some("followlinks")),
+            (json!({"all": [{"k": 1}, {"\u{212a}": 1}]}), Some("\u{212a}")),
+        ] {
+            assert_eq!(tool.misspelt(&given), misspelt, "{given}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_known_has_to_do_where_nothing_new_comes_soon() {
+        let (_tell, asking) = watch::channel(None);
+        let look = |before| Look::Asked { before, at: Instant::now(), asking: asking.clone() };
+        let before = Arc::new(Tools::default());
+        assert!(Arc::ptr_eq(&look(Some(Ok(before.clone()))).tools(None).await.unwrap(), &before));
+        let failed = look(Some(Err(Failure::TooLong))).tools(None).await;
+        assert_eq!(failed.unwrap_err(), Failure::TooLong);
+        let first = look(None).tools(Some(Duration::from_secs(10))).await;
+        assert_eq!(first.unwrap_err(), Failure::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_answers_any_more_is_given_up() {
+        let (tell, asking) = watch::channel(None);
+        drop(tell);
+        let look = Look::Asked { before: None, at: Instant::now(), asking };
+        assert!(matches!(look.tools(None).await, Err(Failure::Broken(_))));
+    }
 }

@@ -16,6 +16,7 @@
 //! | [`reply`] | what a caller is answered |
 //! | [`server`] | the servers, and what is known of each |
 //! | [`catalog`] | the tools of one server |
+//! | [`threads`] | where servers are asked for their tools |
 //! | [`under_way`] | calls under way, so that they can be cancelled |
 //! | [`upstream`] | one request to a server, by HTTP or over a child's standard input and output |
 //! | [`members`] | JSON objects taken apart one level deep, everything else left as it is written |
@@ -26,6 +27,7 @@ pub mod members;
 pub mod reply;
 pub mod request;
 pub mod server;
+mod threads;
 pub mod under_way;
 pub mod upstream;
 pub mod version;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::catalog::{Catalog, Look, Tools};
+use super::threads::Threads;
 use super::upstream::stdio::Programs;
 use super::upstream::{Answer, Call, Failure, Upstream};
 use crate::config::valid::mcp::{Mcp, Target, Transport};
@@ -28,6 +30,7 @@ pub struct Servers {
     by_name: BTreeMap<String, Arc<Server>>,
     /// Those of all generations: what a reload takes out may still run.
     programs: Arc<Programs>,
+    threads: Arc<Threads>,
 }
 
 /// A server.
@@ -37,6 +40,7 @@ pub struct Server {
     pub target: Target,
     upstream: Upstream,
     catalog: Catalog,
+    threads: Arc<Threads>,
     /// Whether it answered when it was asked last.
     up: AtomicBool,
     failures: [AtomicU64; REASONS.len()],
@@ -61,15 +65,16 @@ impl Servers {
     pub fn build(mcp: &Mcp, before: Option<&Self>) -> Result<Self, ServerError> {
         let mut by_name = BTreeMap::new();
         let programs = before.map(|before| before.programs.clone()).unwrap_or_default();
+        let threads = before.map(|before| before.threads.clone()).unwrap_or_default();
         for (name, target) in &mcp.targets {
             let same = before.and_then(|before| before.by_name.get(name));
             let server = match same.filter(|before| before.target.is_same(target)) {
                 Some(server) => server.clone(),
-                None => Arc::new(Server::new(target, &programs, same.map(Arc::as_ref))?),
+                None => Arc::new(Server::new(target, &programs, &threads, same.map(Arc::as_ref))?),
             };
             by_name.insert(name.clone(), server);
         }
-        Ok(Self { by_name, programs })
+        Ok(Self { by_name, programs, threads })
     }
 
     /// A server.
@@ -97,6 +102,7 @@ impl Server {
     fn new(
         target: &Target,
         programs: &Arc<Programs>,
+        threads: &Arc<Threads>,
         before: Option<&Self>,
     ) -> Result<Self, ServerError> {
         let upstream = Upstream::new(target, programs)
@@ -105,6 +111,7 @@ impl Server {
             target: target.clone(),
             upstream,
             catalog: Catalog::default(),
+            threads: threads.clone(),
             up: AtomicBool::new(true),
             // A counter that went back would say nothing until it is where it was.
             failures: before.map(Self::failures).unwrap_or_default().map(AtomicU64::new),
@@ -126,19 +133,19 @@ impl Server {
         self.target.tools.as_ref().is_none_or(|tools| tools.contains(tool))
     }
 
-    /// Its tools.
+    /// Its tools. A first list is waited for as long as `patience`.
     ///
     /// # Errors
     /// It gives no list, and never gave one.
-    pub async fn tools(self: &Arc<Self>) -> Result<Arc<Tools>, Failure> {
-        self.look().tools().await
+    pub async fn tools(self: &Arc<Self>, patience: Duration) -> Result<Arc<Tools>, Failure> {
+        self.look().tools(Some(patience)).await
     }
 
     /// What can be said of its tools now. Where they have to be asked for, that is done by itself.
     pub fn look(self: &Arc<Self>) -> Look {
         self.catalog.look(&self.upstream, |tell| {
             let server = self.clone();
-            drop(tokio::spawn(async move {
+            self.threads.spawn(async move {
                 let note = |failure: Option<&Failure>| {
                     if let Some(failure) = failure {
                         tracing::warn!(server = server.name(), %failure, "no list of tools");
@@ -146,7 +153,7 @@ impl Server {
                     server.note(failure);
                 };
                 server.catalog.ask(&server.upstream, &server.target, tell, note).await;
-            }));
+            });
         })
     }
 

@@ -341,8 +341,13 @@ impl Answer {
         let Some(ticket) = &self.ticket else {
             return Err(Failure::Broken("the answer is over".to_owned()));
         };
-        let next = timeout_at(self.deadline, ticket.next()).await;
-        let next = next.unwrap_or(Err(Failure::TimedOut));
+        // What waits already would be had after the deadline, too.
+        let next = if Instant::now() < self.deadline {
+            let next = timeout_at(self.deadline, ticket.next()).await;
+            next.unwrap_or(Err(Failure::TimedOut))
+        } else {
+            Err(Failure::TimedOut)
+        };
         if !matches!(next, Ok(Event::Notification(_))) {
             self.ticket = None;
         }

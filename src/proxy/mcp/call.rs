@@ -1,15 +1,14 @@
 //! A call to a tool.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use serde_json::Value;
+use serde_json::json;
 use serde_json::value::RawValue;
 use sluicegate_filters::admit::{ScopeKind, Unit};
 use sluicegate_filters::authorize::Permit;
@@ -21,7 +20,7 @@ use super::{
     Stop, begin_events, is_stream, no_tool, send, takes_events, while_here, write, write_event,
 };
 use crate::app::Gateway;
-use crate::mcp::catalog;
+use crate::mcp::catalog::{self, Tools};
 use crate::mcp::fault::{Fault, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND};
 use crate::mcp::members::{self, Members};
 use crate::mcp::reply::{self, Last, Peek};
@@ -29,8 +28,9 @@ use crate::mcp::request::Request;
 use crate::mcp::server::Server;
 use crate::mcp::upstream::http::param_headers;
 use crate::mcp::upstream::{Call, Event, Failure};
-use crate::proxy::authorize;
+use crate::overload::Shed;
 use crate::proxy::ctx::{Ctx, End};
+use crate::proxy::{authorize, overload};
 use crate::quotas::refusal;
 use crate::quotas::standing::Standings;
 use crate::telemetry::mcp_metrics::Outcome;
@@ -38,6 +38,9 @@ use crate::telemetry::trace::Phase;
 
 /// One request of a caller's limits.
 const ONE: Amounts = Amounts { requests: 1, tokens: 0, nano_usd: 0, parallel: 1 };
+
+/// How long a call waits for its server's list of tools, where none is known yet.
+const LIST: Duration = Duration::from_secs(10);
 
 /// The parameters of a call that go on. What a caller adds is not judged, so that no server gets to read it: some
 /// take `Name` for `name`.
@@ -52,7 +55,10 @@ pub(super) async fn tool(
     request: Request,
 ) -> Result<(), Stop> {
     let (server, name) = find(ctx, server, &request).ok_or_else(no_tool)?;
-    let permit = judge(gateway, ctx, &server, &name, &request)?;
+    let asked = ctx.mcp.get_or_insert_default();
+    asked.server = Some(server.clone());
+    asked.tool = Some(name.clone());
+    let permit = judge(gateway, session, ctx, (&server, &name), &request).await?;
     let holds = admit(gateway, ctx).await?;
     let entry = gateway.calls.enter(caller(ctx), request.id.get());
     let mut params = Members::default();
@@ -60,10 +66,7 @@ pub(super) async fn tool(
         params.set(member, value.to_owned());
     }
     params.put("name", &name);
-    let asked = ctx.mcp.get_or_insert_default();
-    asked.server = Some(server.clone());
-    asked.tool = Some(name.clone());
-    asked.called = Some((Instant::now(), None));
+    ctx.mcp.get_or_insert_default().called = Some((Instant::now(), None));
     let sent = Sent { server, _permit: permit, cancelled: entry.cancelled.clone() };
     let passed = pass(gateway, session, ctx, sent, (name, params), &request).await;
     let used = match &passed {
@@ -98,11 +101,11 @@ pub(super) fn caller(ctx: &Ctx) -> String {
 }
 
 /// Asks the policies, with the arguments as the server will read them.
-fn judge(
+async fn judge(
     gateway: &Gateway,
+    session: &mut Session,
     ctx: &mut Ctx,
-    server: &Server,
-    name: &str,
+    (server, name): (&Arc<Server>, &str),
     request: &Request,
 ) -> Result<Permit, Stop> {
     let unusable = |why: String| {
@@ -112,36 +115,41 @@ fn judge(
     let arguments = request.params.get("arguments").filter(|it| it.get() != "null");
     let seen = arguments.map(members::value).transpose();
     let seen = seen.map_err(|error| unusable(members::why(&error)))?;
-    if let Some(seen) =
-        seen.as_ref().filter(|_| ctx.runtime.pipeline.authorize.policies().is_some())
-    {
-        let other =
-            members::alike(seen).map(str::to_owned).or_else(|| misspelt(server, name, seen));
-        if let Some(other) = other {
-            let other: String = other.chars().take(64).collect();
+    let has_policies = ctx.runtime.pipeline.authorize.policies().is_some();
+    if let Some(seen) = seen.as_ref().filter(|seen| has_policies && **seen != json!({})) {
+        let tools = known(gateway, session, server).await?;
+        let tool = tools.get(name);
+        let odd = members::alike(seen).or_else(|| tool.and_then(|tool| tool.misspelt(seen)));
+        if let Some(odd) = odd {
+            let odd: String = odd.chars().take(64).collect();
             return Err(unusable(format!(
                 "`{}` differs from another name by its letters' case alone",
-                other.escape_debug()
+                odd.escape_debug()
             )));
         }
     }
     Ok(authorize::tool(gateway, ctx, (server.name(), name), seen.as_ref())?)
 }
 
-/// An argument that only its letters' case tells from one that the tool has: a policy would not know it, and a
-/// server may.
-fn misspelt(server: &Server, name: &str, arguments: &Value) -> Option<String> {
-    let tools = server.known_tools()?;
-    let schema = tools.get(name)?.about.object("inputSchema")?;
-    let properties = schema.object("properties")?;
-    let known: HashMap<_, _> =
-        properties.iter().map(|(name, _)| (members::folded(name), name)).collect();
-    let given = arguments.as_object()?.keys();
-    let misspelt = |given: &&String| {
-        known.get(&members::folded(given)).is_some_and(|meant| meant != given)
-            && properties.get(given).is_none()
-    };
-    given.into_iter().find(misspelt).cloned()
+/// The server's tools, without which nobody knows how its arguments are called.
+async fn known(
+    gateway: &Gateway,
+    session: &mut Session,
+    server: &Arc<Server>,
+) -> Result<Arc<Tools>, Stop> {
+    if let Some(known) = server.known_tools() {
+        return Ok(known);
+    }
+    let server = server.clone();
+    let name = server.name().to_owned();
+    let asked = async move { server.tools(LIST).await };
+    while_here(gateway, session, None, asked).await?.map_err(|failure| {
+        let message = format!(
+            "The MCP server `{name}` does not tell its tools, so that the arguments can't be judged: {}.",
+            said(&failure)
+        );
+        Stop::Denied(Denial::new(DenialKind::UpstreamUnavailable, message))
+    })
 }
 
 /// The server and the tool that are meant. Whether the server has it, it says itself.
@@ -198,7 +206,7 @@ async fn repeated(
 ) -> Vec<(HeaderName, HeaderValue)> {
     let Some(arguments) = params.get("arguments") else { return Vec::new() };
     let known = match server.known_tools() {
-        None if server.is_http() => server.tools().await.ok(),
+        None if server.is_http() => server.tools(LIST).await.ok(),
         known => known,
     };
     let schema = known.as_ref().and_then(|tools| tools.get(tool)?.about.get("inputSchema"));
@@ -225,14 +233,14 @@ async fn pass(
 ) -> Result<(), Stop> {
     let Sent { server, cancelled, .. } = sent;
     let events = takes_events(session);
-    let timeout = server.target.timeouts.call;
-    let until = Instant::now() + timeout;
+    let until = Instant::now() + server.target.timeouts.call;
     let mut headers = trace(ctx);
     let held = gateway.overload.bytes.hold_none();
     let begin = {
         let server = server.clone();
         async move {
             headers.extend(repeated(&server, &name, &params).await);
+            let timeout = until.saturating_duration_since(Instant::now());
             let call = Call { method: "tools/call", headers, name: Some(name), params, timeout };
             server.request_within(call, held).await
         }
@@ -240,7 +248,7 @@ async fn pass(
     let answer = while_here(gateway, session, Some(cancelled.clone()), begin).await;
     let mut answer = match answer {
         Ok(Ok(answer)) => answer,
-        Ok(Err(failure)) => return fail(session, ctx, &server, &failure).await,
+        Ok(Err(failure)) => return fail(gateway, session, ctx, &server, &failure).await,
         Err(stop) => return stopped(session, ctx, stop).await,
     };
     let last = loop {
@@ -252,20 +260,20 @@ async fn pass(
                     if !is_stream(ctx) {
                         begin_events(session, ctx).await?;
                     }
-                    write_event(gateway, session, ctx, &message, until).await?;
+                    write_event(gateway, session, ctx, &message, (until, &cancelled)).await?;
                 }
             }
             Ok(Ok(last)) => break last,
-            Ok(Err(failure)) => return fail(session, ctx, &server, &failure).await,
+            Ok(Err(failure)) => return fail(gateway, session, ctx, &server, &failure).await,
             Err(stop) => return stopped(session, ctx, stop).await,
         }
     };
     server.note(None);
     // With what it has gathered.
     drop(answer);
-    let Some(last) = end_of(ctx, &last, request) else {
+    let Some(last) = end_of(ctx, last, request) else {
         let failure = Failure::Malformed("a result that is none".to_owned());
-        return fail(session, ctx, &server, &failure).await;
+        return fail(gateway, session, ctx, &server, &failure).await;
     };
     if is_stream(ctx) {
         write(session, ctx, last, true).await.map_err(Stop::Gone)
@@ -275,9 +283,9 @@ async fn pass(
 }
 
 /// The last message of an answer. `None`: the server's is none.
-fn end_of(ctx: &mut Ctx, last: &Event, request: &Request) -> Option<Bytes> {
+fn end_of(ctx: &mut Ctx, last: Event, request: &Request) -> Option<Bytes> {
     let as_event = is_stream(ctx);
-    let message = match last {
+    let message = match &last {
         Event::Notification(_) => return None,
         Event::Result(text) => {
             let peek = Peek::of(text)?;
@@ -327,6 +335,7 @@ struct ServerError {
 
 /// There is no answer of the server's, or no end to it.
 async fn fail(
+    gateway: &Gateway,
     session: &mut Session,
     ctx: &mut Ctx,
     server: &Server,
@@ -348,7 +357,10 @@ async fn fail(
     };
     ctx.end = Some(end_word);
     let message = format!("The MCP server `{}` failed: {}.", server.name(), said(failure));
-    let mut denial = Denial::new(kind, message);
+    let mut denial = match failure {
+        Failure::NoRoom => overload::shed(gateway, Shed::BufferedBytes),
+        _ => Denial::new(kind, message),
+    };
     if let Failure::Status { retry_after: Some(after), .. } = failure {
         denial = denial.with_retry_after(u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
     }

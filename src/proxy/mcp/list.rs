@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::Result;
 use pingora_proxy::Session;
@@ -22,6 +23,9 @@ use crate::proxy::{authorize, overload, respond};
 
 /// What servers say of their tools: in the order of their names.
 type Told = BTreeMap<String, Result<Arc<Tools>, Failure>>;
+
+/// How long the first list of one server is waited for by whoever wants those of all.
+const FIRST_LIST: Duration = Duration::from_secs(10);
 
 /// Decisions of policies in a row, before others get their turn.
 const IN_A_ROW: usize = 64;
@@ -101,11 +105,13 @@ async fn ask(
     server: Option<&Arc<Server>>,
 ) -> Result<Told, Stop> {
     let looks = looks(ctx, server);
+    // Who wants one server's tools alone waits as long as it takes; else one holds up all others.
+    let patience = server.is_none().then_some(FIRST_LIST);
     let tell = async move {
         let mut told = Told::new();
-        // They are all being asked; it takes as long as the slowest.
+        // They are all being asked, and have been looked at together: it takes as long as the slowest.
         for (name, look) in looks {
-            told.insert(name, look.tools().await);
+            told.insert(name, look.tools(patience).await);
         }
         told
     };

@@ -46,7 +46,7 @@ pub struct Asked {
     pub method: Method,
     /// Whom.
     pub server: Option<Arc<Server>>,
-    /// The tool, by its server's name for it, once the caller may call it.
+    /// The tool, by its server's name for it.
     pub tool: Option<String>,
     /// What became of it, where that is not plain from the request's end.
     pub outcome: Option<Outcome>,
@@ -288,8 +288,9 @@ async fn while_here<T>(
     };
     tokio::select! {
         biased;
-        it = it => Ok(it),
+        // First: there may always be something that has come.
         () = cancelled => Err(Stop::Cancelled),
+        it = it => Ok(it),
         error = overload::leaves(session) => Err(Stop::Gone(error)),
         () = gateway.leaving.cancelled() => {
             let message = "The gateway is shutting down; try again.";
@@ -336,12 +337,13 @@ async fn write_event(
     session: &mut Session,
     ctx: &mut Ctx,
     message: &[u8],
-    until: Instant,
+    (until, cancelled): (Instant, &CancellationToken),
 ) -> Result<(), Stop> {
     tokio::select! {
         biased;
         written = write(session, ctx, reply::event(message), false) => written.map_err(Stop::Gone),
         () = gateway.leaving.cancelled() => Err(Stop::Cut(End::Abandoned)),
+        () = cancelled.cancelled() => Err(Stop::Cut(End::ClientGone)),
         () = tokio::time::sleep_until(until.into()) => Err(Stop::Cut(End::TimedOut)),
     }
 }

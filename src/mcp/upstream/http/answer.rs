@@ -245,7 +245,7 @@ impl Answer {
     /// The last event.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// As `next`.
     pub async fn last(&mut self) -> Result<Event, Failure> {
         loop {
             match self.next().await? {
