@@ -16,7 +16,7 @@
 //! | [`reply`] | what a caller is answered |
 //! | [`server`] | the servers, and what is known of each |
 //! | [`catalog`] | the tools of one server |
-//! | [`threads`] | where servers are asked for their tools |
+//! | `threads` | where servers are asked for their tools |
 //! | [`under_way`] | calls under way, so that they can be cancelled |
 //! | [`upstream`] | one request to a server, by HTTP or over a child's standard input and output |
 //! | [`members`] | JSON objects taken apart one level deep, everything else left as it is written |
