@@ -306,7 +306,7 @@ async fn page(
         headers: Vec::new(),
         timeout: target.timeouts.connect + target.timeouts.list,
     };
-    let mut answer = upstream.request(call).await?;
+    let mut answer = upstream.request(call, None).await?;
     loop {
         match answer.next().await? {
             Event::Notification(_) => {}

@@ -19,6 +19,8 @@ pub const INVALID_PARAMS: i32 = -32602;
 pub const REFUSED: i32 = -32000;
 /// A header says something else than the body.
 pub const HEADER_MISMATCH: i32 = -32020;
+/// The client lacks a capability that the answer takes.
+pub const MISSING_CAPABILITY: i32 = -32021;
 /// The version is not spoken.
 pub const UNSUPPORTED_VERSION: i32 = -32022;
 

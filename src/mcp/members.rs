@@ -199,6 +199,16 @@ pub fn alike(value: &Value) -> Option<&str> {
     }
 }
 
+/// Makes one line of a JSON text. Within strings line ends are escaped, so what is replaced is space between
+/// tokens.
+pub fn one_line(text: &mut [u8]) {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        rest[at] = b' ';
+        rest = &mut rest[at + 1..];
+    }
+}
+
 /// A name without its letters' case, in the way of the parsers that fold most.
 pub fn folded(name: &str) -> String {
     // The long s and the sign for Kelvin are letters of their own, but not to all.
@@ -309,6 +319,13 @@ mod tests {
         let read = |text: String| value(&RawValue::from_string(text).unwrap());
         assert!(read(list(MOST_VALUES - 1)).is_ok());
         assert!(read(list(MOST_VALUES)).unwrap_err().to_string().starts_with(TOO_MUCH));
+    }
+
+    #[test]
+    fn line_ends_between_tokens_become_spaces() {
+        let mut text = b"{\r\n\"a\":\"\\n\"\n}".to_vec();
+        one_line(&mut text);
+        assert_eq!(text, b"{  \"a\":\"\\n\" }");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::fault::Fault;
-use super::members::Members;
+use super::members::{Members, one_line};
 use super::version::Version;
 
 /// The end of an answer: what it says, as its server wrote it.
@@ -47,7 +47,8 @@ pub fn last(id: &RawValue, last: Last<'_>, as_event: bool) -> Bytes {
     }
     if as_event {
         let end = out.len() - after.len();
-        on_one_line(&mut out[before.len()..end]);
+        // A line end would end the event.
+        one_line(&mut out[before.len()..end]);
     }
     out.into()
 }
@@ -57,15 +58,6 @@ const COMPLETE: &str = "{\"resultType\":\"complete\"";
 const COMPLETE_AND: &str = "{\"resultType\":\"complete\",";
 const EVENT: &str = "event: message\ndata: ";
 const EVENT_END: &str = "\n\n";
-
-/// A line end would end the event. In JSON it can only stand between values, where a space says the same.
-fn on_one_line(message: &mut [u8]) {
-    for byte in message {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
-}
 
 /// A result of the gateway's.
 pub fn result(id: &RawValue, result: &RawValue) -> Bytes {
@@ -86,7 +78,7 @@ pub fn event(message: &[u8]) -> Bytes {
     let mut event = Vec::with_capacity(message.len() + EVENT.len() + EVENT_END.len());
     event.extend_from_slice(EVENT.as_bytes());
     event.extend_from_slice(message);
-    on_one_line(&mut event[EVENT.len()..]);
+    one_line(&mut event[EVENT.len()..]);
     event.extend_from_slice(EVENT_END.as_bytes());
     event.into()
 }

@@ -162,20 +162,12 @@ impl Server {
         self.catalog.known()
     }
 
-    /// Sends it a request.
+    /// Sends it a request. What is gathered of the answer counts in `held` until it is handed over.
     ///
     /// # Errors
     /// It did not arrive, as far as can be known.
-    pub async fn request(&self, call: Call) -> Result<Answer, Failure> {
-        self.upstream.request(call).await
-    }
-
-    /// As [`request`](Self::request). What is gathered of the answer counts in `held` until it is handed over.
-    ///
-    /// # Errors
-    /// As [`request`](Self::request).
-    pub async fn request_within(&self, call: Call, held: Held) -> Result<Answer, Failure> {
-        self.upstream.request_within(call, held).await
+    pub async fn request(&self, call: Call, held: Held) -> Result<Answer, Failure> {
+        self.upstream.request(call, Some(held)).await
     }
 
     /// Notes that it answered, or how it did not.

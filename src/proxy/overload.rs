@@ -66,11 +66,13 @@ pub async fn place(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> R
             Ok(())
         }
         error = leaves(session) => Err(NoBody::Gone(error)),
-        () = gateway.leaving.cancelled() => {
-            let message = "The gateway is shutting down; try again.";
-            Err(NoBody::Denied(Denial::new(DenialKind::ServiceShuttingDown, message)))
-        }
+        () = gateway.leaving.cancelled() => Err(NoBody::Denied(shutting_down())),
     }
+}
+
+/// What who waits is told when the process can't.
+pub fn shutting_down() -> Denial {
+    Denial::new(DenialKind::ServiceShuttingDown, "The gateway is shutting down; try again.")
 }
 
 /// Returns when the client has gone.

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use self::stdio::Programs;
 use super::members::Members;
+use super::version::Version;
 use crate::config::valid::mcp::{Target, Transport};
 use crate::overload::Held;
 
@@ -24,10 +25,10 @@ pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 pub const MAX_WAITING: usize = 2 * MAX_MESSAGE;
 
 /// The protocol of servers that are greeted with `initialize`: the newest, which is offered to them.
-pub const SESSIONS: &str = "2025-11-25";
+pub const SESSIONS: &str = Version::NEWEST_WITH_INITIALIZE.as_str();
 
 /// The protocol of servers that are not.
-pub const STATELESS: &str = "2026-07-28";
+pub const STATELESS: &str = Version::V2026_07_28.as_str();
 
 /// What a message's `_meta` says of itself since [`STATELESS`].
 pub const META_PROTOCOL: &str = "io.modelcontextprotocol/protocolVersion";
@@ -165,23 +166,12 @@ impl Upstream {
     }
 
     /// Sends a request, after the handshake where there was none yet. One request at a time makes the
-    /// handshake, the others wait for it.
+    /// handshake, the others wait for it. What is gathered of the answer counts in `held`, if it counts, until
+    /// it is handed over.
     ///
     /// # Errors
     /// It did not arrive, as far as can be known.
-    pub async fn request(&self, call: Call) -> Result<Answer, Failure> {
-        self.send(call, None).await
-    }
-
-    /// As [`request`](Self::request). What is gathered of the answer counts in `held` until it is handed over.
-    ///
-    /// # Errors
-    /// As [`request`](Self::request).
-    pub async fn request_within(&self, call: Call, held: Held) -> Result<Answer, Failure> {
-        self.send(call, Some(held)).await
-    }
-
-    async fn send(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
+    pub async fn request(&self, call: Call, held: Option<Held>) -> Result<Answer, Failure> {
         match self {
             Self::Http(upstream) => upstream.request(call, held).await.map(Answer::Http),
             Self::Stdio(upstream) => upstream.request(call, held).await.map(Answer::Stdio),

@@ -242,7 +242,7 @@ async fn pass(
             headers.extend(repeated(&server, &name, &params).await);
             let timeout = until.saturating_duration_since(Instant::now());
             let call = Call { method: "tools/call", headers, name: Some(name), params, timeout };
-            server.request_within(call, held).await
+            server.request(call, held).await
         }
     };
     let answer = while_here(gateway, session, Some(cancelled.clone()), begin).await;

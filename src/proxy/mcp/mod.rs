@@ -292,10 +292,7 @@ async fn while_here<T>(
         () = cancelled => Err(Stop::Cancelled),
         it = it => Ok(it),
         error = overload::leaves(session) => Err(Stop::Gone(error)),
-        () = gateway.leaving.cancelled() => {
-            let message = "The gateway is shutting down; try again.";
-            Err(Stop::Denied(Denial::new(DenialKind::ServiceShuttingDown, message)))
-        }
+        () = gateway.leaving.cancelled() => Err(Stop::Denied(overload::shutting_down())),
     }
 }
 

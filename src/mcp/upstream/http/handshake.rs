@@ -11,12 +11,11 @@ use super::answer::{Answer, Outcome, ask};
 use super::link::Link;
 use super::message::{self, Outgoing};
 use super::peer::{Peer, Session, hints_at_another_era};
+use crate::mcp::fault::{HEADER_MISMATCH, MISSING_CAPABILITY};
 use crate::mcp::members::Members;
 use crate::mcp::upstream::meta::Empty;
 use crate::mcp::upstream::{Event, Failure, SESSIONS, STATELESS};
-
-/// Versions that begin with `initialize`.
-const WITH_SESSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", SESSIONS];
+use crate::mcp::version::Version;
 
 /// How long a server may take to say that it speaks [`STATELESS`] before it is greeted in the other way: some
 /// of those that don't know the question never answer it.
@@ -24,7 +23,7 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// What only servers of [`STATELESS`] refuse a request with: its headers are not as its body is, or the client
 /// lacks a capability.
-const OF_STATELESS: [i64; 2] = [-32_020, -32_021];
+const OF_STATELESS: [i32; 2] = [HEADER_MISMATCH, MISSING_CAPABILITY];
 
 /// Makes the handshake, in `whole` at most.
 ///
@@ -69,7 +68,7 @@ async fn discover(link: &Arc<Link>, id: u64, deadline: Instant) -> Result<bool, 
             Ok(versions.is_some_and(|versions| versions.iter().any(|one| one == STATELESS)))
         }
         Event::Error(error) => {
-            Ok(message::code(&error).is_some_and(|code| OF_STATELESS.contains(&code)))
+            Ok(message::code(&error).is_some_and(|it| OF_STATELESS.map(i64::from).contains(&it)))
         }
         Event::Notification(_) => Ok(false),
     }
@@ -90,11 +89,9 @@ async fn initialize(link: &Arc<Link>, id: u64, deadline: Instant) -> Result<Peer
     if version == STATELESS {
         return Ok(Peer::new(None));
     }
-    let version = WITH_SESSIONS
-        .into_iter()
-        .find(|known| *known == version)
+    let version = Version::parse(&version)
         .ok_or_else(|| wrong("it answers `initialize` with a version that nobody knows"))?;
-    let session = Session::new(link.clone(), version, answer.session_id())?;
+    let session = Session::new(link.clone(), version.as_str(), answer.session_id())?;
     let mut headers = HeaderMap::new();
     session.identify(&mut headers);
     let initialized = message::notification("notifications/initialized", None::<Empty>);

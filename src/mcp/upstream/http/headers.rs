@@ -9,6 +9,8 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::mcp::request::BASE64;
+
 /// The most headers of one call. With more, what is beyond is left out, and the server refuses the call.
 const MOST: usize = 64;
 
@@ -16,9 +18,8 @@ const MOST: usize = 64;
 const LONGEST: usize = 8 * 1_024;
 
 const PREFIX: &str = "mcp-param-";
-/// What is between them is base64.
-const OPEN: &str = "=?base64?";
-const CLOSE: &str = "?=";
+const OPEN: &str = BASE64.0;
+const CLOSE: &str = BASE64.1;
 
 /// `Mcp-Param-*`: the headers that a call with `arguments` carries to a tool whose input schema is
 /// `input_schema`.

@@ -7,16 +7,11 @@ use serde_json::value::RawValue;
 
 use super::headers::name_header;
 use super::peer::Peer;
-use crate::mcp::members::Members;
+use crate::mcp::fault::METHOD_NOT_FOUND;
+use crate::mcp::members::{Members, one_line};
+use crate::mcp::request::{METHOD, NAME, PROTOCOL_VERSION};
 use crate::mcp::upstream::meta::{Client, Empty, Params};
 use crate::mcp::upstream::{Event, Failure, STATELESS};
-
-/// Which protocol is spoken.
-pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// What is asked, for those between who read no bodies.
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-/// Which tool is asked for, for the same.
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// The longest id of a server's own request that is answered.
 const LONGEST_ID: usize = 1_024;
@@ -164,7 +159,7 @@ pub fn reply(id: &RawValue, method: &str) -> Option<Bytes> {
         && matches!(text.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
     let (result, error) = match method {
         "ping" => (Some(Empty {}), None),
-        _ => (None, Some(Refusal { code: -32_601, message: "method not found" })),
+        _ => (None, Some(Refusal { code: METHOD_NOT_FOUND, message: "method not found" })),
     };
     fits.then(|| written(&Reply { jsonrpc: "2.0", id, result, error }))
 }
@@ -250,9 +245,6 @@ pub fn handed_on(
         _ => {}
     }
     let mut text = Box::<str>::from(message.to_raw()).into_string().into_bytes();
-    // Line ends are no part of a JSON string, so these are between tokens.
-    for byte in text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')) {
-        *byte = b' ';
-    }
+    one_line(&mut text);
     Some(text.into())
 }

@@ -7,7 +7,7 @@ use http::HeaderName;
 use http::header::{HeaderMap, HeaderValue};
 
 use super::link::Link;
-use super::message::PROTOCOL_VERSION;
+use crate::mcp::request::PROTOCOL_VERSION;
 use crate::mcp::upstream::Failure;
 
 /// Which session a request belongs to.

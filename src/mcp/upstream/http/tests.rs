@@ -48,14 +48,17 @@ fn transport(url: &str) -> HttpTransport {
 }
 
 fn upstream_of(transport: HttpTransport) -> HttpUpstream {
-    let target = Target {
+    HttpUpstream::new(&target_of(&transport), &transport).unwrap()
+}
+
+fn target_of(transport: &HttpTransport) -> Target {
+    Target {
         name: "files".to_owned(),
         transport: Transport::Http(Box::new(transport.clone())),
         tools: None,
         timeouts: Timeouts { connect: LONG, call: LONG, list: LONG },
         list_ttl: LONG,
-    };
-    HttpUpstream::new(&target, &transport).unwrap()
+    }
 }
 
 fn upstream(server: &Server) -> HttpUpstream {
@@ -1043,14 +1046,7 @@ async fn a_configured_query_is_sent_and_shown_nowhere() {
     told(&fails(&upstream_of(at(&server)), plain()).await);
     // Longer than any URL: not even that it can't be sent shows what it was.
     transport.query[1].1 = secret(&"hidden".repeat(20_000));
-    let target = Target {
-        name: "files".to_owned(),
-        transport: Transport::Http(Box::new(transport.clone())),
-        tools: None,
-        timeouts: Timeouts { connect: LONG, call: LONG, list: LONG },
-        list_ttl: LONG,
-    };
-    let error = HttpUpstream::new(&target, &transport).unwrap_err();
+    let error = HttpUpstream::new(&target_of(&transport), &transport).unwrap_err();
     assert!(!error.contains("hidden"), "{}", error.len());
 }
 

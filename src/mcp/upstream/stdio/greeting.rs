@@ -14,9 +14,7 @@ use tokio::time::timeout;
 use super::super::meta::{Client, Empty, Params};
 use super::super::{Event, Failure, Members, SESSIONS, STATELESS};
 use super::link::{Link, Ticket};
-
-/// The versions that may be agreed on with `initialize`.
-const WITH_SESSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", SESSIONS];
+use crate::mcp::version::Version;
 
 /// Which protocol a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +83,15 @@ pub async fn initialize(link: &Arc<Link>) -> Result<Era, Failure> {
     let malformed = |what: String| Err(Failure::Malformed(what));
     match ask(link, "initialize", &greeting).await?.next().await? {
         Event::Result(result) => match read::<Initialized>(&result).map(|it| it.protocol_version) {
-            Some(version) if WITH_SESSIONS.contains(&version.as_str()) => {
-                link.notify("notifications/initialized").await;
-                Ok(Era::Sessions)
-            }
-            // It has no more to agree on.
-            Some(version) if version == STATELESS => Ok(Era::Stateless),
-            Some(_) => malformed("it answered `initialize` with an unknown version".to_owned()),
+            Some(version) => match Version::parse(&version) {
+                // It has no more to agree on.
+                Some(version) if version.is_stateless() => Ok(Era::Stateless),
+                Some(_) => {
+                    link.notify("notifications/initialized").await;
+                    Ok(Era::Sessions)
+                }
+                None => malformed("it answered `initialize` with an unknown version".to_owned()),
+            },
             None => malformed("it answered `initialize` without a version".to_owned()),
         },
         Event::Error(error) => malformed(match read::<ErrorCode>(&error) {

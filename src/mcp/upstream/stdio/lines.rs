@@ -83,16 +83,6 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
-/// Makes one line of a JSON text. Within strings line ends are escaped, so what is replaced is space between
-/// tokens.
-pub fn one_line(text: &mut [u8]) {
-    let mut rest = text;
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
-        rest[at] = b' ';
-        rest = &mut rest[at + 1..];
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,12 +130,5 @@ mod tests {
         assert!(error.is_none());
         let (lines, error) = all(&[b'x'; 3 * SKIPPED + 1], 3).await;
         assert!(lines.is_empty() && matches!(error, Some(LineError::Endless)));
-    }
-
-    #[test]
-    fn line_ends_between_tokens_become_spaces() {
-        let mut text = b"{\r\n\"a\":\"\\n\"\n}".to_vec();
-        one_line(&mut text);
-        assert_eq!(text, b"{  \"a\":\"\\n\" }");
     }
 }

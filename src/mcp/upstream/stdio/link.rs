@@ -16,7 +16,9 @@ use super::super::changes::ListChanges;
 use super::super::meta::Empty;
 use super::super::{Event, Failure, MAX_MESSAGE, Members};
 use super::inbox::Inbox;
-use super::lines::{Line, LineError, Lines, one_line};
+use super::lines::{Line, LineError, Lines};
+use crate::mcp::fault::METHOD_NOT_FOUND;
+use crate::mcp::members::one_line;
 
 /// Requests that wait for a child that reads slowly.
 const QUEUE: usize = 16;
@@ -24,8 +26,6 @@ const QUEUE: usize = 16;
 const MAX_REPLIES: usize = 64;
 /// The longest id of a request of the server's.
 const MAX_ID: usize = 256;
-
-const METHOD_NOT_FOUND: i32 = -32601;
 
 /// The conversation with one child.
 #[derive(Debug)]
