@@ -106,6 +106,13 @@ impl Splitter {
         }
     }
 
+    /// Whether an event begins with the next byte, and none is looked at yet: who knows it may take it
+    /// without [`next`](Self::next).
+    #[inline]
+    pub fn is_between_events(&self) -> bool {
+        !self.fields.any && self.scanned == 0 && !self.after_cr && !self.at_start
+    }
+
     /// The next step in `buffer`.
     ///
     /// `buffer` starts where the last step ended. After [`Step::Incomplete`] it has to hold the

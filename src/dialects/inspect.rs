@@ -13,7 +13,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sluicegate_filters::price::ServiceTier;
 
-use super::{Endpoint, json, plain::Plain, scan::Found, tokens};
+use super::json::{self, Cursor};
+use super::{Endpoint, plain::Plain, scan::Found, tokens};
 use crate::chat::{FinishReason, Usage};
 
 /// The longest name of a model that is kept.
@@ -52,6 +53,8 @@ pub(super) struct Facts {
     /// closing brace, as an address.
     usage_end: Option<usize>,
     pub(super) finish_reason: Option<FinishReason>,
+    /// The bytes of the present event's text, where it carries nothing else.
+    only_text: Option<u64>,
     plain: Plain,
 }
 
@@ -68,17 +71,43 @@ impl Facts {
             tier: None,
             usage_end: None,
             finish_reason: None,
+            only_text: None,
             plain: Plain::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn never_learn(&mut self) {
+        self.plain = Plain::never();
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
         self.endpoint
     }
 
+    /// Takes the event that `buffer` begins with, fields and blank line, if it differs from one before by
+    /// its text alone. Gives its length.
+    #[inline]
+    pub(super) fn take_alike(&mut self, buffer: &[u8]) -> Option<usize> {
+        let (text, event) = self.plain.event(buffer)?;
+        self.usage_end = None;
+        self.content_events += 1;
+        self.content_bytes += text as u64;
+        Some(event)
+    }
+
+    /// Remembers `event`, all bytes of the one taken last, if it carries text and nothing else.
+    #[inline]
+    pub(super) fn remember(&mut self, event: &[u8]) {
+        if let Some(bytes) = self.only_text {
+            self.plain.learn(event, bytes);
+        }
+    }
+
     /// Takes one event: the values of its `event` and `data` fields.
     pub(super) fn take(&mut self, name: &[u8], data: &[u8]) -> Verdict {
         self.usage_end = None;
+        self.only_text = None;
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             return if self.is_chat() { Verdict::Terminal } else { Verdict::Pass };
@@ -179,11 +208,6 @@ impl Facts {
 
     /// A chunk of chat completions, or of the older completions.
     fn take_chunk(&mut self, data: &[u8]) -> Verdict {
-        if let Some(text) = self.plain.text(data) {
-            self.content_events += u64::from(!text.is_empty());
-            self.content_bytes += text.len() as u64;
-            return Verdict::Pass;
-        }
         let words = &*WORDS;
         // The first text is nearly always plain; only what comes before it, or instead, is parsed.
         let text = words.texts(&words.content, data);
@@ -199,53 +223,27 @@ impl Facts {
             let bytes = text_or_other();
             self.content_events += u64::from(bytes > 0);
             self.content_bytes += bytes;
-            self.plain.learn(data);
+            self.only_text = Some(bytes);
             return Verdict::Pass;
         }
-        // Groq has a place of its own for usage.
-        const NAMES: [&str; 6] = ["model", "choices", "usage", "error", "service_tier", "x_groq"];
-        let [model, choices, usage, error, tier, groq] = match read(data, &NAMES) {
-            Parsed::Yes(members) => members,
+        let chunk = match Chunk::read(data) {
+            Parsed::Yes(chunk) => chunk,
             Parsed::OtherShape => return Verdict::Pass,
             Parsed::NotJson => return Verdict::Malformed,
         };
-        if error.is_some() {
+        if chunk.error {
             return Verdict::Error;
         }
-        self.take_model(model);
-        let mut has_content = has_text;
-        let mut count = 0;
-        let all_seen = choices.and_then(|choices| {
-            json::elements(choices, |choice| {
-                count += 1;
-                has_content |= self.take_choice(choice);
-                Some(())
-            })
-        });
-        if has_content {
+        self.take_model(chunk.model);
+        self.finish_reason = chunk.finish_reason.or(self.finish_reason);
+        if has_text || chunk.has_content {
             self.see_content(text_or_other());
         }
-        self.take_tier(tier);
-        self.note_usage_end(usage);
-        let groq = groq.and_then(|groq| read(groq, &["usage"]).members()).and_then(|[usage]| usage);
-        self.take_usage(usage.or(groq));
-        let has_usage = usage.is_some_and(|raw| raw.starts_with(b"{"));
-        if has_usage && all_seen.is_some() && count == 0 {
-            Verdict::UsageChunk
-        } else {
-            Verdict::Pass
-        }
-    }
-
-    /// One of a chunk's choices. Returns whether it has more than a role.
-    fn take_choice(&mut self, choice: &[u8]) -> bool {
-        // The content of chat is in `delta`, that of older completions in `text`.
-        let members = read(choice, &["delta", "text", "finish_reason"]).members();
-        let Some([delta, told, reason]) = members else { return false };
-        if let Some(reason) = reason.and_then(text) {
-            self.finish_reason = Some(FinishReason::from_word(&reason));
-        }
-        delta.is_some_and(has_content) || told.is_some_and(is_filled)
+        self.take_tier(chunk.tier);
+        self.note_usage_end(chunk.usage);
+        self.take_usage(chunk.usage.or(chunk.groq_usage));
+        let has_usage = chunk.usage.is_some_and(|raw| raw.starts_with(b"{"));
+        if has_usage && chunk.choices == Some(0) { Verdict::UsageChunk } else { Verdict::Pass }
     }
 
     fn take_responses_event(&mut self, kind: &[u8], data: &[u8]) -> Verdict {
@@ -294,7 +292,9 @@ impl Facts {
             b"message_start" | b"message_delta" => {}
             _ => {
                 if is_content(kind) {
-                    self.see_content(WORDS.first_text(&WORDS.block, data));
+                    let bytes = WORDS.first_text(&WORDS.block, data);
+                    self.see_content(bytes);
+                    self.only_text = Some(bytes);
                 }
                 return Verdict::Pass;
             }
@@ -442,6 +442,153 @@ impl Words {
     }
 }
 
+/// What matters of a chunk of chat completions, or of the older completions.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Chunk<'a> {
+    model: Option<&'a [u8]>,
+    usage: Option<&'a [u8]>,
+    tier: Option<&'a [u8]>,
+    /// Groq has a place of its own for usage.
+    groq_usage: Option<&'a [u8]>,
+    error: bool,
+    /// How many choices there are; `None` where they are no array.
+    choices: Option<usize>,
+    /// The last one that a choice tells.
+    finish_reason: Option<FinishReason>,
+    /// Whether a choice has more than a role.
+    has_content: bool,
+}
+
+impl<'a> Chunk<'a> {
+    fn read(data: &'a [u8]) -> Parsed<Self> {
+        match Self::read_plain(data) {
+            Some(chunk) => Parsed::Yes(chunk),
+            None => Self::read_odd(data),
+        }
+    }
+
+    /// Goes through the chunk once. `None` where it is not as plain as nearly all are.
+    fn read_plain(data: &'a [u8]) -> Option<Self> {
+        let mut chunk = Self::default();
+        let [mut model, mut usage, mut error, mut tier, mut groq, mut choices] = [None; 6];
+        json::whole(data, |at| {
+            at.object(|name, at| match name {
+                b"model" => once(&mut model, at.value()?),
+                b"usage" => once(&mut usage, at.value()?),
+                b"error" => once(&mut error, at.value()?),
+                b"service_tier" => once(&mut tier, at.value()?),
+                b"x_groq" => once(&mut groq, at.value()?),
+                b"choices" => {
+                    once(&mut choices, &[])?;
+                    if !at.is_at(b'[') {
+                        return at.value().map(drop);
+                    }
+                    let mut count = 0;
+                    at.array(|at| {
+                        count += 1;
+                        chunk.pass_choice(at)
+                    })?;
+                    chunk.choices = Some(count);
+                    Some(())
+                }
+                _ => at.value().map(drop),
+            })
+        })?;
+        chunk.tell(model, usage, error, tier, groq);
+        Some(chunk)
+    }
+
+    fn pass_choice(&mut self, at: &mut Cursor<'a>) -> Option<()> {
+        if !at.is_at(b'{') {
+            return at.value().map(drop);
+        }
+        let [mut delta, mut told, mut reason] = [None; 3];
+        let mut filled = false;
+        at.object(|name, at| match name {
+            b"delta" => {
+                once(&mut delta, &[])?;
+                if !at.is_at(b'{') {
+                    return at.value().map(drop);
+                }
+                at.object(|name, at| {
+                    let value = at.value()?;
+                    filled |= name != b"role" && is_filled(value);
+                    Some(())
+                })
+            }
+            b"text" => once(&mut told, at.value()?),
+            b"finish_reason" => once(&mut reason, at.value()?),
+            _ => at.value().map(drop),
+        })?;
+        self.has_content |= filled || told.is_some_and(is_filled);
+        self.take_reason(reason);
+        Some(())
+    }
+
+    /// Reads one with escapes in names, members twice, or of another shape altogether.
+    fn read_odd(data: &'a [u8]) -> Parsed<Self> {
+        const NAMES: [&str; 6] = ["model", "choices", "usage", "error", "service_tier", "x_groq"];
+        let [model, choices, usage, error, tier, groq] = match read(data, &NAMES) {
+            Parsed::Yes(members) => members,
+            Parsed::OtherShape => return Parsed::OtherShape,
+            Parsed::NotJson => return Parsed::NotJson,
+        };
+        let mut chunk = Self::default();
+        chunk.tell(model, usage, error, tier, groq);
+        let mut count = 0;
+        let all = choices.and_then(|choices| {
+            json::elements(choices, |choice| {
+                count += 1;
+                chunk.take_odd_choice(choice);
+                Some(())
+            })
+        });
+        chunk.choices = all.map(|()| count);
+        Parsed::Yes(chunk)
+    }
+
+    fn take_odd_choice(&mut self, choice: &[u8]) {
+        // The content of chat is in `delta`, that of older completions in `text`.
+        let members = read(choice, &["delta", "text", "finish_reason"]).members();
+        let Some([delta, told, reason]) = members else { return };
+        self.take_reason(reason);
+        self.has_content |= delta.is_some_and(has_content) || told.is_some_and(is_filled);
+    }
+
+    fn take_reason(&mut self, reason: Option<&[u8]>) {
+        if let Some(reason) = reason.and_then(text) {
+            self.finish_reason = Some(FinishReason::from_word(&reason));
+        }
+    }
+
+    /// Takes these members, of which a `null` is as good as none.
+    fn tell(
+        &mut self,
+        model: Option<&'a [u8]>,
+        usage: Option<&'a [u8]>,
+        error: Option<&'a [u8]>,
+        tier: Option<&'a [u8]>,
+        groq: Option<&'a [u8]>,
+    ) {
+        self.model = given(model);
+        self.usage = given(usage);
+        self.error = given(error).is_some();
+        self.tier = given(tier);
+        let groq = given(groq).and_then(|groq| read(groq, &["usage"]).members());
+        self.groq_usage = groq.and_then(|[usage]| usage);
+    }
+}
+
+/// Puts `value` where there is none. `None` where there is: a name that occurs twice.
+fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Option<()> {
+    place.replace(value).is_none().then_some(())
+}
+
+/// A value that is there: `null` is as good as none.
+fn given(value: Option<&[u8]>) -> Option<&[u8]> {
+    value.filter(|raw| *raw != b"null")
+}
+
 /// Whether a delta has more than a role: `content`, `tool_calls`, vendors' names for reasoning.
 fn has_content(delta: &[u8]) -> bool {
     let mut found = false;
@@ -490,7 +637,6 @@ fn read<'a, const N: usize>(
     object: &'a [u8],
     names: &'static [&'static str; N],
 ) -> Parsed<[Option<&'a [u8]>; N]> {
-    let given = |value: Option<&'a [u8]>| value.filter(|raw| *raw != b"null");
     if let Some(values) = json::fields(object, names) {
         return Parsed::Yes(values.map(given));
     }
@@ -530,6 +676,8 @@ impl<'de, const N: usize> Visitor<'de> for Names<N> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn chat(data: &str) -> (Verdict, Facts) {
@@ -549,6 +697,89 @@ mod tests {
         ] {
             let (verdict, facts) = chat(data);
             assert_eq!((verdict, facts.usage), (Verdict::Pass, None), "{data}");
+        }
+    }
+
+    /// Members of a chunk, or of something like it, in any order and number.
+    fn odd_chunk() -> impl Strategy<Value = String> {
+        let delta = prop::sample::select(vec![
+            "null",
+            "{}",
+            r#"{"role":"assistant"}"#,
+            r#"{"role":"assistant","content":""}"#,
+            r#"{"content":"x"}"#,
+            r#"{"content":"x","content":""}"#,
+            r#"{"reasoning":"x","content":null}"#,
+            r#"{"tool_calls":[]}"#,
+            "[1]",
+            "7",
+        ]);
+        let reason = prop::sample::select(vec![
+            "null",
+            "\"stop\"",
+            "\"length\"",
+            "\"st\\u006fp\"",
+            "\"\\x\"",
+            "3",
+        ]);
+        let member = prop_oneof![
+            delta.prop_map(|delta| format!("\"delta\":{delta}")),
+            reason.prop_map(|reason| format!("\"finish_reason\":{reason}")),
+            Just("\"text\":\"t\"".to_owned()),
+            Just("\"text\":null".to_owned()),
+            Just("\"index\":0".to_owned()),
+        ];
+        let members = prop::collection::vec(member, 0..4);
+        let choice = prop_oneof![
+            8 => members.prop_map(|members| format!("{{{}}}", members.join(","))),
+            1 => Just("null".to_owned()),
+            1 => Just("[]".to_owned()),
+        ];
+        let choices = prop::collection::vec(choice, 0..3);
+        let choices = prop_oneof![
+            8 => choices.prop_map(|choices| format!("[{}]", choices.join(" , "))),
+            1 => Just("null".to_owned()),
+            1 => Just("{}".to_owned()),
+        ];
+        let rest = prop::sample::select(vec![
+            r#""model":"m""#,
+            r#""model":null"#,
+            r#""usage":{"prompt_tokens":1}"#,
+            r#""usage":null"#,
+            r#""error":null"#,
+            r#""error":{}"#,
+            r#""service_tier":"flex""#,
+            r#""x_groq":{"usage":{"prompt_tokens":2}}"#,
+            r#""x_groq":7"#,
+            r#""mod\u0065l":"m""#,
+        ]);
+        let member = prop_oneof![
+            1 => choices.prop_map(|choices| format!("\"choices\":{choices}")),
+            2 => rest.prop_map(str::to_owned),
+        ];
+        prop::collection::vec(member, 0..6)
+            .prop_map(|members| format!("{{{}}}", members.join(", ")))
+    }
+
+    proptest! {
+        /// The short way finds what the long one does, or nothing.
+        #[test]
+        fn a_plain_chunk_is_read_like_an_odd_one(data in odd_chunk()) {
+            if let Some(plain) = Chunk::read_plain(data.as_bytes()) {
+                let odd = Chunk::read_odd(data.as_bytes()).members();
+                prop_assert_eq!(Some(plain), odd);
+            }
+        }
+    }
+
+    #[test]
+    fn plain_chunks_take_the_short_way() {
+        for data in [
+            r#"{"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+        ] {
+            assert!(Chunk::read_plain(data.as_bytes()).is_some(), "{data}");
         }
     }
 

@@ -104,7 +104,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes an array. Has `take` pass each of its elements. Stops with `None` where `take` does.
-    fn array(&mut self, mut take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+    pub(super) fn array(&mut self, mut take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         if !self.enter(b'[', b']')? {
             return Some(());
         }

@@ -113,6 +113,13 @@ impl StreamObserver {
         self
     }
 
+    /// The same, without the short way for events that are like earlier ones.
+    #[cfg(test)]
+    pub(super) fn that_never_learns(mut self) -> Self {
+        self.facts.never_learn();
+        self
+    }
+
     /// Takes the next bytes from upstream; gives what to forward now, never empty.
     pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
         if chunk.is_empty() {
@@ -251,6 +258,16 @@ impl StreamObserver {
                 }
             }
             let rest = &buffer[at..];
+            if self.splitter.is_between_events()
+                && self.oversized.is_none()
+                && let Some(end) = self.facts.take_alike(&rest[..rest.len().min(self.max_held)])
+            {
+                self.events += 1;
+                self.last_forwarded = true;
+                out.add(at..at + end);
+                at += end;
+                continue;
+            }
             let mut is_event = false;
             let taken = if self.oversized.is_some() {
                 self.pass(rest)
@@ -266,6 +283,9 @@ impl StreamObserver {
                             is_event = true;
                             self.facts.take(event.name(rest), &data)
                         });
+                        if is_event {
+                            self.facts.remember(&rest[..event.end]);
+                        }
                         self.judge(verdict, event.end)
                     }
                     Step::UnknownField => self.judge(Verdict::Malformed, rest.len()),
