@@ -27,14 +27,16 @@ ENV CARGO_INCREMENTAL=0
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo auditable build --release --locked --bin sluicegate \
-    && cp target/release/sluicegate /sluicegate
+    && cp target/release/sluicegate /sluicegate \
+    && touch --date="@${SOURCE_DATE_EPOCH}" /sluicegate
 
 # For the development stack alone: a provider that is not one.
 FROM build AS build-simulator
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --package sluicegate-simulator \
-    && cp target/release/sluicegate-simulator /sluicegate-simulator
+    && cp target/release/sluicegate-simulator /sluicegate-simulator \
+    && touch --date="@${SOURCE_DATE_EPOCH}" /sluicegate-simulator
 
 FROM ${BASE_IMAGE} AS simulator
 COPY --from=build-simulator /sluicegate-simulator /usr/local/bin/sluicegate-simulator

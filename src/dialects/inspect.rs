@@ -53,8 +53,8 @@ pub(super) struct Facts {
     /// closing brace, as an address.
     usage_end: Option<usize>,
     pub(super) finish_reason: Option<FinishReason>,
-    /// The bytes of the present event's text, where it carries nothing else.
-    only_text: Option<u64>,
+    /// The text of the present event, where it carries nothing else: its place, as an address, and length.
+    only_text: Option<(usize, usize)>,
     plain: Plain,
 }
 
@@ -99,9 +99,15 @@ impl Facts {
     /// Remembers `event`, all bytes of the one taken last, if it carries text and nothing else.
     #[inline]
     pub(super) fn remember(&mut self, event: &[u8]) {
-        if let Some(bytes) = self.only_text {
-            self.plain.learn(event, bytes);
+        if let Some((address, length)) = self.only_text
+            && let Some(start) = address.checked_sub(event.as_ptr() as usize)
+        {
+            self.plain.learn(event, start..start + length);
         }
+    }
+
+    fn note_only(&mut self, text: Texts<'_>) {
+        self.only_text = text.only.map(|text| (text.as_ptr() as usize, text.len()));
     }
 
     /// Takes one event: the values of its `event` and `data` fields.
@@ -121,21 +127,27 @@ impl Facts {
         if self.is_chat() {
             return self.take_chunk(data);
         }
+        // Where the whole of each event has to be JSON, likeness to another says too little.
+        let mut parsed = false;
         let kind = match leading_type(data) {
             Some(kind) => Cow::Borrowed(kind),
             None if !name.is_empty() => Cow::Borrowed(name),
-            None => match read(data, &["type"]) {
-                Parsed::Yes([kind]) => {
-                    Cow::Owned(kind.and_then(text).unwrap_or_default().into_owned().into_bytes())
+            None => {
+                parsed = true;
+                match read(data, &["type"]) {
+                    Parsed::Yes([kind]) => {
+                        let kind = kind.and_then(text).unwrap_or_default().into_owned();
+                        Cow::Owned(kind.into_bytes())
+                    }
+                    Parsed::OtherShape => Cow::Borrowed(name),
+                    Parsed::NotJson => return Verdict::Malformed,
                 }
-                Parsed::OtherShape => Cow::Borrowed(name),
-                Parsed::NotJson => return Verdict::Malformed,
-            },
+            }
         };
         if self.endpoint == Endpoint::Responses {
             self.take_responses_event(&kind, data)
         } else {
-            self.take_messages_event(&kind, data)
+            self.take_messages_event(&kind, data, parsed)
         }
     }
 
@@ -211,7 +223,7 @@ impl Facts {
         let words = &*WORDS;
         // The first text is nearly always plain; only what comes before it, or instead, is parsed.
         let text = words.texts(&words.content, data);
-        let has_text = text > 0;
+        let has_text = text.bytes > 0;
         // Most vendors have one of these in an event, and who has two says the same twice.
         let text_or_other = || if has_text { text } else { words.first_text(&words.other, data) };
         self.content_seen = self.content_seen || has_text;
@@ -220,10 +232,10 @@ impl Facts {
             || words.has_value(&words.error, data, |value| value[0] != b'n')
             || words.has_value(&words.finish_reason, data, |value| value[0] == b'"');
         if !interesting {
-            let bytes = text_or_other();
-            self.content_events += u64::from(bytes > 0);
-            self.content_bytes += bytes;
-            self.only_text = Some(bytes);
+            let text = text_or_other();
+            self.content_events += u64::from(text.bytes > 0);
+            self.content_bytes += text.bytes;
+            self.note_only(text);
             return Verdict::Pass;
         }
         let chunk = match Chunk::read(data) {
@@ -237,7 +249,7 @@ impl Facts {
         self.take_model(chunk.model);
         self.finish_reason = chunk.finish_reason.or(self.finish_reason);
         if has_text || chunk.has_content {
-            self.see_content(text_or_other());
+            self.see_content(text_or_other().bytes);
         }
         self.take_tier(chunk.tier);
         self.note_usage_end(chunk.usage);
@@ -254,7 +266,7 @@ impl Facts {
             b"response.failed" => Verdict::Error,
             _ => {
                 if is_content(kind) {
-                    self.see_content(WORDS.texts(&WORDS.delta, data));
+                    self.see_content(WORDS.texts(&WORDS.delta, data).bytes);
                 }
                 return Verdict::Pass;
             }
@@ -285,16 +297,18 @@ impl Facts {
         verdict
     }
 
-    fn take_messages_event(&mut self, kind: &[u8], data: &[u8]) -> Verdict {
+    fn take_messages_event(&mut self, kind: &[u8], data: &[u8], parsed: bool) -> Verdict {
         match kind {
             b"error" => return Verdict::Error,
             b"message_stop" => return Verdict::Terminal,
             b"message_start" | b"message_delta" => {}
             _ => {
                 if is_content(kind) {
-                    let bytes = WORDS.first_text(&WORDS.block, data);
-                    self.see_content(bytes);
-                    self.only_text = Some(bytes);
+                    let text = WORDS.first_text(&WORDS.block, data);
+                    self.see_content(text.bytes);
+                    if !parsed {
+                        self.note_only(text);
+                    }
                 }
                 return Verdict::Pass;
             }
@@ -388,6 +402,15 @@ struct Words {
     block: [Finder<'static>; 3],
 }
 
+/// The text of members of a name.
+#[derive(Clone, Copy, Default)]
+struct Texts<'a> {
+    /// Its bytes, as they are written.
+    bytes: u64,
+    /// It, where one member has it all.
+    only: Option<&'a [u8]>,
+}
+
 /// The bytes of a string, as they are written behind its opening quote.
 fn text_length(text: &[u8]) -> usize {
     let mut at = 0;
@@ -402,29 +425,34 @@ fn text_length(text: &[u8]) -> usize {
 }
 
 impl Words {
-    /// Bytes of the texts, as they are written, of all members of this name in `data`.
+    /// The texts of all members of this name in `data`.
     #[inline]
-    fn texts(&self, word: &Finder<'_>, data: &[u8]) -> u64 {
-        let mut bytes = 0;
+    fn texts<'a>(&self, word: &Finder<'_>, data: &'a [u8]) -> Texts<'a> {
+        let mut texts = Texts::default();
         self.has_value(word, data, |value| {
-            bytes += value.strip_prefix(b"\"").map_or(0, text_length) as u64;
+            let text = value.strip_prefix(b"\"").map_or(&[][..], |text| &text[..text_length(text)]);
+            if !text.is_empty() {
+                texts.only = (texts.bytes == 0).then_some(text);
+                texts.bytes += text.len() as u64;
+            }
             false
         });
-        bytes
+        texts
     }
 
     /// The same, of the first of these names that has any.
-    fn first_text(&self, words: &[Finder<'_>], data: &[u8]) -> u64 {
-        words.iter().map(|word| self.texts(word, data)).find(|bytes| *bytes > 0).unwrap_or(0)
+    fn first_text<'a>(&self, words: &[Finder<'_>], data: &'a [u8]) -> Texts<'a> {
+        let mut texts = words.iter().map(|word| self.texts(word, data));
+        texts.find(|texts| texts.bytes > 0).unwrap_or_default()
     }
 
     /// Whether `data` holds a member of this name whose value, never empty, is `wanted`.
     #[inline]
-    fn has_value(
+    fn has_value<'a>(
         &self,
         word: &Finder<'_>,
-        data: &[u8],
-        mut wanted: impl FnMut(&[u8]) -> bool,
+        data: &'a [u8],
+        mut wanted: impl FnMut(&'a [u8]) -> bool,
     ) -> bool {
         let mut rest = data;
         while let Some(at) = word.find(rest) {

@@ -89,7 +89,11 @@ impl StreamObserver {
         Self::with_limit(endpoint, remove_usage_chunk, MAX_HELD)
     }
 
-    fn with_limit(endpoint: Endpoint, remove_usage_chunk: bool, max_held: usize) -> Self {
+    pub(super) fn with_limit(
+        endpoint: Endpoint,
+        remove_usage_chunk: bool,
+        max_held: usize,
+    ) -> Self {
         Self {
             max_held,
             facts: Facts::new(endpoint),
@@ -118,6 +122,12 @@ impl StreamObserver {
     pub(super) fn that_never_learns(mut self) -> Self {
         self.facts.never_learn();
         self
+    }
+
+    /// Whether `event` would go the short way.
+    #[cfg(test)]
+    pub(super) fn recognises(&mut self, event: &[u8]) -> bool {
+        self.facts.take_alike(event).is_some()
     }
 
     /// Takes the next bytes from upstream; gives what to forward now, never empty.
