@@ -32,6 +32,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 # For the development stack alone: a provider that is not one.
 FROM build AS build-simulator
+ARG SOURCE_DATE_EPOCH=0
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --package sluicegate-simulator \
