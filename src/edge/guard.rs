@@ -253,20 +253,27 @@ impl GuardedStream {
         })
     }
 
+    #[inline]
     fn note_written(&mut self, bytes: &[u8]) {
+        if self.frames.is_http1() {
+            return;
+        }
         if let Some(why) = self.frames.wrote(bytes) {
             self.blame.note(why);
         }
     }
 
     /// Passes a write's result on, and ends one that has made no progress for too long.
+    #[inline]
     fn poll_progress<T>(
         &mut self,
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.stuck = None;
+            if self.stuck.is_some() {
+                self.stuck = None;
+            }
             return result;
         }
         let within = self.bounds.write_timeout;
@@ -376,7 +383,9 @@ impl AsyncWrite for GuardedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_tell(cx))?;
+        if self.farewell.is_some() {
+            ready!(self.poll_tell(cx))?;
+        }
         let result = Pin::new(&mut self.inner).poll_flush(cx);
         self.poll_progress(cx, result)
     }

@@ -14,13 +14,15 @@ mod limits;
 mod rate;
 mod refusal;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::listeners::tls::Acceptor as PingoraAcceptor;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::tls::ALPN;
 use pingora_core::protocols::tls::server::handshake;
@@ -59,8 +61,12 @@ impl Edge {
     }
 
     /// Finishes TLS within the header deadline. `None` closes the connection.
-    async fn secure(&self, stream: Stream, within: Duration) -> Option<Stream> {
-        let Some(acceptor) = &self.tls else { return Some(stream) };
+    async fn secure(
+        &self,
+        acceptor: &Acceptor,
+        stream: Stream,
+        within: Duration,
+    ) -> Option<Stream> {
         // What is in use now; a change meanwhile is for the next handshake.
         let acceptor = PingoraAcceptor::from_server_config(acceptor.get().it().clone());
         // What the listener accepts is always a socket; the type is erased on the way here.
@@ -78,15 +84,77 @@ impl Edge {
             }
         }
     }
-}
 
-#[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
+    /// Serves a connection to its end.
+    async fn serve(self: Arc<Self>, stream: Stream, mut shutdown: ShutdownWatch) {
+        let Some(Admitted { peer, permit, blame, bounds, retires }) = self.admit(&stream) else {
+            return;
+        };
+        let stream = match &self.tls {
+            None => stream,
+            // In a box, which is free again when it is done: connections live longer.
+            Some(acceptor) => {
+                let secured = Box::pin(self.secure(acceptor, stream, bounds.header_timeout));
+                let Some(stream) = secured.await else { return };
+                stream
+            }
+        };
+        // As Pingora decides.
+        let speaks = match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Speaks::Http2,
+            None if self.h2c && self.tls.is_none() => Speaks::Either,
+            _ => Speaks::Http1,
+        };
+        // A leave of its own, so that one connection can be told to go; the process's comes through it, too.
+        let multiplexes = speaks != Speaks::Http1;
+        let leave = (retires && multiplexes).then(|| watch::channel(*shutdown.borrow()));
+        let (retire, retired) = leave.unzip();
+        let conn = Arc::new(Conn::new(
+            peer,
+            permit,
+            self.gateway.busy.clone(),
+            self.gateway.multiplexed.clone(),
+            retire,
+        ));
+        let teller = self.teller.clone();
+        let guarded = GuardedStream::new(stream, conn.clone(), speaks, bounds, blame, teller);
+        let guarded = Box::new(guarded);
+        if !multiplexes {
+            return self.serve_http1(guarded, &shutdown).await;
+        }
+        let Some(retired) = retired else {
+            ServerApp::process_new(&self.proxy, guarded, &shutdown).await;
+            return;
+        };
+        let mut serving = ServerApp::process_new(&self.proxy, guarded, &retired);
+        tokio::select! {
+            biased;
+            _ = &mut serving => return,
+            _ = shutdown.changed() => conn.retire(),
+        }
+        serving.await;
+    }
+
+    /// Serves one request after the other. Pingora does the same, in a future that has room for HTTP/2.
+    async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let mut session = ServerSession::new_http1(stream);
+        // How long it may be idle is the guard's to say, in finer steps.
+        session.set_keepalive((!*shutdown.borrow()).then_some(60));
+        session.set_keepalive_reuses_remaining(
+            self.proxy.server_options().and_then(|options| options.keepalive_request_limit),
+        );
+        loop {
+            let served = self.proxy.process_new_http(session, shutdown).await;
+            let Some((stream, settings)) = served.map(ReusedHttpStream::consume) else { return };
+            session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+        }
+    }
+
+    /// Counts a connection before anything is done for it. `None` closes it.
+    fn admit(&self, stream: &Stream) -> Option<Admitted> {
         let runtime = self.gateway.current();
         let limits = &runtime.config.limits;
         let bounds = Bounds {
@@ -95,8 +163,6 @@ impl ServerApp for Edge {
             idle_timeout: limits.keepalive_timeout,
             write_timeout: limits.write_timeout,
         };
-        let retires = limits.requests_per_connection.is_some();
-
         // Before TLS: a handshake is the most expensive thing a stranger can make us do.
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr().cloned());
         let peer = peer.as_ref().and_then(|address| address.as_inet()).map(|inet| inet.ip());
@@ -118,40 +184,32 @@ impl ServerApp for Edge {
         let limit = limits.connection_rate_per_ip;
         let who = single.zip(limit).map(|(peer, limit)| (peer, arrivals.clone(), limit));
         let blame = Blame::on(self.gateway.abuses.clone(), who);
-        drop(runtime);
+        let retires = limits.requests_per_connection.is_some();
+        Some(Admitted { peer, permit, blame, bounds, retires })
+    }
+}
 
-        let stream = self.secure(stream, bounds.header_timeout).await?;
-        // As Pingora decides.
-        let speaks = match stream.selected_alpn_proto() {
-            Some(ALPN::H2) => Speaks::Http2,
-            None if self.h2c && self.tls.is_none() => Speaks::Either,
-            _ => Speaks::Http1,
-        };
-        // A leave of its own, so that one connection can be told to go; the process's comes through it, too.
-        let multiplexes = speaks != Speaks::Http1;
-        let leave = (retires && multiplexes).then(|| watch::channel(*shutdown.borrow()));
-        let (retire, retired) = leave.unzip();
-        let conn = Arc::new(Conn::new(
-            peer,
-            permit,
-            self.gateway.busy.clone(),
-            self.gateway.multiplexed.clone(),
-            retire,
-        ));
-        let teller = self.teller.clone();
-        let guarded = GuardedStream::new(stream, conn.clone(), speaks, bounds, blame, teller);
-        let guarded = Box::new(guarded);
-        let Some(retired) = retired else {
-            return ServerApp::process_new(&self.proxy, guarded, shutdown).await;
-        };
-        let mut shutdown = shutdown.clone();
-        let mut serving = ServerApp::process_new(&self.proxy, guarded, &retired);
-        tokio::select! {
-            biased;
-            served = &mut serving => return served,
-            _ = shutdown.changed() => conn.retire(),
-        }
-        serving.await
+/// A connection that may stay.
+struct Admitted {
+    peer: Option<IpAddr>,
+    permit: ConnectionPermit,
+    blame: Blame,
+    bounds: Bounds,
+    /// Whether it is to go after so many requests.
+    retires: bool,
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    /// Serves the connection in a task of its own. That of Pingora, which asks here, has room for all that
+    /// comes before, 9 KiB, for as long as it lives; and this way it ends at once.
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        tokio::spawn(self.clone().serve(stream, shutdown.clone()));
+        None
     }
 
     /// Deliberately leaves idle keep-alive connections open: closing one at the moment its client

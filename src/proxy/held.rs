@@ -9,7 +9,10 @@
 //! leaves), so the [`Watchdog`] lives here: the deadlines for the first byte, for silence and in
 //! all, none of which Pingora has.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +27,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::bell::Doorbell;
 use super::gather::{Bodiless, Gathered, Plan, Taken, Wish};
 use super::watchdog::Watchdog;
 
@@ -32,6 +36,8 @@ struct HeldSession {
     /// `None` only while being dropped.
     inner: Option<Box<ServerSession>>,
     watchdog: Watchdog,
+    /// Of the client and the watchdog.
+    bell: Doorbell,
     /// What waits of an answer.
     gathered: Gathered,
     shared: Arc<Shared>,
@@ -61,7 +67,9 @@ impl Held {
         });
         let inner = std::mem::replace(&mut session.downstream_session, nobody());
         let gathered = Gathered::default();
-        let held = HeldSession { inner: Some(inner), watchdog, gathered, shared: shared.clone() };
+        let bell = Doorbell::default();
+        let shared_too = shared.clone();
+        let held = HeldSession { inner: Some(inner), watchdog, bell, gathered, shared: shared_too };
         *session.downstream_session = ServerSession::new_custom(Box::new(held));
         self.0 = Some(shared);
     }
@@ -122,6 +130,36 @@ impl HeldSession {
         self.inner.as_deref().unwrap_or_else(|| unreachable!("only Drop takes the session"))
     }
 
+    /// Waits for the client to leave, or a deadline to pass.
+    ///
+    /// Pingora asks with each piece of an answer, and begins anew with each batch of them. What is registered with
+    /// a socket or a timer outlasts the futures that did it, so it is enough to ask when one of these rang.
+    fn poll_idle(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        let Self { inner, watchdog, bell, .. } = self;
+        let Some(inner) = inner else {
+            return Poll::Ready(Err(Error::new(ErrorType::ConnectionClosed)));
+        };
+        // A stream of HTTP/2 keeps one waker for all that is waited for on it, which a write may replace.
+        let waker = match **inner {
+            ServerSession::H1(_) if !watchdog.is_cut() => match bell.answer(task.waker()) {
+                Some(waker) => waker,
+                None => return Poll::Pending,
+            },
+            _ => task.waker(),
+        };
+        let mut context = Context::from_waker(waker);
+        let read = match pin!(inner.read_body_or_idle(true)).poll(&mut context) {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                let expiry = ready!(pin!(watchdog.expired()).poll(&mut context));
+                Err(Error::new(ErrorType::Custom(expiry.reason())))
+            }
+        };
+        // Another attempt may follow, and nothing is registered of what has just ended.
+        *bell = Doorbell::default();
+        Poll::Ready(read)
+    }
+
     fn inner_mut(&mut self) -> &mut ServerSession {
         self.inner.as_deref_mut().unwrap_or_else(|| unreachable!("only Drop takes the session"))
     }
@@ -163,14 +201,15 @@ impl CustomSession for HeldSession {
         Some(lock(&self.shared.body).clone())
     }
 
-    async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
-        let Self { inner, watchdog, .. } = self;
-        let Some(inner) = inner else { return Err(Error::new(ErrorType::ConnectionClosed)) };
-        tokio::select! {
-            biased;
-            read = inner.read_body_or_idle(true) => read,
-            expiry = watchdog.expired() => Err(Error::new(ErrorType::Custom(expiry.reason()))),
-        }
+    fn read_body_or_idle<'life, 'future>(
+        &'life mut self,
+        _no_body_expected: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Bytes>>> + Send + 'future>>
+    where
+        'life: 'future,
+        Self: 'future,
+    {
+        Box::pin(poll_fn(|task| self.poll_idle(task)))
     }
 
     // What is passed on.

@@ -16,6 +16,7 @@
 mod admit;
 pub mod attempt;
 mod authorize;
+mod bell;
 mod body;
 mod cost;
 pub mod ctx;
@@ -73,17 +74,18 @@ impl Proxy {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Ctx;
+    /// In a box: Pingora moves it about with what else it holds of a request.
+    type CTX = Box<Ctx>;
 
-    fn new_ctx(&self) -> Ctx {
-        Ctx::new(&self.gateway)
+    fn new_ctx(&self) -> Box<Ctx> {
+        Box::new(Ctx::new(&self.gateway))
     }
 
     /// No modules: Pingora's only default one compresses, and a compressed stream is a late one.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// Before anything believes the header: end its deadline, give writes theirs.
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<()> {
         let limits = &ctx.runtime.config.limits;
         if session.is_http2() {
             // For room in its window. Whatever is written to the connection itself has a deadline there.
@@ -114,7 +116,7 @@ impl ProxyHttp for Proxy {
     }
 
     /// All that decides: `Ok(true)` means that the answer is written.
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         let judged = match wire_check::request(session, ctx) {
             Ok(()) => local::screen(&self.gateway, session, ctx).await,
             Err(denial) => Err(denial),
@@ -138,7 +140,11 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Box<Ctx>,
+    ) -> Result<Box<HttpPeer>> {
         inference::next_peer(&self.gateway, ctx).await
     }
 
@@ -150,7 +156,7 @@ impl ProxyHttp for Proxy {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&pingora_core::protocols::Digest>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         if let Some(exchange) = &mut ctx.exchange {
             exchange.times.connected = Some(Instant::now());
@@ -163,7 +169,7 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         upstream_request: &mut RequestHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         inference::write_head(upstream_request, ctx)
     }
@@ -172,7 +178,7 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         upstream_response: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         inference::take_or_retry(upstream_response, ctx)
     }
@@ -181,7 +187,7 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         upstream_response: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         stream::head(upstream_response, ctx);
         Ok(())
@@ -193,7 +199,7 @@ impl ProxyHttp for Proxy {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         stream::body(&self.gateway, body, end_of_stream, ctx)?;
         Ok(None)
@@ -206,7 +212,7 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         upstream_trailers: &mut HeaderMap,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<Option<Bytes>> {
         upstream_trailers.clear();
         let mut rest = None;
@@ -220,7 +226,7 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         e: Box<Error>,
     ) -> Box<Error> {
         failure::while_connecting(ctx, e)
@@ -231,17 +237,22 @@ impl ProxyHttp for Proxy {
         _peer: &HttpPeer,
         session: &mut Session,
         e: Box<Error>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         client_reused: bool,
     ) -> Box<Error> {
         failure::while_proxying(session, ctx, e, client_reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        ctx: &mut Box<Ctx>,
+    ) -> FailToProxy {
         failure::answer(session, e, ctx).await
     }
 
-    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Box<Ctx>) {
         ctx.held.release(session);
         settle::settle(&self.gateway, session, e, ctx);
         if let Some(conn) = &ctx.conn {
@@ -251,14 +262,14 @@ impl ProxyHttp for Proxy {
 
     // Our access log has each of these, once, with the request's id.
 
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Box<Ctx>, _error: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _ctx: &Ctx,
+        _ctx: &Box<Ctx>,
         _error: &Error,
         _context: ProxyWarnLogContext,
     ) -> bool {

@@ -154,6 +154,11 @@ impl Watchdog {
         }
     }
 
+    /// Whether the exchange was cut, which wakes nobody.
+    pub fn is_cut(&self) -> bool {
+        self.deadlines.cut.load(Ordering::Relaxed)
+    }
+
     /// Completes when a deadline has passed. Cancel-safe.
     pub async fn expired(&mut self) -> Expiry {
         let expiry = self.wait().await;
@@ -163,7 +168,7 @@ impl Watchdog {
 
     async fn wait(&mut self) -> Expiry {
         loop {
-            if self.deadlines.cut.load(Ordering::Relaxed) {
+            if self.is_cut() {
                 return Expiry::Cut;
             }
             if let Some(timer) = &mut self.timer {
