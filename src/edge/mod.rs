@@ -138,8 +138,9 @@ impl Edge {
     /// Serves one request after the other. Pingora does the same, in a future that has room for HTTP/2.
     async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let mut session = ServerSession::new_http1(stream);
-        // How long it may be idle is the guard's to say, in finer steps.
-        session.set_keepalive((!*shutdown.borrow()).then_some(60));
+        // No limit of Pingora's, where the process does not leave: how long a head and the wait for one may take
+        // is the guard's to say, who answers.
+        session.set_keepalive((!*shutdown.borrow()).then_some(0));
         session.set_keepalive_reuses_remaining(
             self.proxy.server_options().and_then(|options| options.keepalive_request_limit),
         );

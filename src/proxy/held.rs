@@ -132,8 +132,9 @@ impl HeldSession {
 
     /// Waits for the client to leave, or a deadline to pass.
     ///
-    /// Pingora asks with each piece of an answer, and begins anew with each batch of them. What is registered with
-    /// a socket or a timer outlasts the futures that did it, so it is enough to ask when one of these rang.
+    /// Pingora asks with each piece of an answer, and begins anew with each batch of them. It is enough to ask
+    /// when something rang: what is registered with a socket outlasts the future that did it, and the watchdog keeps
+    /// its timer and its farewell from one future to the next.
     fn poll_idle(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let Self { inner, watchdog, bell, .. } = self;
         let Some(inner) = inner else {
@@ -353,5 +354,102 @@ impl CustomSession for HeldSession {
         _writer: Box<dyn CustomMessageWrite>,
     ) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use pingora_core::protocols::l4::stream::Stream as L4Stream;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::proxy::watchdog::Deadlines;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    struct Exchange {
+        held: HeldSession,
+        client: Option<TcpStream>,
+        deadlines: Arc<Deadlines>,
+        leaving: CancellationToken,
+    }
+
+    async fn exchange() -> Exchange {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = L4Stream::from(listener.accept().await.unwrap().0);
+        let deadlines = Deadlines::new(Instant::now(), HOUR, SHORT);
+        let leaving = CancellationToken::new();
+        let held = HeldSession {
+            inner: Some(Box::new(ServerSession::new_http1(Box::new(stream)))),
+            watchdog: Watchdog::new(deadlines.clone(), leaving.clone()),
+            bell: Doorbell::default(),
+            gathered: Gathered::default(),
+            shared: Arc::new(Shared {
+                session: Mutex::new(None),
+                body: Mutex::default(),
+                plan: Mutex::default(),
+            }),
+        };
+        Exchange { held, client: Some(client), deadlines, leaving }
+    }
+
+    impl Exchange {
+        /// Begins to wait, and is called away, as often as Pingora would.
+        async fn wait_in_vain(&mut self) {
+            for _ in 0..3 {
+                let held = &mut self.held;
+                let asked = poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await;
+                assert!(asked, "nothing has happened");
+            }
+        }
+
+        async fn wait(&mut self) -> String {
+            let Err(error) = self.held.read_body_or_idle(true).await else { panic!("no bytes") };
+            format!("{:?}", error.etype())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_noticed() {
+        let mut exchange = exchange().await;
+        exchange.wait_in_vain().await;
+        let client = exchange.client.take();
+        let leaves = tokio::spawn(async move { drop(client) });
+        assert_eq!(exchange.wait().await, "ConnectionClosed");
+        leaves.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_attempt_has_its_deadline() {
+        let mut exchange = exchange().await;
+        exchange.deadlines.expect_first_byte(Instant::now(), HOUR);
+        exchange.wait_in_vain().await;
+        // The first attempt has failed by itself, the others are silent.
+        for _ in 0..3 {
+            exchange.deadlines.expect_first_byte(Instant::now(), SHORT);
+            exchange.wait_in_vain().await;
+            assert!(exchange.wait().await.contains("first_byte_timeout"));
+        }
+        exchange.deadlines.expect_more(Instant::now(), SHORT);
+        assert!(exchange.wait().await.contains("idle_timeout"));
+    }
+
+    #[tokio::test]
+    async fn a_cut_and_a_farewell_are_heard() {
+        let mut exchange = exchange().await;
+        exchange.deadlines.expect_first_byte(Instant::now(), HOUR);
+        exchange.wait_in_vain().await;
+        exchange.leaving.cancel();
+        assert!(exchange.wait().await.contains("leaving"));
+        let mut exchange = self::exchange().await;
+        exchange.wait_in_vain().await;
+        // It rings no bell.
+        exchange.deadlines.cut();
+        assert!(exchange.wait().await.contains("cut"));
     }
 }

@@ -126,8 +126,8 @@ impl Deadlines {
     }
 }
 
-/// Waits for [`Deadlines`]. It lives as long as its request, so that being asked again and again, as
-/// Pingora does for each chunk, costs a look at a few atomics and no new timer.
+/// Waits for [`Deadlines`]. It lives as long as its request and keeps its timer, so that being asked again and
+/// again, as Pingora does for each chunk of an HTTP/2 client, costs a look at a few atomics and no new timer.
 pub struct Watchdog {
     deadlines: Arc<Deadlines>,
     leaving: CancellationToken,

@@ -125,6 +125,23 @@ async fn caller(
     failures
 }
 
+#[tokio::test]
+async fn a_client_that_leaves_over_tls_takes_the_upstream_request_with_it() {
+    let provider = provider().await;
+    let secured = Secured::start(&provider, Authority::leaf, None).await;
+    for directives in ["fault=stall,after=2", "tokens=100000,token_ms=5"] {
+        let mut stream = handshake(secured.gateway.proxy, &secured.client(None)).await.unwrap();
+        let request = Client::request("/v1/chat/completions", "", &chat(true, directives));
+        stream.write_all(&request).await.unwrap();
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        assert_eq!(provider.streams_open(), 1);
+        drop(stream);
+        soon("the abort", provider.wait_until(|stats| stats.streams_open == 0)).await;
+    }
+    let log = secured.gateway.stop().await;
+    assert!(log.iter().all(|line| line["end"] == "client_gone"), "{log:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_replaced_under_load_without_a_lost_request() {
     let provider = provider().await;
