@@ -49,8 +49,12 @@ ci: lint deny test lint-k8s lint-operate ## What CI runs
 bench: build-tools ## Micro-benchmarks
 	cargo bench --workspace --bench wire --bench filters --bench identity --bench authorize --bench jwt --bench hold --bench journal --bench translate
 
+.PHONY: image-twice
+image-twice: ## Build the image of COMMIT (HEAD) twice with buildah, and compare every bit
+	@scripts/image_twice.sh $(COMMIT)
+
 .PHONY: image
-image: ## Build the image, the same from the same commit
+image: ## Build the image of this directory
 	docker buildx build --target sluicegate --tag sluicegate:0.1.0 --load \
 		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 		--build-arg CREATED=$$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) \
