@@ -41,9 +41,10 @@ impl Plain {
         let (Some(data), Some(after)) = (data_of_simple(event), event.get(text.end..)) else {
             return;
         };
+        // As JSON has it. Else it may be a name, or a word that is sought may begin with its closing quote, which
+        // depends on the text.
         let is_value = after.strip_prefix(b"\"").is_some_and(|after| {
-            // Else it is a name, and another one may mean anything.
-            !after.trim_ascii_start().starts_with(b":")
+            matches!(after.trim_ascii_start().first(), Some(b',' | b'}' | b']'))
         });
         if text.start < data || !is_value {
             return;
@@ -105,14 +106,14 @@ mod tests {
             4 => "[a-z ]{0,8}".boxed(),
             1 => "[a-z]{20,30}".boxed(),
             1 => prop::sample::select(vec![
-                "\\n", "usage", "content", "text", "\\\"usage\\\":{", "\",\"usage\":{\"prompt_tokens\":3}",
+                "\\n", "usage", "error", "reasoning", "content", "text", "\\\"usage\\\":{", "\",\"usage\":{\"prompt_tokens\":3}",
                 "\\", "\\\\", "\n", "\r", "\r\n", "\\q", "\u{1}", "a\nevent: x\ndata: b", "x\":{\"y",
             ]).prop_map(str::to_owned).boxed(),
         ]
     }
 
     /// Data that is plain, nearly plain, and not plain at all, in either vendor's way, with `TEXT` in it.
-    const DATA: [&str; 14] = [
+    const DATA: [&str; 18] = [
         r#"{"id":"1","choices":[{"delta":{"content":"TEXT"},"finish_reason":null}]}"#,
         r#"{"id":"1","choices":[{"delta":{"content":"TEXT"},"finish_reason":null}],"usage":null}"#,
         r#"{"id":"1","choices":[{"delta":{"content" : "TEXT"},"finish_reason":"stop"}]}"#,
@@ -127,6 +128,10 @@ mod tests {
         r#"{"index":0,"type":"content_block_delta","delta":{"text":"TEXT"}}"#,
         r#"{"type":"content_block_delta","delta":{"content":"TEXT","text":"abc"}}"#,
         r#"{"type":"content_block_delta","delta":{"thinking":"TEXT"}}"#,
+        r#"{"choices":[{"delta":{"content":"TEXT"usage":{"prompt_tokens":3}}}]}"#,
+        r#"{"choices":[{"delta":{"content":"TEXT"usage"usage":{"prompt_tokens":3}}}]}"#,
+        r#"{"choices":[{"delta":{"content":"TEXT"content":"more"}}]}"#,
+        r#"{"type":"content_block_delta","delta":{"thinking":"TEXT"text":"more"}}"#,
     ];
 
     fn event() -> impl Strategy<Value = String> {
@@ -251,6 +256,7 @@ mod tests {
             "data: {\"content\":\"xyz\"}\r\n\n",
             "data: {\"content\":\"xyz\":1}\n\n",
             "data: {\"content\":\"xyz\" : 1}\n\n",
+            "data: {\"content\":\"xyz\"usage\":{}}\n\n",
             "data: {\"content\":\"xyz\"}\n: comment\n\n",
             "data: {\ndata: \"content\":\"xyz\"}\n\n",
             "event: \"xyz\"\ndata: {}\n\n",
