@@ -147,7 +147,11 @@ impl Facts {
         if self.endpoint == Endpoint::Responses {
             self.take_responses_event(&kind, data)
         } else {
-            self.take_messages_event(&kind, data, parsed)
+            let verdict = self.take_messages_event(&kind, data);
+            if parsed {
+                self.only_text = None;
+            }
+            verdict
         }
     }
 
@@ -243,7 +247,7 @@ impl Facts {
             Parsed::OtherShape => return Verdict::Pass,
             Parsed::NotJson => return Verdict::Malformed,
         };
-        if chunk.error {
+        if chunk.error.is_some() {
             return Verdict::Error;
         }
         self.take_model(chunk.model);
@@ -253,7 +257,8 @@ impl Facts {
         }
         self.take_tier(chunk.tier);
         self.note_usage_end(chunk.usage);
-        self.take_usage(chunk.usage.or(chunk.groq_usage));
+        let groq = chunk.groq.and_then(|groq| read(groq, &["usage"]).members());
+        self.take_usage(chunk.usage.or(groq.and_then(|[usage]| usage)));
         let has_usage = chunk.usage.is_some_and(|raw| raw.starts_with(b"{"));
         if has_usage && chunk.choices == Some(0) { Verdict::UsageChunk } else { Verdict::Pass }
     }
@@ -297,7 +302,7 @@ impl Facts {
         verdict
     }
 
-    fn take_messages_event(&mut self, kind: &[u8], data: &[u8], parsed: bool) -> Verdict {
+    fn take_messages_event(&mut self, kind: &[u8], data: &[u8]) -> Verdict {
         match kind {
             b"error" => return Verdict::Error,
             b"message_stop" => return Verdict::Terminal,
@@ -306,9 +311,7 @@ impl Facts {
                 if is_content(kind) {
                     let text = WORDS.first_text(&WORDS.block, data);
                     self.see_content(text.bytes);
-                    if !parsed {
-                        self.note_only(text);
-                    }
+                    self.note_only(text);
                 }
                 return Verdict::Pass;
             }
@@ -476,9 +479,9 @@ struct Chunk<'a> {
     model: Option<&'a [u8]>,
     usage: Option<&'a [u8]>,
     tier: Option<&'a [u8]>,
-    /// Groq has a place of its own for usage.
-    groq_usage: Option<&'a [u8]>,
-    error: bool,
+    error: Option<&'a [u8]>,
+    /// Groq's own place, for usage too.
+    groq: Option<&'a [u8]>,
     /// How many choices there are; `None` where they are no array.
     choices: Option<usize>,
     /// The last one that a choice tells.
@@ -498,14 +501,14 @@ impl<'a> Chunk<'a> {
     /// Goes through the chunk once. `None` where it is not as plain as nearly all are.
     fn read_plain(data: &'a [u8]) -> Option<Self> {
         let mut chunk = Self::default();
-        let [mut model, mut usage, mut error, mut tier, mut groq, mut choices] = [None; 6];
+        let mut choices = None;
         json::whole(data, |at| {
             at.object(|name, at| match name {
-                b"model" => once(&mut model, at.value()?),
-                b"usage" => once(&mut usage, at.value()?),
-                b"error" => once(&mut error, at.value()?),
-                b"service_tier" => once(&mut tier, at.value()?),
-                b"x_groq" => once(&mut groq, at.value()?),
+                b"model" => once(&mut chunk.model, at.value()?),
+                b"usage" => once(&mut chunk.usage, at.value()?),
+                b"error" => once(&mut chunk.error, at.value()?),
+                b"service_tier" => once(&mut chunk.tier, at.value()?),
+                b"x_groq" => once(&mut chunk.groq, at.value()?),
                 b"choices" => {
                     once(&mut choices, &[])?;
                     if !at.is_at(b'[') {
@@ -522,7 +525,10 @@ impl<'a> Chunk<'a> {
                 _ => at.value().map(drop),
             })
         })?;
-        chunk.tell(model, usage, error, tier, groq);
+        let Self { model, usage, tier, error, groq, .. } = &mut chunk;
+        for told in [model, usage, tier, error, groq] {
+            *told = given(*told);
+        }
         Some(chunk)
     }
 
@@ -561,8 +567,7 @@ impl<'a> Chunk<'a> {
             Parsed::OtherShape => return Parsed::OtherShape,
             Parsed::NotJson => return Parsed::NotJson,
         };
-        let mut chunk = Self::default();
-        chunk.tell(model, usage, error, tier, groq);
+        let mut chunk = Self { model, usage, tier, error, groq, ..Self::default() };
         let mut count = 0;
         let all = choices.and_then(|choices| {
             json::elements(choices, |choice| {
@@ -587,23 +592,6 @@ impl<'a> Chunk<'a> {
         if let Some(reason) = reason.and_then(text) {
             self.finish_reason = Some(FinishReason::from_word(&reason));
         }
-    }
-
-    /// Takes these members, of which a `null` is as good as none.
-    fn tell(
-        &mut self,
-        model: Option<&'a [u8]>,
-        usage: Option<&'a [u8]>,
-        error: Option<&'a [u8]>,
-        tier: Option<&'a [u8]>,
-        groq: Option<&'a [u8]>,
-    ) {
-        self.model = given(model);
-        self.usage = given(usage);
-        self.error = given(error).is_some();
-        self.tier = given(tier);
-        let groq = given(groq).and_then(|groq| read(groq, &["usage"]).members());
-        self.groq_usage = groq.and_then(|[usage]| usage);
     }
 }
 

@@ -271,9 +271,7 @@ impl GuardedStream {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            if self.stuck.is_some() {
-                self.stuck = None;
-            }
+            self.stuck = None;
             return result;
         }
         let within = self.bounds.write_timeout;

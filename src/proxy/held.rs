@@ -66,10 +66,13 @@ impl Held {
             plan: Mutex::default(),
         });
         let inner = std::mem::replace(&mut session.downstream_session, nobody());
-        let gathered = Gathered::default();
-        let bell = Doorbell::default();
-        let shared_too = shared.clone();
-        let held = HeldSession { inner: Some(inner), watchdog, bell, gathered, shared: shared_too };
+        let held = HeldSession {
+            inner: Some(inner),
+            watchdog,
+            bell: Doorbell::default(),
+            gathered: Gathered::default(),
+            shared: shared.clone(),
+        };
         *session.downstream_session = ServerSession::new_custom(Box::new(held));
         self.0 = Some(shared);
     }
