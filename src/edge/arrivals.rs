@@ -58,7 +58,7 @@ pub struct Blame {
 
 impl Blame {
     /// That `who` pays with its connections to come.
-    pub(super) fn on(
+    pub(crate) fn on(
         abuses: Arc<Abuses>,
         who: Option<(IpAddr, Arc<Rates>, ConnectionRate)>,
     ) -> Self {

@@ -42,13 +42,17 @@ pub struct Conn {
     all_multiplexed: Arc<AtomicUsize>,
     /// Requests that have come.
     requests: AtomicU32,
+    /// Whether what is written now goes out with what follows at once.
+    more_follows: AtomicBool,
+    /// Whether something that was written has not gone out yet.
+    keeps: AtomicBool,
     /// Has Pingora take leave of the client, where this can be HTTP/2.
     retire: Option<watch::Sender<bool>>,
     _permit: ConnectionPermit,
 }
 
 impl Conn {
-    pub(super) fn new(
+    pub(crate) fn new(
         peer: Option<IpAddr>,
         permit: ConnectionPermit,
         busy: Arc<AtomicUsize>,
@@ -66,6 +70,8 @@ impl Conn {
             busy,
             all_multiplexed,
             requests: AtomicU32::new(0),
+            more_follows: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
             retire,
             _permit: permit,
         }
@@ -144,6 +150,26 @@ impl Conn {
         }
     }
 
+    /// What is written as long as the returned value lives need not go out by itself: more is about to follow.
+    /// Whoever says so writes more, or has the stream read from, without waiting for anything else.
+    pub fn more_will_follow(&self) -> MoreFollows<'_> {
+        self.more_follows.store(true, Ordering::Relaxed);
+        MoreFollows(self)
+    }
+
+    pub(super) fn more_follows(&self) -> bool {
+        self.more_follows.load(Ordering::Relaxed)
+    }
+
+    /// Whether something that was written has not gone out yet.
+    pub fn keeps(&self) -> bool {
+        self.keeps.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_keeps(&self, keeps: bool) {
+        self.keeps.store(keeps, Ordering::Relaxed);
+    }
+
     /// Changes with each change of the phase.
     pub(super) fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Relaxed)
@@ -171,6 +197,16 @@ impl Conn {
             (false, true) => drop(self.busy.fetch_sub(1, Ordering::Relaxed)),
             _ => {}
         }
+    }
+}
+
+/// See [`Conn::more_will_follow`].
+#[must_use]
+pub struct MoreFollows<'a>(&'a Conn);
+
+impl Drop for MoreFollows<'_> {
+    fn drop(&mut self) {
+        self.0.more_follows.store(false, Ordering::Relaxed);
     }
 }
 

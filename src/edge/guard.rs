@@ -1,9 +1,10 @@
 //! A stream with deadlines, one for a header and one for silence between requests, and with a bound on heads.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,9 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Reads that an HTTP/1 head may take. With each of them Pingora parses anew all that has come.
 const HEAD_PIECES: u32 = 512;
+
+/// The most bytes that are kept to go out with what follows.
+const MOST_KEPT: usize = 16 * 1024;
 
 /// What Pingora speaks on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,9 @@ pub struct Bounds {
 /// A client whose HTTP/1 request does not begin is told why. Pingora would write a bare status, before anything of
 /// ours: it is taken for granted and ours is written instead.
 ///
+/// What is written as a part of more ([`Conn::more_will_follow`]) waits, flushed or not, for what follows it: for
+/// the first write that is none, or for whoever wants to read what the client says to it.
+///
 /// The bodies' deadline belongs to whoever reads the body.
 #[derive(Debug)]
 pub struct GuardedStream {
@@ -90,6 +97,15 @@ pub struct GuardedStream {
     dialect: Dialect,
     /// Nothing else is read or written once it is there.
     farewell: Option<Farewell>,
+    kept: Kept,
+}
+
+/// Bytes that go out with what follows.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// How many of them have gone out.
+    gone: usize,
 }
 
 /// A refusal on its way.
@@ -138,6 +154,7 @@ impl GuardedStream {
             pieces: 0,
             dialect: Dialect::OpenAi,
             farewell: None,
+            kept: Kept::default(),
         }
     }
 
@@ -233,6 +250,49 @@ impl GuardedStream {
                 Poll::Pending => return lingers.as_mut().poll(cx).map(Ok),
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps `bytes`, where they are a part of more, or of what is kept, and there is room. Frames of HTTP/2 are
+    /// looked at where they are written.
+    fn keep(&mut self, bytes: &[io::IoSlice<'_>]) -> Option<usize> {
+        let Kept { bytes: kept, .. } = &mut self.kept;
+        if kept.is_empty() && !(self.conn.more_follows() && self.frames.is_http1()) {
+            return None;
+        }
+        let length = bytes.iter().map(|piece| piece.len()).sum::<usize>();
+        if kept.len() + length > MOST_KEPT {
+            return None;
+        }
+        if kept.is_empty() {
+            kept.reserve_exact(MOST_KEPT);
+            self.conn.set_keeps(true);
+        }
+        bytes.iter().for_each(|piece| kept.extend_from_slice(piece));
+        Some(length)
+    }
+
+    /// Lets go what was kept.
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.kept.bytes.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while let Kept { bytes, gone } = &mut self.kept
+            && *gone < bytes.len()
+        {
+            let result = Pin::new(&mut self.inner).poll_write(cx, &bytes[*gone..]);
+            if let Poll::Ready(Ok(n)) = result {
+                if n == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                *gone += n;
+            }
+            ready!(self.poll_progress(cx, result))?;
+        }
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        ready!(self.poll_progress(cx, result))?;
+        self.kept = Kept::default();
+        self.conn.set_keeps(false);
         Poll::Ready(Ok(()))
     }
 
@@ -346,6 +406,10 @@ impl AsyncRead for GuardedStream {
         if this.farewell.is_some() {
             return Poll::Ready(Err(refused()));
         }
+        // Whoever reads waits for the client, who may wait for this. That it leaves is seen meanwhile.
+        if let Poll::Ready(Err(error)) = this.poll_kept(cx) {
+            return Poll::Ready(Err(error));
+        }
         let before = buf.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, buf)?.is_ready() {
             let read = &buf.filled()[before..];
@@ -373,6 +437,10 @@ impl AsyncWrite for GuardedStream {
         if self.is_refused_by_pingora(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
+        if let Some(n) = self.keep(&[io::IoSlice::new(buf)]) {
+            return Poll::Ready(Ok(n));
+        }
+        ready!(self.poll_kept(cx))?;
         let result = Pin::new(&mut self.inner).poll_write(cx, buf);
         if let Poll::Ready(Ok(n)) = result {
             self.note_written(&buf[..n]);
@@ -384,6 +452,10 @@ impl AsyncWrite for GuardedStream {
         if self.farewell.is_some() {
             ready!(self.poll_tell(cx))?;
         }
+        if !self.kept.bytes.is_empty() {
+            // Also with what else is kept within.
+            return if self.conn.more_follows() { Poll::Ready(Ok(())) } else { self.poll_kept(cx) };
+        }
         let result = Pin::new(&mut self.inner).poll_flush(cx);
         self.poll_progress(cx, result)
     }
@@ -392,6 +464,7 @@ impl AsyncWrite for GuardedStream {
         if self.farewell.is_some() {
             return self.poll_leave(cx);
         }
+        ready!(self.poll_kept(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
@@ -403,6 +476,10 @@ impl AsyncWrite for GuardedStream {
         if self.is_refused_by_pingora(bufs.first().map_or(&[], |buf| buf)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
+        if let Some(n) = self.keep(bufs) {
+            return Poll::Ready(Ok(n));
+        }
+        ready!(self.poll_kept(cx))?;
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(mut n)) = result {
             for buf in bufs {
@@ -419,10 +496,28 @@ impl AsyncWrite for GuardedStream {
     }
 }
 
+impl Drop for GuardedStream {
+    /// Pingora does not shut down what it gives up. What was kept goes as far as the client takes it at once.
+    fn drop(&mut self) {
+        let Self { inner, kept: Kept { bytes, gone }, .. } = self;
+        let mut context = Context::from_waker(Waker::noop());
+        while let Some(rest) = bytes.get(*gone..).filter(|rest| !rest.is_empty())
+            && let Poll::Ready(Ok(n @ 1..)) = Pin::new(&mut *inner).poll_write(&mut context, rest)
+        {
+            *gone += n;
+        }
+        if !bytes.is_empty() {
+            let _ = Pin::new(inner).poll_flush(&mut context);
+        }
+    }
+}
+
 #[async_trait]
 impl Shutdown for GuardedStream {
     async fn shutdown(&mut self) {
-        Shutdown::shutdown(&mut *self.inner).await;
+        if poll_fn(|cx| self.poll_kept(cx)).await.is_ok() {
+            Shutdown::shutdown(&mut *self.inner).await;
+        }
     }
 }
 
@@ -485,6 +580,8 @@ impl GetSocketDigest for GuardedStream {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -625,6 +722,128 @@ mod tests {
         stream.write_all(&[0; 1000]).await.expect("somebody reads");
         drop(stream);
         assert_eq!(reading.await.ok().and_then(Result::ok), Some(1000));
+    }
+
+    /// What has come so far.
+    fn come(theirs: &mut tokio::io::DuplexStream) -> Vec<u8> {
+        let mut come = [0; 256];
+        let mut buf = ReadBuf::new(&mut come);
+        let mut context = Context::from_waker(Waker::noop());
+        while Pin::new(&mut *theirs).poll_read(&mut context, &mut buf).is_ready() {}
+        buf.filled().to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_part_of_more_goes_out_with_what_follows() {
+        let (mut stream, mut theirs) = speaking(Speaks::Http1, [60_000; 3]);
+        let conn = stream.conn.clone();
+        let more = conn.more_will_follow();
+        stream.write_all(b"one,").await.expect("room");
+        stream.flush().await.expect("later");
+        assert!(come(&mut theirs).is_empty());
+        assert!(conn.keeps());
+        drop(more);
+        stream.write_all(b"two").await.expect("room");
+        stream.flush().await.expect("room");
+        assert_eq!(come(&mut theirs), b"one,two");
+        assert!(!conn.keeps());
+        stream.write_all(b"three").await.expect("room");
+        assert_eq!(come(&mut theirs), b"three");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_client_has_told_it_all() {
+        let (mut stream, mut theirs) = speaking(Speaks::Http1, [60_000; 3]);
+        let conn = stream.conn.clone();
+        let more = conn.more_will_follow();
+        stream.write_all(b"one").await.expect("room");
+        drop(more);
+        let reading = tokio::time::timeout(Duration::from_millis(1), stream.read_u8());
+        assert!(reading.await.is_err(), "there is nothing to read");
+        assert_eq!(come(&mut theirs), b"one");
+        let more = conn.more_will_follow();
+        stream.write_all(b"two").await.expect("room");
+        drop(more);
+        Shutdown::shutdown(&mut stream).await;
+        assert_eq!(come(&mut theirs), b"two");
+        let more = conn.more_will_follow();
+        stream.write_all(b"three").await.expect("room");
+        drop(more);
+        drop(stream);
+        let mut rest = Vec::new();
+        theirs.read_to_end(&mut rest).await.expect("the end");
+        assert_eq!(rest, b"three");
+    }
+
+    #[tokio::test]
+    async fn what_a_client_does_not_take_stays_and_that_it_leaves_is_seen() {
+        let (mut stream, mut theirs) = speaking(Speaks::Http1, [60_000; 3]);
+        let conn = stream.conn.clone();
+        let more = conn.more_will_follow();
+        stream.write_all(&[b'x'; 150]).await.expect("room");
+        drop(more);
+        let mut taken = Vec::new();
+        while taken.len() < 150 {
+            let reading = tokio::time::timeout(Duration::from_millis(1), stream.read_u8());
+            assert!(reading.await.is_err(), "there is nothing to read");
+            taken.extend(come(&mut theirs));
+        }
+        assert_eq!(taken, [b'x'; 150]);
+        let more = conn.more_will_follow();
+        stream.write_all(&[b'x'; 150]).await.expect("room");
+        drop(more);
+        drop(theirs);
+        stream.read_u8().await.expect_err("it is gone");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_take_what_was_kept_is_given_up() {
+        let (mut stream, _theirs) = speaking(Speaks::Http1, [60_000, 60_000, 20]);
+        let conn = stream.conn.clone();
+        let more = conn.more_will_follow();
+        stream.write_all(&[b'x'; 150]).await.expect("room");
+        drop(more);
+        let error = stream.read_u8().await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_kept_comes_in_order(
+            writes in vec((0usize..20_000, any::<bool>(), any::<bool>(), any::<bool>()), 1..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("a runtime").block_on(async {
+                let (mut stream, mut theirs) = speaking(Speaks::Http1, [60_000; 3]);
+                let conn = stream.conn.clone();
+                let reading = tokio::spawn(async move {
+                    let mut all = Vec::new();
+                    theirs.read_to_end(&mut all).await.map(|_| all)
+                });
+                let mut all = Vec::new();
+                for (length, follows, vectored, flush) in writes {
+                    let piece: Vec<u8> = (all.len()..all.len() + length).map(|at| at as u8).collect();
+                    let more = follows.then(|| conn.more_will_follow());
+                    let mut sent = 0;
+                    while sent < length {
+                        let (one, two) = piece[sent..].split_at((length - sent) / 2);
+                        let both = [io::IoSlice::new(one), io::IoSlice::new(two)];
+                        sent += match vectored {
+                            true => stream.write_vectored(&both).await.expect("a reader"),
+                            false => stream.write(&piece[sent..]).await.expect("a reader"),
+                        };
+                    }
+                    if flush {
+                        stream.flush().await.expect("a reader");
+                    }
+                    drop(more);
+                    all.extend(piece);
+                }
+                AsyncWriteExt::shutdown(&mut stream).await.expect("a reader");
+                drop(stream);
+                assert!(reading.await.expect("no panic").expect("all") == all);
+            });
+        }
     }
 
     #[tokio::test]

@@ -30,6 +30,15 @@ use pingora_proxy::Session;
 use super::bell::Doorbell;
 use super::gather::{Bodiless, Gathered, Plan, Taken, Wish};
 use super::watchdog::Watchdog;
+use crate::edge::Conn;
+
+/// How many pieces of an answer Pingora hands on at once.
+const BATCH: usize = 4;
+
+/// How often Pingora may ask for the client before it hands on what is there already of an answer. After a batch it
+/// asks once; then the provider's side hands on the next one, which may be after it was asked again, since they
+/// take turns in who comes first; and once more in the turn in which it takes it.
+const LULL: u8 = 3;
 
 /// The real session in its wrapping. See the module's doc.
 struct HeldSession {
@@ -40,6 +49,10 @@ struct HeldSession {
     bell: Doorbell,
     /// What waits of an answer.
     gathered: Gathered,
+    /// Where the answer goes.
+    conn: Option<Arc<Conn>>,
+    /// How often was asked since the connection keeps something back.
+    lull: u8,
     shared: Arc<Shared>,
 }
 
@@ -58,8 +71,14 @@ struct Shared {
 pub struct Held(Option<Arc<Shared>>);
 
 impl Held {
-    /// Puts a wrapping with `body` around `session`'s downstream side.
-    pub fn hold(&mut self, session: &mut Session, body: Bytes, watchdog: Watchdog) {
+    /// Puts a wrapping with `body` around `session`'s downstream side, which is on `conn`.
+    pub fn hold(
+        &mut self,
+        session: &mut Session,
+        conn: Option<Arc<Conn>>,
+        body: Bytes,
+        watchdog: Watchdog,
+    ) {
         let shared = Arc::new(Shared {
             session: Mutex::new(None),
             body: Mutex::new(body),
@@ -71,6 +90,8 @@ impl Held {
             watchdog,
             bell: Doorbell::default(),
             gathered: Gathered::default(),
+            conn,
+            lull: 0,
             shared: shared.clone(),
         };
         *session.downstream_session = ServerSession::new_custom(Box::new(held));
@@ -119,6 +140,15 @@ impl Held {
     }
 }
 
+fn gone() -> Box<Error> {
+    Error::new(ErrorType::ConnectionClosed)
+}
+
+/// Whether more is likely to be there already behind `tasks`: they are as many as Pingora hands on at once.
+fn more_follows(tasks: &[HttpTask]) -> bool {
+    tasks.len() >= BATCH && matches!(tasks.last(), Some(HttpTask::Body(_, false)))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -139,9 +169,17 @@ impl HeldSession {
     /// when something rang: what is registered with a socket outlasts the future that did it, and the watchdog keeps
     /// its timer and its farewell from one future to the next.
     fn poll_idle(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        let Self { inner, watchdog, bell, .. } = self;
+        let Self { inner, watchdog, bell, conn, lull, .. } = self;
+        if conn.as_ref().is_some_and(|conn| conn.keeps()) {
+            if *lull < LULL {
+                *lull += 1;
+                task.waker().wake_by_ref();
+            } else {
+                bell.ring();
+            }
+        }
         let Some(inner) = inner else {
-            return Poll::Ready(Err(Error::new(ErrorType::ConnectionClosed)));
+            return Poll::Ready(Err(gone()));
         };
         // A stream of HTTP/2 keeps one waker for all that is waited for on it, which a write may replace.
         let waker = match **inner {
@@ -245,7 +283,14 @@ impl CustomSession for HeldSession {
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let taken = self.gathered.take(tasks, &mut lock(&self.shared.plan));
         let done = match taken {
-            Taken::Write(tasks) => self.inner_mut().response_duplex_vec(tasks).await,
+            Taken::Write(tasks) => {
+                self.lull = 0;
+                let Self { inner, conn, .. } = self;
+                let conn = conn.as_deref().filter(|_| more_follows(&tasks));
+                let _more = conn.map(Conn::more_will_follow);
+                let Some(inner) = inner else { return Err(gone()) };
+                inner.response_duplex_vec(tasks).await
+            }
             Taken::Waits => Ok(false),
             Taken::Broke(error) => return Err(error),
         };
@@ -365,11 +410,27 @@ mod tests {
     use std::time::Instant;
 
     use pingora_core::protocols::l4::stream::Stream as L4Stream;
+    use sluicegate_filters::Denial;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::dialects::Dialect;
+    use crate::edge::{Blame, Bounds, ConnectionLimits, GuardedStream, Speaks, Tells};
     use crate::proxy::watchdog::Deadlines;
+
+    /// Has nobody to tell anything.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Tells for Silent {
+        fn is_malformed(&self) {}
+
+        fn refusal(&self, _: &Conn, _: Dialect, _: &Denial) -> Bytes {
+            Bytes::new()
+        }
+    }
 
     const HOUR: Duration = Duration::from_secs(3600);
     const SHORT: Duration = Duration::from_millis(20);
@@ -384,7 +445,18 @@ mod tests {
     async fn exchange() -> Exchange {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = L4Stream::from(listener.accept().await.unwrap().0);
+        let stream = Box::new(L4Stream::from(listener.accept().await.unwrap().0));
+        let permit = ConnectionLimits::new().acquire(None, 1, 1).unwrap();
+        let conn = Arc::new(Conn::new(None, permit, Arc::default(), Arc::default(), None));
+        let bounds = Bounds {
+            header_size: 1024,
+            header_timeout: HOUR,
+            idle_timeout: HOUR,
+            write_timeout: HOUR,
+        };
+        let blame = Blame::on(Arc::default(), None);
+        let teller = Arc::new(Silent);
+        let stream = GuardedStream::new(stream, conn.clone(), Speaks::Http1, bounds, blame, teller);
         let deadlines = Deadlines::new(Instant::now(), HOUR, SHORT);
         let leaving = CancellationToken::new();
         let held = HeldSession {
@@ -392,6 +464,8 @@ mod tests {
             watchdog: Watchdog::new(deadlines.clone(), leaving.clone()),
             bell: Doorbell::default(),
             gathered: Gathered::default(),
+            conn: Some(conn),
+            lull: 0,
             shared: Arc::new(Shared {
                 session: Mutex::new(None),
                 body: Mutex::default(),
@@ -454,5 +528,66 @@ mod tests {
         // It rings no bell.
         exchange.deadlines.cut();
         assert!(exchange.wait().await.contains("cut"));
+    }
+    fn pieces(n: usize, end: bool) -> Vec<HttpTask> {
+        let piece = |at| HttpTask::Body(Some(Bytes::from_static(b"x")), end && at + 1 == n);
+        (0..n).map(piece).collect()
+    }
+
+    impl Exchange {
+        /// An exchange whose head has gone out.
+        async fn answered() -> (Self, Arc<Conn>) {
+            let mut exchange = exchange().await;
+            let client = exchange.client.as_mut().unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let conn = exchange.held.conn.clone().unwrap();
+            exchange.held.inner_mut().read_request().await.unwrap();
+            conn.request_begins(false);
+            exchange.wait_in_vain().await;
+            let head = ResponseHeader::build(200, None).unwrap();
+            let head = vec![HttpTask::Header(Box::new(head), false)];
+            exchange.held.response_duplex_vec(head).await.unwrap();
+            exchange.come().await;
+            (exchange, conn)
+        }
+
+        /// What the client gets next.
+        async fn come(&self) -> String {
+            let client = self.client.as_ref().unwrap();
+            client.readable().await.unwrap();
+            let mut come = [0; 1024];
+            let n = client.try_read(&mut come).unwrap();
+            String::from_utf8(come[..n].to_vec()).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_goes_out_with_the_next_one() {
+        let (mut exchange, conn) = Exchange::answered().await;
+        for _ in 0..3 {
+            exchange.held.response_duplex_vec(pieces(BATCH, false)).await.unwrap();
+            assert!(conn.keeps());
+            // Not even when the client was asked about meanwhile.
+            exchange.wait_in_vain().await;
+            assert!(conn.keeps());
+        }
+        exchange.held.response_duplex_vec(pieces(1, false)).await.unwrap();
+        assert!(!conn.keeps());
+        assert_eq!(exchange.come().await, "x".repeat(3 * BATCH + 1));
+        exchange.held.response_duplex_vec(pieces(BATCH, true)).await.unwrap();
+        assert!(!conn.keeps(), "nothing follows an end");
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_goes_out_though_nothing_follows() {
+        let (mut exchange, conn) = Exchange::answered().await;
+        exchange.held.response_duplex_vec(pieces(BATCH, false)).await.unwrap();
+        for _ in 0..=LULL {
+            assert!(conn.keeps());
+            let held = &mut exchange.held;
+            assert!(poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await);
+        }
+        assert!(!conn.keeps());
+        assert_eq!(exchange.come().await, "x".repeat(BATCH));
     }
 }

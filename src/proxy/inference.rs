@@ -66,7 +66,7 @@ pub async fn begin(
             ctx.buffered.set(held_with(&exchange, &body));
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
             let watchdog = Watchdog::new(exchange.deadlines.clone(), gateway.leaving.clone());
-            ctx.held.hold(session, body, watchdog);
+            ctx.held.hold(session, ctx.conn.clone(), body, watchdog);
             ctx.exchange = Some(exchange);
             Ok(false)
         }

@@ -282,3 +282,54 @@ async fn however_a_stream_is_cut_its_bytes_stay_and_each_event_passes_within_fiv
         .await;
     }
 }
+
+/// Answers each request with a head and as many events as its turn says, all in one piece, and leaves off there.
+async fn in_bursts(listener: TcpListener, most: usize) {
+    for events in 1..=most {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move {
+            let mut burst = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                transfer-encoding: chunked\r\n\r\n"
+                .to_vec();
+            for event in odd_events()[..24].iter().cycle().take(events) {
+                burst.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+            }
+            stream.set_nodelay(true).unwrap();
+            let mut request = vec![0; 64 * 1024];
+            let _ = stream.read(&mut request).await;
+            stream.write_all(&burst).await.unwrap();
+            while stream.read(&mut request).await.is_ok_and(|n| n > 0) {}
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_burst_passes_whole_though_nothing_comes_after_it() {
+    let most = 41;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::start(&Config::for_provider(listener.local_addr().unwrap()));
+    tokio::spawn(in_bursts(listener, most));
+    for events in 1..=most {
+        let stream = tokio::net::TcpStream::connect(gateway.proxy).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::post("/v1/chat/completions")
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(chat(true, "").to_string())))
+            .unwrap();
+        let mut body = soon("a head", sender.send_request(request)).await.unwrap().into_body();
+        let expected: String =
+            odd_events()[..24].iter().cycle().take(events).map(String::as_str).collect();
+        let mut read = Vec::new();
+        soon(&format!("{events} events"), async {
+            while read.len() < expected.len() {
+                let frame = body.frame().await.expect("not the end").unwrap();
+                read.extend_from_slice(&frame.into_data().unwrap());
+            }
+        })
+        .await;
+        assert_eq!(String::from_utf8(read).unwrap(), expected, "{events}");
+    }
+}
