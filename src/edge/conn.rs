@@ -46,6 +46,8 @@ pub struct Conn {
     more_follows: AtomicBool,
     /// Whether something that was written has not gone out yet.
     keeps: AtomicBool,
+    /// Whether reading means to let that go.
+    lets_go: AtomicBool,
     /// Has Pingora take leave of the client, where this can be HTTP/2.
     retire: Option<watch::Sender<bool>>,
     _permit: ConnectionPermit,
@@ -72,6 +74,7 @@ impl Conn {
             requests: AtomicU32::new(0),
             more_follows: AtomicBool::new(false),
             keeps: AtomicBool::new(false),
+            lets_go: AtomicBool::new(false),
             retire,
             _permit: permit,
         }
@@ -151,10 +154,19 @@ impl Conn {
     }
 
     /// What is written as long as the returned value lives need not go out by itself: more is about to follow.
-    /// Whoever says so writes more, or has the stream read from, without waiting for anything else.
-    pub fn more_will_follow(&self) -> MoreFollows<'_> {
-        self.more_follows.store(true, Ordering::Relaxed);
-        MoreFollows(self)
+    /// Whoever says so writes more, or has it go out ([`Self::lets_go`]), without waiting for anything else.
+    pub fn more_will_follow(&self) -> While<'_> {
+        While::begins(&self.more_follows)
+    }
+
+    /// Reading from the stream, as long as the returned value lives, lets go what it keeps and does nothing else: it
+    /// is ready with an error alone.
+    pub fn lets_go(&self) -> While<'_> {
+        While::begins(&self.lets_go)
+    }
+
+    pub(super) fn only_lets_go(&self) -> bool {
+        self.lets_go.load(Ordering::Relaxed)
     }
 
     pub(super) fn more_follows(&self) -> bool {
@@ -200,13 +212,20 @@ impl Conn {
     }
 }
 
-/// See [`Conn::more_will_follow`].
+/// As long as it lives, something is so.
 #[must_use]
-pub struct MoreFollows<'a>(&'a Conn);
+pub struct While<'a>(&'a AtomicBool);
 
-impl Drop for MoreFollows<'_> {
+impl<'a> While<'a> {
+    fn begins(is_so: &'a AtomicBool) -> Self {
+        is_so.store(true, Ordering::Relaxed);
+        Self(is_so)
+    }
+}
+
+impl Drop for While<'_> {
     fn drop(&mut self) {
-        self.0.more_follows.store(false, Ordering::Relaxed);
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

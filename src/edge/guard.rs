@@ -261,7 +261,7 @@ impl GuardedStream {
             return None;
         }
         let length = bytes.iter().map(|piece| piece.len()).sum::<usize>();
-        if kept.len() + length > MOST_KEPT {
+        if length == 0 || kept.len() + length > MOST_KEPT {
             return None;
         }
         if kept.is_empty() {
@@ -409,6 +409,9 @@ impl AsyncRead for GuardedStream {
         // Whoever reads waits for the client, who may wait for this. That it leaves is seen meanwhile.
         if let Poll::Ready(Err(error)) = this.poll_kept(cx) {
             return Poll::Ready(Err(error));
+        }
+        if this.conn.only_lets_go() {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, buf)?.is_ready() {
@@ -761,6 +764,16 @@ mod tests {
         let reading = tokio::time::timeout(Duration::from_millis(1), stream.read_u8());
         assert!(reading.await.is_err(), "there is nothing to read");
         assert_eq!(come(&mut theirs), b"one");
+        let more = conn.more_will_follow();
+        stream.write_all(b"and").await.expect("room");
+        drop(more);
+        theirs.write_all(b"x").await.expect("room");
+        let letting_go = conn.lets_go();
+        let reading = tokio::time::timeout(Duration::from_millis(1), stream.read_u8());
+        assert!(reading.await.is_err(), "nothing is read");
+        drop(letting_go);
+        assert_eq!(come(&mut theirs), b"and");
+        assert_eq!(stream.read_u8().await.expect("a byte"), b'x');
         let more = conn.more_will_follow();
         stream.write_all(b"two").await.expect("room");
         drop(more);

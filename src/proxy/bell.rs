@@ -49,13 +49,6 @@ impl Doorbell {
         }
         self.0.as_ref().map(|(_, waker)| waker)
     }
-
-    /// Rings it for whoever asks next.
-    pub fn ring(&self) {
-        if let Some((bell, _)) = &self.0 {
-            bell.rang.store(true, Ordering::Release);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -89,9 +82,6 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::Relaxed), 2, "the task is woken each time");
         assert!(bell.answer(&task).is_some());
         assert!(bell.answer(&task).is_none());
-        bell.ring();
-        assert!(bell.answer(&task).is_some());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 2, "whoever rings it is awake");
     }
 
     #[test]

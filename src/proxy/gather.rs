@@ -72,13 +72,15 @@ pub enum Bodiless {
     StandIn(StatusCode, Bytes),
 }
 
-/// Both.
+/// All that is known beforehand.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// What is to become of it.
     pub wish: Wish,
     /// What it is, should it end with its head.
     pub bodiless: Bodiless,
+    /// Whether it is a stream, whose end is ours to write.
+    pub streams: bool,
 }
 
 impl Plan {
@@ -340,7 +342,7 @@ mod tests {
         for wait in [false, true] {
             let plan = |bodiless| {
                 let wish = if wait { Wish::Wait } else { Wish::Pass };
-                (Gathered::default(), Plan { wish, bodiless })
+                (Gathered::default(), Plan { wish, bodiless, streams: false })
             };
             let (mut gathered, mut passes) = plan(Bodiless::Passes);
             let tasks = written(gathered.take(ended(), &mut passes)).unwrap();

@@ -117,6 +117,13 @@ impl Held {
         }
     }
 
+    /// Says whether the answer whose head comes next is a stream: its pieces may be joined then.
+    pub fn streams(&self, streams: bool) {
+        if let Some(shared) = &self.0 {
+            lock(&shared.plan).streams = streams;
+        }
+    }
+
     /// Says what the answer is whose head comes next, should it end with that.
     pub fn bodiless(&self, bodiless: Bodiless) {
         if let Some(shared) = &self.0 {
@@ -169,15 +176,8 @@ impl HeldSession {
     /// when something rang: what is registered with a socket outlasts the future that did it, and the watchdog keeps
     /// its timer and its farewell from one future to the next.
     fn poll_idle(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        let Self { inner, watchdog, bell, conn, lull, .. } = self;
-        if conn.as_ref().is_some_and(|conn| conn.keeps()) {
-            if *lull < LULL {
-                *lull += 1;
-                task.waker().wake_by_ref();
-            } else {
-                bell.ring();
-            }
-        }
+        self.poll_kept(task)?;
+        let Self { inner, watchdog, bell, .. } = self;
         let Some(inner) = inner else {
             return Poll::Ready(Err(gone()));
         };
@@ -200,6 +200,25 @@ impl HeldSession {
         // Another attempt may follow, and nothing is registered of what has just ended.
         *bell = Doorbell::default();
         Poll::Ready(read)
+    }
+
+    /// Lets go what the connection keeps of the answer, once nothing more of it can be there.
+    fn poll_kept(&mut self, task: &mut Context<'_>) -> Result<()> {
+        let Self { inner: Some(inner), conn: Some(conn), lull, .. } = self else { return Ok(()) };
+        if !conn.keeps() {
+            return Ok(());
+        }
+        if *lull < LULL {
+            *lull += 1;
+            task.waker().wake_by_ref();
+        } else if let ServerSession::H1(session) = &mut **inner {
+            let _letting_go = conn.lets_go();
+            // Not what asks for the client below: it does not read any more once a byte of a next request is there.
+            if let Poll::Ready(Err(error)) = pin!(session.idle()).poll(task) {
+                return Err(error.into_down());
+            }
+        }
+        Ok(())
     }
 
     fn inner_mut(&mut self) -> &mut ServerSession {
@@ -285,8 +304,9 @@ impl CustomSession for HeldSession {
         let done = match taken {
             Taken::Write(tasks) => {
                 self.lull = 0;
-                let Self { inner, conn, .. } = self;
-                let conn = conn.as_deref().filter(|_| more_follows(&tasks));
+                let Self { inner, conn, shared, .. } = self;
+                let joins = more_follows(&tasks) && lock(&shared.plan).streams;
+                let conn = conn.as_deref().filter(|_| joins);
                 let _more = conn.map(Conn::more_will_follow);
                 let Some(inner) = inner else { return Err(gone()) };
                 inner.response_duplex_vec(tasks).await
@@ -469,7 +489,7 @@ mod tests {
             shared: Arc::new(Shared {
                 session: Mutex::new(None),
                 body: Mutex::default(),
-                plan: Mutex::default(),
+                plan: Mutex::new(Plan { streams: true, ..Plan::default() }),
             }),
         };
         Exchange { held, client: Some(client), deadlines, leaving }
@@ -581,6 +601,32 @@ mod tests {
     #[tokio::test]
     async fn a_full_batch_goes_out_though_nothing_follows() {
         let (mut exchange, conn) = Exchange::answered().await;
+        goes_out(&mut exchange, &conn).await;
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_goes_out_though_the_client_is_ahead() {
+        let (mut exchange, conn) = Exchange::answered().await;
+        exchange.held.inner_mut().set_pipelining_enabled(true);
+        let asked = conn.read_since_request();
+        exchange.client.as_mut().unwrap().write_all(b"G").await.unwrap();
+        poll_fn(|task| {
+            assert!(exchange.held.poll_idle(task).is_pending());
+            if conn.read_since_request() > asked { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        goes_out(&mut exchange, &conn).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_no_stream_is_not_joined() {
+        let (mut exchange, conn) = Exchange::answered().await;
+        lock(&exchange.held.shared.plan).streams = false;
+        exchange.held.response_duplex_vec(pieces(BATCH, false)).await.unwrap();
+        assert!(!conn.keeps());
+    }
+
+    async fn goes_out(exchange: &mut Exchange, conn: &Conn) {
         exchange.held.response_duplex_vec(pieces(BATCH, false)).await.unwrap();
         for _ in 0..=LULL {
             assert!(conn.keeps());

@@ -91,6 +91,7 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     };
     exchange.awaits_content = waits && exchange.reply.is_stream();
     ctx.held.wish(if waits { Wish::Wait } else { Wish::Pass });
+    ctx.held.streams(exchange.reply.is_stream());
     ctx.held.bodiless(match &exchange.reply {
         _ if response.status.is_success() => Bodiless::Broken,
         Reply::Translated(translated) => translated.stand_in(),
