@@ -1,12 +1,13 @@
 //! One route of the admin API: what it needs, what it is called in the audit log, how it is documented,
 //! who answers it.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Method;
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
 use super::actor::Permission;
 use super::call::{Answer, Call};
@@ -47,19 +48,18 @@ pub struct Doc {
     pub versioned: bool,
 }
 
-/// A named schema with those that it refers to.
-#[derive(Clone)]
+/// A named schema with those that it refers to. They are made when somebody asks for the document: all of them
+/// take five megabytes.
+#[derive(Clone, Copy)]
 pub struct Shape {
-    pub name: String,
-    pub schema: RefOr<Schema>,
-    pub others: Vec<(String, RefOr<Schema>)>,
+    pub name: fn() -> Cow<'static, str>,
+    pub schema: fn() -> RefOr<Schema>,
+    pub others: fn(&mut Vec<(String, RefOr<Schema>)>),
 }
 
 impl Shape {
     fn of<T: ToSchema>() -> Self {
-        let mut others = Vec::new();
-        T::schemas(&mut others);
-        Self { name: T::name().into_owned(), schema: <T as PartialSchema>::schema(), others }
+        Self { name: T::name, schema: T::schema, others: T::schemas }
     }
 }
 

@@ -48,9 +48,10 @@ fn document(endpoints: &[Endpoint]) -> OpenApi {
     let mut paths = PathsBuilder::new();
     for endpoint in endpoints {
         for shape in [&endpoint.doc.request, &endpoint.doc.response].into_iter().flatten() {
-            components = components
-                .schema(shape.name.clone(), shape.schema.clone())
-                .schemas_from_iter(shape.others.iter().cloned());
+            let mut others = Vec::new();
+            (shape.others)(&mut others);
+            components =
+                components.schema((shape.name)(), (shape.schema)()).schemas_from_iter(others);
         }
         if let Some(method) = method(&endpoint.method) {
             paths = paths.path(endpoint.path, PathItem::new(method, operation(endpoint)));
@@ -149,7 +150,7 @@ fn parameter(name: &str, description: &str, place: ParameterIn) -> ParameterBuil
 }
 
 fn content(shape: &Shape) -> utoipa::openapi::Content {
-    let reference: RefOr<Schema> = Ref::from_schema_name(&shape.name).into();
+    let reference: RefOr<Schema> = Ref::from_schema_name((shape.name)()).into();
     ContentBuilder::new().schema(Some(reference)).build()
 }
 

@@ -53,7 +53,7 @@ impl PriceTable {
     fn parse(text: &str) -> Result<Self, TableError> {
         let file: File = serde_json::from_str(text)?;
         let providers = file.providers.into_iter().map(|(name, provider)| {
-            let rules = provider.models.iter().map(|model| model.rules.as_slice());
+            let rules = provider.models.iter().map(|model| &*model.rules);
             let names = Names::new(rules);
             (name, Provider { also: provider.also, names, models: provider.models })
         });
@@ -105,7 +105,7 @@ struct FileProvider {
     models: Vec<Model>,
 }
 
-/// One line of the table.
+/// One line of the table. It has boxes rather than vectors, which have room for four where there is one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
@@ -114,8 +114,8 @@ struct Model {
     _id: String,
     context: Option<u64>,
     #[serde(rename = "match")]
-    rules: Vec<names::Rule>,
-    prices: Vec<FilePeriod>,
+    rules: Box<[names::Rule]>,
+    prices: Box<[FilePeriod]>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,11 +123,11 @@ struct Model {
 struct FilePeriod {
     /// The first day, in UTC; of the first period none.
     from: Option<Date>,
-    standard: Vec<FileBand>,
-    batch: Option<Vec<FileBand>>,
-    flex: Option<Vec<FileBand>>,
-    priority: Option<Vec<FileBand>>,
-    fast: Option<Vec<FileBand>>,
+    standard: Box<[FileBand]>,
+    batch: Option<Box<[FileBand]>>,
+    flex: Option<Box<[FileBand]>>,
+    priority: Option<Box<[FileBand]>>,
+    fast: Option<Box<[FileBand]>>,
 }
 
 /// Pico-USD a token, for inputs of more than `over` tokens.
