@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// Content chunks of the stream workload.
+/// Content chunks of the streams.
 const CHUNKS: u32 = 30;
+/// Milliseconds between two of them, where they come as a model makes them.
+const PACE: u32 = 10;
 /// Bytes of the large prompt.
 const PROMPT_BYTES: usize = 100 * 1024;
 
@@ -20,11 +22,13 @@ pub(crate) enum Workload {
     Prompt,
     /// A small request and a stream of 30 content chunks without delays.
     Stream,
+    /// The same, with 10 ms between two chunks.
+    Paced,
 }
 
 impl Workload {
     /// All of them, in the order in which they run.
-    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Prompt, Self::Stream];
+    pub(crate) const ALL: [Self; 4] = [Self::Small, Self::Prompt, Self::Stream, Self::Paced];
 
     /// Its name on the command line and in tables.
     pub(crate) fn name(self) -> &'static str {
@@ -32,6 +36,7 @@ impl Workload {
             Self::Small => "small",
             Self::Prompt => "prompt",
             Self::Stream => "stream",
+            Self::Paced => "paced",
         }
     }
 
@@ -40,10 +45,8 @@ impl Workload {
         match self {
             Self::Small => chat(host, credential, "Say hello.", ""),
             Self::Prompt => chat(host, credential, &"word ".repeat(PROMPT_BYTES / 5), ""),
-            Self::Stream => {
-                let rest = format!(r#","stream":true,"user":"tokens={CHUNKS}""#);
-                chat(host, credential, "Say hello.", &rest)
-            }
+            Self::Stream => stream(host, credential, &format!("tokens={CHUNKS}")),
+            Self::Paced => stream(host, credential, &format!("tokens={CHUNKS},token_ms={PACE}")),
         }
     }
 }
@@ -53,7 +56,13 @@ impl Workload {
 /// It stops after two events, since the first has no content yet: until there is some, a gateway may keep a
 /// stream back for another attempt.
 pub(crate) fn stalled_stream(host: SocketAddr, credential: Option<&str>) -> Vec<u8> {
-    chat(host, credential, "Say hello.", r#","stream":true,"user":"fault=stall,after=2""#)
+    stream(host, credential, "fault=stall,after=2")
+}
+
+/// A request for a stream that is as `directives` say.
+fn stream(host: SocketAddr, credential: Option<&str>, directives: &str) -> Vec<u8> {
+    let rest = format!(r#","stream":true,"user":"{directives}""#);
+    chat(host, credential, "Say hello.", &rest)
 }
 
 /// A chat request; `rest` is JSON for the end of its object. The simulator takes its settings from

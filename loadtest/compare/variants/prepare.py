@@ -81,6 +81,7 @@ def virtual_keys(config: pathlib.Path) -> tuple[str, str]:
     gateway = subprocess.Popen(
         [PROGRAM, "serve", "--config", config],
         env={
+            **os.environ,
             "COMPARE_LISTEN": "127.0.0.1:0",
             "COMPARE_UPSTREAM": "127.0.0.1:9",
             "COMPARE_THREADS": "1",
