@@ -79,7 +79,7 @@ performance: build-tools ## What each filter costs: the figures of docs/performa
 		$$(python3 loadtest/compare/variants/prepare.py target/variants-rate)
 
 .PHONY: optimized
-optimized: build-tools ## Build target/optimized/sluicegate, laid out by how often its code runs
+optimized: build-tools ## Build target/optimized/sluicegate, compiled and laid out by what runs
 	@scripts/need.sh openssl python3
 	scripts/optimize.sh
 

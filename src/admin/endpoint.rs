@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Method;
-use utoipa::openapi::{RefOr, Schema};
 use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 use super::actor::Permission;
 use super::call::{Answer, Call};
