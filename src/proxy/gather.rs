@@ -202,7 +202,8 @@ fn without_body() -> Box<Error> {
     Error::explain(NO_BODY, "the provider's answer has no body").into_up()
 }
 
-fn body(task: &HttpTask) -> Option<&Bytes> {
+/// The piece of a body that `task` is.
+pub fn body(task: &HttpTask) -> Option<&Bytes> {
     match task {
         HttpTask::Body(piece, _) | HttpTask::UpgradedBody(piece, _) => piece.as_ref(),
         HttpTask::Header(..) | HttpTask::Trailer(_) | HttpTask::Done | HttpTask::Failed(_) => None,

@@ -28,7 +28,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use super::bell::Doorbell;
-use super::gather::{Bodiless, Gathered, Plan, Taken, Wish};
+use super::gather::{self, Bodiless, Gathered, Plan, Taken, Wish};
 use super::watchdog::Watchdog;
 use crate::edge::Conn;
 
@@ -151,11 +151,6 @@ fn gone() -> Box<Error> {
     Error::new(ErrorType::ConnectionClosed)
 }
 
-/// Whether more is likely to be there already behind `tasks`: they are as many as Pingora hands on at once.
-fn more_follows(tasks: &[HttpTask]) -> bool {
-    tasks.len() >= BATCH && matches!(tasks.last(), Some(HttpTask::Body(_, false)))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -219,6 +214,21 @@ impl HeldSession {
             }
         }
         Ok(())
+    }
+
+    /// Writes `tasks`. More is likely to be there already behind a full batch of a stream's pieces, which goes out
+    /// with that.
+    async fn write(&mut self, tasks: Vec<HttpTask>, full: bool) -> Result<bool> {
+        let Self { inner: Some(inner), conn, lull, shared, .. } = self else { return Err(gone()) };
+        // Of a piece that does not pass nothing is written, and nothing that waits goes out.
+        if tasks.iter().any(|task| gather::body(task).is_some_and(|piece| !piece.is_empty())) {
+            *lull = 0;
+        }
+        let joins = full
+            && matches!(tasks.last(), Some(HttpTask::Body(_, false)))
+            && lock(&shared.plan).streams;
+        let _more = conn.as_deref().filter(|_| joins).map(Conn::more_will_follow);
+        inner.response_duplex_vec(tasks).await
     }
 
     fn inner_mut(&mut self) -> &mut ServerSession {
@@ -300,17 +310,10 @@ impl CustomSession for HeldSession {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let full = tasks.len() >= BATCH;
         let taken = self.gathered.take(tasks, &mut lock(&self.shared.plan));
         let done = match taken {
-            Taken::Write(tasks) => {
-                self.lull = 0;
-                let Self { inner, conn, shared, .. } = self;
-                let joins = more_follows(&tasks) && lock(&shared.plan).streams;
-                let conn = conn.as_deref().filter(|_| joins);
-                let _more = conn.map(Conn::more_will_follow);
-                let Some(inner) = inner else { return Err(gone()) };
-                inner.response_duplex_vec(tasks).await
-            }
+            Taken::Write(tasks) => self.write(tasks, full).await,
             Taken::Waits => Ok(false),
             Taken::Broke(error) => return Err(error),
         };
@@ -616,6 +619,20 @@ mod tests {
         })
         .await;
         goes_out(&mut exchange, &conn).await;
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_goes_out_though_nothing_that_follows_passes() {
+        let (mut exchange, conn) = Exchange::answered().await;
+        exchange.held.response_duplex_vec(pieces(BATCH, false)).await.unwrap();
+        for _ in 0..=LULL {
+            assert!(conn.keeps());
+            let nothing = (0..BATCH).map(|_| HttpTask::Body(None, false)).collect();
+            exchange.held.response_duplex_vec(nothing).await.unwrap();
+            let held = &mut exchange.held;
+            assert!(poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await);
+        }
+        assert!(!conn.keeps());
     }
 
     #[tokio::test]
