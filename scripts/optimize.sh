@@ -13,7 +13,9 @@ cd "$(dirname "$0")/.."
 # The versions have to know what rustc writes: the newest ones.
 newest() { compgen -G "/usr/bin/$1-[0-9]*" | sort -V | tail -1; }
 newest_package() {
-    apt-cache search --names-only "^$1-[0-9]+\$" 2>/dev/null | awk '{print $1}' | sort -V | tail -1
+    local found
+    found=$(apt-cache search --names-only "^$1-[0-9]+\$" 2>/dev/null | awk '{print $1}' | sort -V | tail -1)
+    echo "${found:-$1}"
 }
 packages=()
 [ -n "$(newest llvm-bolt)" ] || packages+=("$(newest_package bolt)")
@@ -34,13 +36,13 @@ build() {
         --package sluicegate --package sluicegate-compare --bin sluicegate --bin sluicegate-compare --bin bare-pingora
 }
 
-# Puts PROGRAMS under load with COMPARE, whose simulator is that of GATEWAY. Ended by a signal that they obey, all
-# write their profiles.
+# Puts the programs in a directory under load; keys and policies for it are made with a gateway. Ended by a signal
+# that they obey, all write their profiles.
 train() {
-    local programs=$1 compare=$2
-    export SLUICEGATE_PROGRAM=$3
+    local programs=$1
+    export SLUICEGATE_PROGRAM=$2
     measure() {
-        "$compare" --sluicegate "$programs/sluicegate" --rounds 1 --seconds 3 --proxies pingora,sluicegate "$@"
+        "$programs/sluicegate-compare" --sluicegate "$programs/sluicegate" --rounds 1 --seconds 3 --proxies pingora,sluicegate "$@"
     }
     measure >/dev/null
     # shellcheck disable=SC2046
@@ -53,7 +55,7 @@ train() {
 counting=$PWD/target/counting
 build "$counting" "-Cprofile-generate"
 LLVM_PROFILE_FILE="$work/raw/%m-%p.profraw" \
-    train "$counting/$host/release" "$counting/$host/release/sluicegate-compare" "$counting/$host/release/sluicegate"
+    train "$counting/$host/release" "$counting/$host/release/sluicegate"
 # Where the second build finds it again, since flags tell cargo what to build anew: one profile for all, as they
 # are built together. What it says is not looked at, so that nothing built by an older one may be left.
 profile=$PWD/target/optimized.profdata built=$PWD/target/relocatable
@@ -71,7 +73,7 @@ for program in sluicegate bare-pingora; do
 done
 # It takes the bare-pingora that is beside it.
 cp "$built/$host/release/sluicegate-compare" "$work/counting/sluicegate-compare"
-train "$work/counting" "$work/counting/sluicegate-compare" "$built/$host/release/sluicegate"
+train "$work/counting" "$built/$host/release/sluicegate"
 
 for program in sluicegate bare-pingora; do
     profiles=("$work/$program.profile".*)

@@ -502,10 +502,14 @@ mod tests {
         /// Begins to wait, and is called away, as often as Pingora would.
         async fn wait_in_vain(&mut self) {
             for _ in 0..3 {
-                let held = &mut self.held;
-                let asked = poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await;
-                assert!(asked, "nothing has happened");
+                self.ask_in_vain().await;
             }
+        }
+
+        async fn ask_in_vain(&mut self) {
+            let held = &mut self.held;
+            let asked = poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await;
+            assert!(asked, "nothing has happened");
         }
 
         async fn wait(&mut self) -> String {
@@ -552,6 +556,7 @@ mod tests {
         exchange.deadlines.cut();
         assert!(exchange.wait().await.contains("cut"));
     }
+
     fn pieces(n: usize, end: bool) -> Vec<HttpTask> {
         let piece = |at| HttpTask::Body(Some(Bytes::from_static(b"x")), end && at + 1 == n);
         (0..n).map(piece).collect()
@@ -629,8 +634,7 @@ mod tests {
             assert!(conn.keeps());
             let nothing = (0..BATCH).map(|_| HttpTask::Body(None, false)).collect();
             exchange.held.response_duplex_vec(nothing).await.unwrap();
-            let held = &mut exchange.held;
-            assert!(poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await);
+            exchange.ask_in_vain().await;
         }
         assert!(!conn.keeps());
     }
@@ -647,8 +651,7 @@ mod tests {
         exchange.held.response_duplex_vec(pieces(BATCH, false)).await.unwrap();
         for _ in 0..=LULL {
             assert!(conn.keeps());
-            let held = &mut exchange.held;
-            assert!(poll_fn(|task| Poll::Ready(held.poll_idle(task).is_pending())).await);
+            exchange.ask_in_vain().await;
         }
         assert!(!conn.keeps());
         assert_eq!(exchange.come().await, "x".repeat(BATCH));

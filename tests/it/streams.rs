@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -232,14 +233,8 @@ async fn cut_up(
     stream.write_all(b"0\r\n\r\n").await.unwrap();
 }
 
-/// How long the events were under way through the gateway, the shortest first.
-async fn delays(cut: (usize, usize)) -> Vec<Duration> {
-    let events = odd_events();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gateway = Gateway::start(&Config::for_provider(listener.local_addr().unwrap()));
-    let (see, seen) = mpsc::channel(1);
-    let (write, mut written) = mpsc::channel(1);
-    let provider = tokio::spawn(cut_up(listener, events.clone(), cut, seen, write));
+/// The body of an answer to a request for a stream, on a connection of its own.
+async fn ask(gateway: &Gateway) -> Incoming {
     let stream = tokio::net::TcpStream::connect(gateway.proxy).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -249,7 +244,18 @@ async fn delays(cut: (usize, usize)) -> Vec<Duration> {
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(chat(true, "").to_string())))
         .unwrap();
-    let mut body = soon("a head", sender.send_request(request)).await.unwrap().into_body();
+    soon("a head", sender.send_request(request)).await.unwrap().into_body()
+}
+
+/// How long the events were under way through the gateway, the shortest first.
+async fn delays(cut: (usize, usize)) -> Vec<Duration> {
+    let events = odd_events();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::start(&Config::for_provider(listener.local_addr().unwrap()));
+    let (see, seen) = mpsc::channel(1);
+    let (write, mut written) = mpsc::channel(1);
+    let provider = tokio::spawn(cut_up(listener, events.clone(), cut, seen, write));
+    let mut body = ask(&gateway).await;
     let (mut read, mut end, mut delays) = (Vec::new(), 0, Vec::new());
     for event in &events {
         end += event.len();
@@ -310,16 +316,7 @@ async fn a_burst_passes_whole_though_nothing_comes_after_it() {
     let gateway = Gateway::start(&Config::for_provider(listener.local_addr().unwrap()));
     tokio::spawn(in_bursts(listener, most));
     for events in 1..=most {
-        let stream = tokio::net::TcpStream::connect(gateway.proxy).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let request = http::Request::post("/v1/chat/completions")
-            .header("host", "localhost")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(chat(true, "").to_string())))
-            .unwrap();
-        let mut body = soon("a head", sender.send_request(request)).await.unwrap().into_body();
+        let mut body = ask(&gateway).await;
         let expected: String =
             odd_events()[..24].iter().cycle().take(events).map(String::as_str).collect();
         let mut read = Vec::new();
