@@ -30,9 +30,11 @@ pub struct Usage {
 impl Usage {
     /// The largest count that is believed, about 10^12. A larger one is cut to it.
     pub const MAX_COUNT: u64 = 1 << 40;
+    /// How many [`kinds`](Self::kinds) there are.
+    pub const KINDS: usize = 8;
 
     /// Every count with its name, as metrics and logs have it.
-    pub fn kinds(&self) -> [(&'static str, u64); 8] {
+    pub fn kinds(&self) -> [(&'static str, u64); Self::KINDS] {
         [
             ("input", self.input),
             ("cache_read", self.cache_read),

@@ -99,8 +99,9 @@ pub fn settle(
     whose: Whose<'_>,
     outcome: End,
 ) {
-    let provider = &exchange.target().upstream.name;
-    gateway.metrics.usage.attempt(&exchange.model.name, provider, used);
+    let target = exchange.target();
+    let (model, provider) = (&exchange.model.name, &target.upstream.name);
+    gateway.metrics.usage.attempt(&target.series, model, provider, used);
     let standing = Standing::take(exchange);
     standing.settle(&used.amounts(), |entry, charged| {
         entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), charged);

@@ -73,7 +73,8 @@ pub fn send_to(gateway: &Gateway, exchange: &mut Exchange, choice: Choice) {
         exchange.model.tally.desperate();
     }
     exchange.tried.push(choice.index);
-    gateway.metrics.providers.attempt(&exchange.target().upstream.name);
+    let target = exchange.target();
+    gateway.metrics.providers.attempt(&target.series, &target.upstream.name);
 }
 
 /// Whether another attempt may follow the present one.

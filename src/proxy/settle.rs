@@ -73,8 +73,8 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
             endpoint: exchange.endpoint,
             model: &exchange.model.name,
             provider: &target.upstream.name,
+            series: &target.series,
             end,
-            status,
             stream: line.stream,
             reused: exchange.times.connected.map(|_| exchange.times.reused),
             duration,
@@ -94,8 +94,15 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         line.bytes_out = asked.bytes_out;
         gateway.metrics.mcp.ended(server, asked.method, outcome, took);
     }
-    let code = ctx.denied.map(|kind| kind.code());
-    gateway.metrics.requests.ended(ctx.route, status, code, duration);
+    match (ctx.denied, ctx.exchange.as_deref()) {
+        (None, Some(exchange)) => {
+            gateway.metrics.requests.served(exchange.endpoint, status, duration);
+        }
+        (denied, _) => {
+            let code = denied.map(|kind| kind.code());
+            gateway.metrics.requests.ended(ctx.route, status, code, duration);
+        }
+    }
     gateway.access_log.write(&line);
     ctx.end = Some(end);
     trace::finish(gateway, session, ctx, status, end);

@@ -37,6 +37,7 @@ use crate::providers::health_check::Checker;
 use crate::providers::upstream::{Upstream, UpstreamError};
 use crate::quotas::estimate::close::Cut;
 use crate::quotas::estimate::{Answerer, Bound, Calibration};
+use crate::telemetry::series::TargetSeries;
 
 pub mod balance;
 mod capabilities;
@@ -122,6 +123,8 @@ pub struct Target {
     pub cut: Option<Cut>,
     /// How many tokens its provider has counted for a byte. Outlives the generation.
     pub calibration: Arc<Calibration>,
+    /// What is counted of it.
+    pub series: TargetSeries,
 }
 
 impl Routes {
@@ -175,6 +178,7 @@ impl Routes {
                         answerer: Answerer { context, ceiling, picture: picture(&target.model) },
                         cut,
                         calibration: known.unwrap_or_default(),
+                        series: TargetSeries::default(),
                     });
                     candidates.push(Candidate {
                         priority: PRIORITIES * round + target.priority,

@@ -18,6 +18,7 @@ use super::register::Register;
 use super::request_metrics::RequestMetrics;
 use super::route_metrics::RouteMetrics;
 use super::secret_metrics::SecretMetrics;
+use super::series::TargetSeries;
 use super::tls_metrics::TlsMetrics;
 use super::trace_metrics::TraceMetrics;
 use super::usage_metrics::UsageMetrics;
@@ -68,10 +69,10 @@ pub struct Inference<'a> {
     pub model: &'a str,
     /// The provider of the last attempt.
     pub provider: &'a str,
+    /// Those of the last attempt's target.
+    pub series: &'a TargetSeries,
     /// How it ended.
     pub end: End,
-    /// The status that the caller got.
-    pub status: u16,
     /// Whether the answer was a stream.
     pub stream: bool,
     /// Whether the last call's connection came from the pool; `None` without a connection.

@@ -17,6 +17,7 @@ mod register;
 pub mod request_metrics;
 pub mod route_metrics;
 pub mod secret_metrics;
+pub mod series;
 pub mod tls_metrics;
 pub mod trace;
 pub mod trace_metrics;

@@ -1,11 +1,12 @@
 //! Figures on calls of providers: how they ended and how long they took.
 
-use prometheus::{Error, HistogramVec, IntCounterVec};
+use prometheus::{Error, Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::described::{BOOL, Label, MODEL, Metric, PROVIDER};
 use super::metrics::Inference;
 use super::register::Register;
 use super::request_metrics::{ENDPOINT, SECONDS};
+use super::series::{ByEndpoint, Kept, TargetSeries};
 use crate::config::valid::Config;
 use crate::proxy::ctx::End;
 
@@ -75,6 +76,19 @@ pub struct ProviderMetrics {
     per_token: HistogramVec,
 }
 
+/// Those of one target.
+#[derive(Default)]
+pub(super) struct ProviderSeries {
+    attempts: Kept<IntCounter>,
+    /// Connections from the pool.
+    reused: Kept<IntCounter>,
+    /// Requests that were answered in full: with a document, and with a stream.
+    complete: ByEndpoint<[Kept<IntCounter>; 2]>,
+    duration: Kept<Histogram>,
+    first_token: Kept<Histogram>,
+    per_token: Kept<Histogram>,
+}
+
 impl ProviderMetrics {
     /// Registers everything.
     pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
@@ -98,30 +112,45 @@ impl ProviderMetrics {
         }
     }
 
-    /// Counts an attempt at a provider.
-    pub fn attempt(&self, provider: &str) {
-        self.attempts.with_label_values(&[provider]).inc();
+    /// Counts an attempt at a target, which is one of this provider's.
+    pub fn attempt(&self, series: &TargetSeries, provider: &str) {
+        let attempts = || self.attempts.with_label_values(&[provider]);
+        series.provider.attempts.get(attempts).inc();
     }
 
     /// Counts a request for inference that has ended.
     pub(super) fn ended(&self, it: &Inference<'_>) {
-        let (model, provider) = (it.model, it.provider);
-        let stream = word(it.stream);
-        self.exchanges
-            .with_label_values(&[it.endpoint.name(), model, provider, stream, it.end.as_str()])
-            .inc();
+        let (model, provider, series) = (it.model, it.provider, &it.series.provider);
+        let ended = || {
+            let (endpoint, stream) = (it.endpoint.name(), word(it.stream));
+            let labels = [endpoint, model, provider, stream, it.end.as_str()];
+            self.exchanges.with_label_values(&labels)
+        };
+        match it.end {
+            End::Complete => {
+                let [document, stream] = series.complete.get(it.endpoint);
+                let complete = if it.stream { stream } else { document };
+                complete.get(ended).inc();
+            }
+            _ => ended().inc(),
+        }
         if let Some(reused) = it.reused {
-            self.connections.with_label_values(&[provider, word(reused)]).inc();
+            let connections = || self.connections.with_label_values(&[provider, word(reused)]);
+            if reused {
+                series.reused.get(connections).inc();
+            } else {
+                connections().inc();
+            }
         }
         let call = [model, provider];
         let duration = it.duration.as_secs_f64();
-        self.duration.with_label_values(&call).observe(duration);
+        series.duration.get(|| self.duration.with_label_values(&call)).observe(duration);
         let Some(first) = it.first_token.filter(|_| it.stream) else { return };
         let first = first.as_secs_f64();
-        self.first_token.with_label_values(&call).observe(first);
+        series.first_token.get(|| self.first_token.with_label_values(&call)).observe(first);
         if let Some(output @ 2..) = it.output {
             let each = (duration - first) / (output - 1) as f64;
-            self.per_token.with_label_values(&call).observe(each);
+            series.per_token.get(|| self.per_token.with_label_values(&call)).observe(each);
         }
     }
 }

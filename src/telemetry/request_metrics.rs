@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use prometheus::{Error, HistogramVec, IntCounterVec, IntGauge};
+use prometheus::{Error, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 use sluicegate_filters::DenialKind;
 use sluicegate_filters::screen::{Health, Route};
 
 use super::described::{Label, Metric};
 use super::register::Register;
+use super::series::{ByEndpoint, Kept};
 use crate::dialects::Endpoint;
 
 /// The bucket bounds of the GenAI conventions for durations, in seconds.
@@ -73,6 +74,16 @@ pub struct RequestMetrics {
     refusals: IntCounterVec,
     in_flight: IntGauge,
     overhead: HistogramVec,
+    inference: ByEndpoint<InferenceSeries>,
+}
+
+/// Those of one endpoint for inference.
+#[derive(Default)]
+struct InferenceSeries {
+    /// Requests with a status of success.
+    served: Kept<IntCounter>,
+    duration: Kept<Histogram>,
+    overhead: Kept<Histogram>,
 }
 
 impl RequestMetrics {
@@ -91,6 +102,7 @@ impl RequestMetrics {
             refusals: register.counters(&REFUSALS)?,
             in_flight: register.gauge(&IN_FLIGHT)?,
             overhead: register.histograms(&OVERHEAD, OVERHEAD_SECONDS)?,
+            inference: ByEndpoint::default(),
         })
     }
 
@@ -103,9 +115,23 @@ impl RequestMetrics {
         }
     }
 
+    /// The same, of one for inference that was not refused.
+    pub fn served(&self, endpoint: Endpoint, status: u16, duration: Duration) {
+        let (route, series) = (endpoint.path(), self.inference.get(endpoint));
+        let requests = || self.requests.with_label_values(&[route, class(status)]);
+        match status {
+            200..=299 => series.served.get(requests).inc(),
+            _ => requests().inc(),
+        }
+        let durations = || self.duration.with_label_values(&[route]);
+        series.duration.get(durations).observe(duration.as_secs_f64());
+    }
+
     /// Notes what the gateway added to a request for inference.
     pub(super) fn added(&self, endpoint: Endpoint, overhead: Duration) {
-        self.overhead.with_label_values(&[endpoint.name()]).observe(overhead.as_secs_f64());
+        let look_up = || self.overhead.with_label_values(&[endpoint.name()]);
+        let histogram = self.inference.get(endpoint).overhead.get(look_up);
+        histogram.observe(overhead.as_secs_f64());
     }
 
     /// Takes over how many requests are being served.

@@ -1,10 +1,11 @@
 //! Figures on what is used of models, and what it costs.
 
-use prometheus::{Error, HistogramVec, IntCounterVec};
+use prometheus::{Error, Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::described::{BOOL, Label, MODEL, Metric, PROVIDER};
 use super::provider_metrics::{CALL, word};
 use super::register::Register;
+use super::series::{Kept, TargetSeries};
 use crate::chat::Usage;
 use crate::config::valid::Config;
 use crate::proxy::attempt::Used;
@@ -66,6 +67,15 @@ pub struct UsageMetrics {
     unpriced: IntCounterVec,
 }
 
+/// Those of one target.
+#[derive(Default)]
+pub(super) struct UsageSeries {
+    cost: Kept<IntCounter>,
+    /// Of a call's input, and of its output.
+    genai_tokens: [Kept<Histogram>; 2],
+    tokens: [Kept<IntCounter>; Usage::KINDS],
+}
+
 impl UsageMetrics {
     /// Registers everything.
     pub(super) fn new(register: &mut Register) -> Result<Self, Error> {
@@ -92,10 +102,11 @@ impl UsageMetrics {
         self.unpriced.with_label_values(&[model, word(refused)]).inc();
     }
 
-    /// Counts what an attempt has used, of the model that was asked for and the provider that was.
-    pub fn attempt(&self, model: &str, provider: &str, used: &Used) {
+    /// Counts what an attempt at a target has used, of the model that was asked for and the provider that was.
+    pub fn attempt(&self, series: &TargetSeries, model: &str, provider: &str, used: &Used) {
+        let series = &series.usage;
         if let Some(cost @ 1..) = used.nano_usd {
-            self.cost.with_label_values(&[model, provider]).inc_by(cost);
+            series.cost.get(|| self.cost.with_label_values(&[model, provider])).inc_by(cost);
         }
         if used.estimated {
             self.estimated.with_label_values(&[model, provider]).inc();
@@ -105,12 +116,15 @@ impl UsageMetrics {
         if used.usage == Usage::default() {
             return;
         }
-        for (kind, tokens) in [("input", used.usage.total_input()), ("output", used.usage.output)] {
-            self.genai_tokens.with_label_values(&[model, provider, kind]).observe(tokens as f64);
+        let sides = [("input", used.usage.total_input()), ("output", used.usage.output)];
+        for ((kind, tokens), histogram) in sides.into_iter().zip(&series.genai_tokens) {
+            let look_up = || self.genai_tokens.with_label_values(&[model, provider, kind]);
+            histogram.get(look_up).observe(tokens as f64);
         }
-        for (kind, tokens) in used.usage.kinds() {
+        for ((kind, tokens), counter) in used.usage.kinds().into_iter().zip(&series.tokens) {
             if tokens > 0 {
-                self.tokens.with_label_values(&[model, provider, kind]).inc_by(tokens);
+                let look_up = || self.tokens.with_label_values(&[model, provider, kind]);
+                counter.get(look_up).inc_by(tokens);
             }
         }
     }
