@@ -90,9 +90,9 @@ impl<'a> Cursor<'a> {
         }
         loop {
             let start = expect(self.text, self.at, b'"')?;
-            let end = string(self.text, start)?;
+            let Passed { end, escapes } = string(self.text, start)?;
             let name = self.text.get(start..end - 1)?;
-            if name.contains(&b'\\') {
+            if escapes {
                 return None;
             }
             self.at = blank(self.text, expect(self.text, blank(self.text, end), b':')?);
@@ -186,7 +186,7 @@ fn value(text: &[u8], mut at: usize, around: u32) -> Option<usize> {
     loop {
         // Here a value begins.
         at = match text.get(at)? {
-            b'"' => string(text, at + 1)?,
+            b'"' => string(text, at + 1)?.end,
             b'{' => {
                 open.push(true, around)?;
                 at = blank(text, at + 1);
@@ -239,26 +239,49 @@ fn value(text: &[u8], mut at: usize, around: u32) -> Option<usize> {
 
 /// The place of the value whose name is at `at`.
 fn name(text: &[u8], at: usize) -> Option<usize> {
-    let end = string(text, expect(text, at, b'"')?)?;
+    let end = string(text, expect(text, at, b'"')?)?.end;
     Some(blank(text, expect(text, blank(text, end), b':')?))
 }
 
-/// How much of a string is looked at by words before whole vectors are worth their set-up.
+/// How much of a string is looked at by small pieces before whole vectors are worth their set-up.
 const SHORT: usize = 64;
 
-/// The place behind the string whose text begins at `at`.
-fn string(text: &[u8], mut at: usize) -> Option<usize> {
+/// A string that was gone through.
+struct Passed {
+    /// The place behind it.
+    end: usize,
+    /// Whether there are escapes in it.
+    escapes: bool,
+}
+
+/// Passes the string whose text begins at `at`.
+fn string(text: &[u8], at: usize) -> Option<Passed> {
+    let Some(piece) = text.get(at..).and_then(<[u8]>::first_chunk) else {
+        return longer(text, at);
+    };
+    // Most end here.
+    match first_stop(piece) {
+        Some(stop) if piece[stop] == b'"' => Some(Passed { end: at + stop + 1, escapes: false }),
+        Some(stop) => longer(text, at + stop),
+        None => longer(text, at + PIECE),
+    }
+}
+
+/// Passes the rest of a string, from `at` on.
+fn longer(text: &[u8], mut at: usize) -> Option<Passed> {
     let long = at + SHORT;
+    let mut escapes = false;
     loop {
-        while let Some(word) = text.get(at..at + 8)
-            && at < long
+        while at < long
+            && let Some(piece) = text.get(at..).and_then(<[u8]>::first_chunk)
         {
-            let stop = stops(u64::from_le_bytes(word.try_into().ok()?));
-            if stop != 0 {
-                at += stop.trailing_zeros() as usize / 8;
-                break;
+            match first_stop(piece) {
+                Some(stop) => {
+                    at += stop;
+                    break;
+                }
+                None => at += PIECE,
             }
-            at += 8;
         }
         if at >= long {
             let rest = text.get(at..)?;
@@ -271,21 +294,77 @@ fn string(text: &[u8], mut at: usize) -> Option<usize> {
             at += length;
         }
         match text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at = escape(text, at + 1)?,
+            b'"' => return Some(Passed { end: at + 1, escapes }),
+            b'\\' => {
+                at = escape(text, at + 1)?;
+                escapes = true;
+            }
             0..0x20 => return None,
             _ => at += 1,
         }
     }
 }
 
-/// Has the highest bit set in the first byte, from the lowest, that is a quote, a backslash or a control
-/// character. Bytes above it may have theirs set for nothing.
-fn stops(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (control | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))) & (ONES * 0x80)
+/// As much as is looked at at once: most names are shorter.
+const PIECE: usize = 16;
+
+/// Where the first quote, backslash or control character is.
+#[cfg(target_arch = "x86_64")]
+fn first_stop(piece: &[u8; PIECE]) -> Option<usize> {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8,
+    };
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn stops(piece: &[u8; PIECE]) -> i32 {
+        let (low, high) = halves(piece);
+        let piece = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+        let quote = _mm_cmpeq_epi8(piece, _mm_set1_epi8(0x22));
+        let backslash = _mm_cmpeq_epi8(piece, _mm_set1_epi8(0x5c));
+        let control = _mm_cmpeq_epi8(piece, _mm_min_epu8(piece, _mm_set1_epi8(0x1f)));
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
+    }
+
+    const { assert!(cfg!(target_feature = "sse2"), "every x86_64 has it") };
+    // SAFETY: the assertion above has found what `stops` needs in all that this is built for.
+    #[expect(
+        unsafe_code,
+        reason = "what a processor has is known to the compiler only by an attribute"
+    )]
+    let stops = unsafe { stops(piece) };
+    (stops != 0).then(|| stops.trailing_zeros() as usize)
+}
+
+/// Where the first quote, backslash or control character is.
+#[cfg(not(target_arch = "x86_64"))]
+fn first_stop(piece: &[u8; PIECE]) -> Option<usize> {
+    stop_by_words(piece)
+}
+
+/// By words, as any processor can.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn stop_by_words(piece: &[u8; PIECE]) -> Option<usize> {
+    /// The highest bit is set in the first byte, from the lowest, that is one. Bytes above it may have theirs
+    /// set for nothing.
+    fn stops(word: u64) -> u64 {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        (control | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))) & (ONES * 0x80)
+    }
+    let (low, high) = halves(piece);
+    match (stops(low), stops(high)) {
+        (0, 0) => None,
+        (0, high) => Some(PIECE / 2 + high.trailing_zeros() as usize / 8),
+        (low, _) => Some(low.trailing_zeros() as usize / 8),
+    }
+}
+
+fn halves(piece: &[u8; PIECE]) -> (u64, u64) {
+    let both = u128::from_le_bytes(*piece);
+    (both as u64, (both >> 64) as u64)
 }
 
 /// The place behind the escape whose backslash is before `at`.
@@ -351,6 +430,10 @@ mod tests {
     use super::*;
 
     type Members = BTreeMap<String, String>;
+
+    fn is_stop(byte: u8) -> bool {
+        matches!(byte, b'"' | b'\\' | 0..0x20)
+    }
 
     /// How `members` reads it. `None` also for what it leaves to others.
     fn ours(text: &str) -> Option<Members> {
@@ -425,6 +508,22 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_piece_is_looked_at_alike_by_vector_and_by_words(
+            piece: [u8; PIECE],
+            stop in proptest::sample::select(b"\"\\\0\x1f\x20\x7f\x80\xff".as_slice()),
+            at in 0..PIECE,
+        ) {
+            let plain = piece.map(|byte| if is_stop(byte) { b'x' } else { byte });
+            let mut one = plain;
+            one[at] = stop;
+            for piece in [piece, plain, one] {
+                let expected = piece.iter().position(|byte| is_stop(*byte));
+                prop_assert_eq!(first_stop(&piece), expected);
+                prop_assert_eq!(stop_by_words(&piece), expected);
+            }
+        }
 
         #[test]
         fn what_it_takes_is_read_alike(text in document()) {
