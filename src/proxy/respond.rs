@@ -74,10 +74,13 @@ pub fn head(ctx: &Ctx, status: StatusCode, room: Option<usize>) -> Result<Respon
             head.append_header(name, value)?;
         }
     }
-    for (name, value) in ctx.standings.headers() {
-        head.insert_header(name, value)?;
-    }
-    Ok(head)
+    let mut told = Ok(());
+    ctx.standings.tell(|name, value| {
+        if let Err(error) = head.insert_header(name, value) {
+            told = Err(error);
+        }
+    });
+    told.map(|()| head)
 }
 
 /// Answers with JSON.
@@ -87,6 +90,11 @@ pub async fn json(session: &mut Session, ctx: &Ctx, body: Bytes) -> Result<()> {
 
 /// Answers with a refusal in the caller's dialect, and remembers it for the log.
 pub async fn denial(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Result<()> {
+    // In a box: it can come at many places on the way of a request, most of which are not refused.
+    Box::pin(refuse(session, ctx, denial)).await
+}
+
+async fn refuse(session: &mut Session, ctx: &mut Ctx, denial: Denial) -> Result<()> {
     let kind = denial.kind();
     ctx.denied = Some(kind);
     ctx.end.get_or_insert(End::Refused);

@@ -30,7 +30,8 @@ use crate::quotas::refusal;
 /// there, such as comments, passes from then on.
 const CONTENT_IN: Duration = Duration::from_secs(5);
 
-/// About how many headers an answer gets from us: making room at once is cheaper than twice.
+/// About how many headers an answer gets from us where it is more than its id: making room at once is cheaper than
+/// twice.
 const MORE_HEADERS: usize = 10;
 
 /// Makes the provider's head ours: what must not pass is taken out, what every answer carries is
@@ -54,7 +55,9 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
     for name in unwanted {
         response.headers.remove(&name);
     }
-    response.headers.reserve(MORE_HEADERS);
+    if ctx.cors.is_some() || !ctx.standings.is_empty() {
+        response.headers.reserve(MORE_HEADERS);
+    }
     response.headers.insert(REQUEST_ID, ctx.id_header.clone());
     if ctx.hsts {
         let (name, value) = HSTS.clone();
@@ -65,7 +68,7 @@ fn ours(response: &mut Parts, ctx: &mut Ctx) {
             response.headers.append(name, value);
         }
     }
-    response.headers.extend(ctx.standings.headers());
+    ctx.standings.tell_in(&mut response.headers);
     let Some(exchange) = &mut ctx.exchange else { return };
     if exchange.desperate {
         let (name, value) = DEGRADED;

@@ -3,16 +3,16 @@
 //! OpenAI's names; the duration until a limit is whole again is written as its SDKs read it (`6m0s`,
 //! `1s`, `12ms`). Of several limits on one unit, the one with the least left is told.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sluicegate_filters::admit::Unit;
 use sluicegate_quota::Standing;
 
-const REQUESTS: [HeaderName; 3] = [
+static REQUESTS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
     HeaderName::from_static("x-ratelimit-reset-requests"),
 ];
-const TOKENS: [HeaderName; 3] = [
+static TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-tokens"),
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
     HeaderName::from_static("x-ratelimit-reset-tokens"),
@@ -45,22 +45,37 @@ impl Standings {
         self
     }
 
-    /// The headers that tell it.
-    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let rate = |names: [HeaderName; 3], standing: Option<Standing>| {
-            standing.into_iter().flat_map(move |it| {
-                let [limit, remaining, reset] = names.clone();
-                [
-                    Some((limit, HeaderValue::from(it.limit))),
-                    Some((remaining, HeaderValue::from(it.remaining))),
-                    it.resets_in_ms.and_then(|ms| Some((reset, duration(ms)?))),
-                ]
-                .into_iter()
-                .flatten()
-            })
-        };
-        let soft = self.soft_exceeded.then(|| (SOFT, HeaderValue::from_static("exceeded")));
-        rate(REQUESTS, self.requests).chain(rate(TOKENS, self.tokens)).chain(soft)
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_none() && self.tokens.is_none() && !self.soft_exceeded
+    }
+
+    /// Tells it in the head of a provider's answer, instead of what the provider says of the limits that the
+    /// gateway itself is under. Where there is nothing to tell, that stays.
+    pub fn tell_in(&self, head: &mut HeaderMap) {
+        if self.is_empty() {
+            return;
+        }
+        for name in REQUESTS.iter().chain(&TOKENS) {
+            head.remove(name);
+        }
+        self.tell(|name, value| drop(head.insert(name, value)));
+    }
+
+    /// Gives `put` the headers that tell it.
+    pub fn tell(&self, mut put: impl FnMut(HeaderName, HeaderValue)) {
+        for (names, standing) in [(&REQUESTS, &self.requests), (&TOKENS, &self.tokens)] {
+            let Some(it) = standing else { continue };
+            let [limit, remaining, reset] = names.clone();
+            put(limit, HeaderValue::from(it.limit));
+            put(remaining, HeaderValue::from(it.remaining));
+            if let Some(wait) = it.resets_in_ms.and_then(duration) {
+                put(reset, wait);
+            }
+        }
+        if self.soft_exceeded {
+            put(SOFT, HeaderValue::from_static("exceeded"));
+        }
     }
 }
 
@@ -97,16 +112,46 @@ mod tests {
     }
 
     #[test]
+    fn what_tells_nothing_has_no_headers() {
+        let none = Standings::default().with(standing(Unit::NanoUsd, 7, 1));
+        assert!(none.is_empty());
+        none.tell(|name, _| panic!("{name} tells nothing"));
+        for unit in [Unit::Requests, Unit::Tokens] {
+            assert!(!Standings::default().with(standing(unit, 7, 1)).is_empty());
+        }
+        let soft = Standing { soft_exceeded: true, ..standing(Unit::NanoUsd, 7, 1) };
+        assert!(!Standings::default().with(soft).is_empty());
+    }
+
+    #[test]
+    fn a_providers_own_limits_are_told_only_where_the_caller_has_none() {
+        let mut providers = HeaderMap::new();
+        for (name, value) in [
+            ("x-ratelimit-limit-requests", "9000"),
+            ("x-ratelimit-remaining-tokens", "70000"),
+            ("x-other", "stays"),
+        ] {
+            providers.append(name, HeaderValue::from_static(value));
+        }
+        let mut head = providers.clone();
+        Standings::default().tell_in(&mut head);
+        assert_eq!(head, providers);
+        Standings::default().with(standing(Unit::Requests, 7, 1)).tell_in(&mut head);
+        let requests: Vec<_> = head.get_all("x-ratelimit-limit-requests").iter().collect();
+        assert_eq!(requests, ["100"]);
+        assert!(!head.contains_key("x-ratelimit-remaining-tokens"), "it is of another's limits");
+        assert_eq!(head["x-other"], "stays");
+    }
+
+    #[test]
     fn the_limit_with_the_least_left_is_told() {
         let standings = Standings::default()
             .with(standing(Unit::Tokens, 40, 60_000))
             .with(standing(Unit::Tokens, 7, 86_399_000))
             .with(standing(Unit::Requests, 0, 1_001))
             .with(Standing { soft_exceeded: true, ..standing(Unit::NanoUsd, 1, 1) });
-        let told: Vec<_> = standings
-            .headers()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
+        let mut told = Vec::new();
+        standings.tell(|name, value| told.push(format!("{name}: {}", value.to_str().unwrap())));
         assert_eq!(
             told,
             [
