@@ -94,7 +94,7 @@ pub struct Gateway {
     pub in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
     /// Tells every exchange under way to end now: the process can't wait any longer.
-    pub leaving: CancellationToken,
+    pub leaving: Arc<CancellationToken>,
     /// Answers of the health routes: ready, not ready.
     health: OnceLock<[Bytes; 2]>,
 }
@@ -160,7 +160,7 @@ impl Gateway {
             calls: Arc::default(),
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
-            leaving: CancellationToken::new(),
+            leaving: Arc::default(),
             health: OnceLock::new(),
         });
         gateway.certificates_configured();

@@ -128,6 +128,17 @@ impl Identity {
         {
             return answer(&verdict, credential);
         }
+        // In a box: it is rare, and large beside what every request goes through.
+        Box::pin(self.find(credential, issuers, peer)).await
+    }
+
+    /// The same, of a credential that is not known, or no longer.
+    async fn find(
+        self: &Arc<Self>,
+        credential: &Credential<'_>,
+        issuers: Option<&Arc<Issuers>>,
+        peer: Option<IpAddr>,
+    ) -> Result<Arc<Caller>, Denial> {
         if peer.is_some_and(|peer| !self.strangers.may_ask(peer)) {
             let message = "too many unknown credentials came from this address; try again later";
             return Err(Denial::new(DenialKind::TooManyFailedCredentials, message));

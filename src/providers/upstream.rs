@@ -295,6 +295,8 @@ fn every_head(configured: &HeaderMap, host: &HeaderValue) -> HeaderMap {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // A compressed stream could be neither observed nor ended by us.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    // Each request puts its own in this place: one that is new has to be made room for.
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     headers
 }
 

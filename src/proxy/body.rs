@@ -1,5 +1,8 @@
 //! Reads a request's body, once, whole and bounded.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -34,8 +37,9 @@ pub enum NoBody {
     Gone(Box<pingora_core::Error>),
 }
 
-/// Reads all of the body within `limit` bytes and `timeout` in all (not for each read: a byte now
-/// and then does not extend it). What is held of it is counted before it is.
+/// Reads all of the body within `limit` bytes and the time that is configured, in all (not for each read: a byte
+/// now and then does not extend it). What is held of it is counted before it is. How long it was waited for is
+/// noted.
 pub async fn read(
     gateway: &Gateway,
     session: &mut Session,
@@ -49,19 +53,35 @@ pub async fn read(
     }
     let declared = usize::try_from(limit.declared().unwrap_or(0)).unwrap_or(MAX_UPFRONT);
     let mut body = BodyBuffer::with_capacity(declared.min(MAX_UPFRONT));
-    let whole = async {
-        while let Some(chunk) = session.read_request_body().await.map_err(unreadable(timeout))? {
-            let length = (body.len() + chunk.len()) as u64;
-            limit.admit(length).map_err(NoBody::Denied)?;
-            overload::grow_to(gateway, ctx, length).map_err(NoBody::Denied)?;
-            body.extend_from_slice(&chunk);
+    // Each read has the time that is left of that for all, and needs none of its own.
+    session.set_read_timeout(None);
+    let mut waited = Duration::ZERO;
+    let read = {
+        let mut whole = pin!(async {
+            while let Some(chunk) =
+                session.read_request_body().await.map_err(unreadable(timeout))?
+            {
+                let length = (body.len() + chunk.len()) as u64;
+                limit.admit(length).map_err(NoBody::Denied)?;
+                overload::grow_to(gateway, ctx, length).map_err(NoBody::Denied)?;
+                body.extend_from_slice(&chunk);
+            }
+            Ok(())
+        });
+        // Most are there with their heads, and need neither a clock nor a timer.
+        match poll_fn(|task| Poll::Ready(whole.as_mut().poll(task))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                let waiting = Instant::now();
+                let read = pingora_timeout::timeout(timeout, whole).await;
+                waited = waiting.elapsed();
+                read.unwrap_or_else(|_| Err(NoBody::Denied(late(timeout))))
+            }
         }
-        Ok(())
     };
-    match pingora_timeout::timeout(timeout, whole).await {
-        Ok(result) => result.map(|()| body),
-        Err(_) => Err(NoBody::Denied(late(timeout))),
-    }
+    session.set_read_timeout(Some(timeout));
+    ctx.body_wait = waited;
+    read.map(|()| body)
 }
 
 fn late(timeout: Duration) -> Denial {

@@ -12,7 +12,7 @@ use sluicegate_filters::screen::CorsGrant;
 use sluicegate_filters::{Caller, Denial, DenialKind};
 use sluicegate_ledger::Entry;
 use sluicegate_quota::{Charged, Holds};
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::admit::Admission;
 use super::outgoing::Original;
@@ -239,10 +239,15 @@ impl End {
     }
 }
 
+thread_local! {
+    /// What keeps a thread's ids in order. One for all would be a lock that all wait for.
+    static IDS: ContextV7 = const { ContextV7::new() };
+}
+
 impl Ctx {
     /// A request whose header is complete.
     pub fn new(gateway: &Gateway) -> Self {
-        let id = Uuid::now_v7();
+        let id = IDS.with(|ids| Uuid::new_v7(Timestamp::now(ids)));
         let mut text = Uuid::encode_buffer();
         let id_header = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
         let runtime = gateway.current();

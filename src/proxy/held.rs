@@ -84,7 +84,7 @@ impl Held {
             body: Mutex::new(body),
             plan: Mutex::default(),
         });
-        let inner = std::mem::replace(&mut session.downstream_session, nobody());
+        let inner = std::mem::replace(&mut session.downstream_session, Box::new(nobody()));
         let held = HeldSession {
             inner: Some(inner),
             watchdog,
@@ -140,7 +140,7 @@ impl Held {
     /// of it. Without it a keep-alive connection could not be used again.
     pub fn release(&mut self, session: &mut Session) {
         let Some(shared) = self.0.take() else { return };
-        drop(std::mem::replace(&mut session.downstream_session, nobody()));
+        *session.downstream_session = nobody();
         if let Some(inner) = lock(&shared.session).take() {
             session.downstream_session = inner;
         }
@@ -156,8 +156,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A placeholder that is never asked anything: it stands for a moment within one function.
-fn nobody() -> Box<ServerSession> {
-    Box::new(ServerSession::new_custom(Box::new(())))
+fn nobody() -> ServerSession {
+    ServerSession::new_custom(Box::new(()))
 }
 
 impl HeldSession {
@@ -317,8 +317,10 @@ impl CustomSession for HeldSession {
             Taken::Waits => Ok(false),
             Taken::Broke(error) => return Err(error),
         };
-        // From here on, and not from when it came: a slow reader is not a silent provider.
-        self.watchdog.restart_silence();
+        if !matches!(done, Ok(true)) {
+            // From here on, and not from when it came: a slow reader is not a silent provider.
+            self.watchdog.restart_silence();
+        }
         done
     }
 
@@ -361,7 +363,8 @@ impl CustomSession for HeldSession {
     async fn finish(&mut self) -> Result<()> {
         let rest = self.gathered.rest();
         if !rest.is_empty() {
-            self.inner_mut().response_duplex_vec(rest).await?;
+            // In a box: it is rare, and every answer has this future.
+            Box::pin(self.inner_mut().response_duplex_vec(rest)).await?;
         }
         self.inner_mut().finish_body().await
     }
@@ -462,7 +465,7 @@ mod tests {
         held: HeldSession,
         client: Option<TcpStream>,
         deadlines: Arc<Deadlines>,
-        leaving: CancellationToken,
+        leaving: Arc<CancellationToken>,
     }
 
     async fn exchange() -> Exchange {
@@ -481,7 +484,7 @@ mod tests {
         let teller = Arc::new(Silent);
         let stream = GuardedStream::new(stream, conn.clone(), Speaks::Http1, bounds, blame, teller);
         let deadlines = Deadlines::new(Instant::now(), HOUR, SHORT);
-        let leaving = CancellationToken::new();
+        let leaving = Arc::<CancellationToken>::default();
         let held = HeldSession {
             inner: Some(Box::new(ServerSession::new_http1(Box::new(stream)))),
             watchdog: Watchdog::new(deadlines.clone(), leaving.clone()),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode, Version};
+use http::{StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -41,9 +41,7 @@ pub async fn begin(
     endpoint: Endpoint,
     limit: &BodyLimit,
 ) -> Result<bool> {
-    let waiting = Instant::now();
     let mut read = body::read(gateway, session, ctx, limit).await;
-    ctx.body_wait = waiting.elapsed();
     if read.is_ok()
         && let Err(none) = overload::place(gateway, session, ctx).await
     {
@@ -60,8 +58,7 @@ pub async fn begin(
             return respond::denial(session, ctx, denial).await.map(|()| true);
         }
     };
-    let (bare, headers) = (bare_head(session), &session.req_header().headers);
-    match exchange(gateway, ctx, endpoint, body, bare, headers).await {
+    match exchange(gateway, ctx, endpoint, body, session.req_header()).await {
         Ok((mut exchange, body)) => {
             ctx.buffered.set(held_with(&exchange, &body));
             std::mem::swap(session.req_header_mut(), &mut exchange.caller);
@@ -75,8 +72,7 @@ pub async fn begin(
 }
 
 /// The head that Pingora goes on with: method, target and version, and no headers.
-fn bare_head(session: &Session) -> RequestHeader {
-    let head = session.req_header();
+fn bare_head(head: &RequestHeader) -> RequestHeader {
     let mut bare = http::Request::new(()).into_parts().0;
     bare.method = head.method.clone();
     bare.uri = head.uri.clone();
@@ -89,14 +85,14 @@ async fn exchange(
     ctx: &mut Ctx,
     endpoint: Endpoint,
     mut body: BodyBuffer,
-    caller: RequestHeader,
-    headers: &HeaderMap,
+    head: &RequestHeader,
 ) -> Result<(Box<Exchange>, Bytes), Denial> {
+    let headers = &head.headers;
     let mut peek = peek(endpoint, body.as_slice()).map_err(unreadable)?;
-    let runtime = ctx.runtime.clone();
-    let Some(model) = runtime.routes.model(&peek.model) else {
+    let Some(known) = ctx.runtime.routes.model(&peek.model).cloned() else {
         return Err(unknown_model(ctx, &peek.model));
     };
+    let model = &*known;
     let translates = translate::client(endpoint).is_some();
     let allowed = model.allowed(endpoint, translates);
     if allowed == 0 {
@@ -136,6 +132,7 @@ async fn exchange(
     };
     let shortest = model.timeouts.first_byte.min(model.timeouts.idle);
     let deadlines = Deadlines::new(ctx.started, model.timeouts.total, shortest);
+    let under_way = model.begin(first.index);
     let mut exchange = Box::new(Exchange {
         permit,
         admission,
@@ -145,14 +142,14 @@ async fn exchange(
         began_at: ctx.began_at(),
         spent: 0,
         endpoint,
-        model: model.clone(),
+        model: known,
         body_len: body.len(),
-        caller,
+        caller: bare_head(head),
         peek,
         allowed,
         sticky,
         tried: Vec::new(),
-        under_way: model.begin(first.index),
+        under_way,
         desperate: false,
         awaits_content: false,
         retry_after: None,
@@ -168,7 +165,7 @@ async fn exchange(
         bytes_in: 0,
         bytes_out: 0,
     });
-    model.requested();
+    exchange.model.requested();
     route::send_to(gateway, &mut exchange, first);
     rows::begin(gateway, Whose::of(gateway, ctx), &mut exchange, true)?;
     Ok((exchange, body))
@@ -253,7 +250,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
     let timeouts = &exchange.model.timeouts;
     let answer_in = timeouts.first_byte + upload_time(exchange.body_len);
     exchange.deadlines.expect_first_byte(now, timeouts.connect + answer_in);
-    let upstream = exchange.target().upstream.clone();
+    let upstream = &exchange.target().upstream;
     let ready = upstream.ready(timeouts.connect).await;
     if ready && let Some(peer) = upstream.peer(timeouts, exchange.body_len) {
         return Ok(peer);

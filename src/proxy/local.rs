@@ -1,7 +1,7 @@
 //! What is decided from the head alone, and the routes that are answered without a provider.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use pingora_core::Result;
 use pingora_proxy::Session;
 use sluicegate_filters::identify::Presented;
@@ -13,6 +13,8 @@ use super::{authorize, mcp, overload, respond};
 use crate::app::{Gateway, model_info};
 use crate::dialects::{Dialect, Endpoint, models};
 use crate::telemetry::trace::Phase;
+
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// What to do after the head has been judged.
 pub enum Next {
@@ -32,8 +34,7 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
     let target = head.raw_path();
     let connection =
         if session.is_http2() { Connection::http2(target) } else { Connection::http1(target) };
-    let runtime = ctx.runtime.clone();
-    let screened = runtime.pipeline.screen(head, &connection);
+    let screened = ctx.runtime.pipeline.screen(head, &connection);
     ctx.trace.lap(Phase::Screen, screened.is_err());
     let (route, body) = match screened {
         Ok(Screened::Continue { route, cors, body }) => {
@@ -56,10 +57,10 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
     if !route.is_public() {
         // After CORS, so that a page can read the refusal; before a credential is looked at.
         overload::address(gateway, ctx)?;
-        let caller = match runtime.pipeline.identify(head) {
+        let caller = match ctx.runtime.pipeline.identify(head) {
             Ok(Presented::Caller(caller)) => Ok(caller),
             Ok(Presented::Credential(credential)) => {
-                let issuers = runtime.issuers.as_ref();
+                let issuers = ctx.runtime.issuers.as_ref();
                 gateway.identity.caller(&credential, issuers, ctx.client).await
             }
             Err(denial) => Err(denial),
@@ -75,7 +76,7 @@ pub async fn screen(gateway: &Gateway, session: &Session, ctx: &mut Ctx) -> Resu
         }
     }
     // Only Anthropic's clients send this header, and both dialects list models at one path.
-    if head.headers.contains_key("anthropic-version") {
+    if head.headers.contains_key(&ANTHROPIC_VERSION) {
         ctx.dialect = Dialect::Anthropic;
     }
     Ok(match route {

@@ -125,16 +125,17 @@ impl ProxyHttp for Proxy {
             Ok(Next::Infer(endpoint, body)) => {
                 inference::begin(&self.gateway, session, ctx, endpoint, &body).await
             }
+            // In boxes, since this future has room for the largest of them, and every request has this future.
             Ok(Next::Mcp(server, body)) => {
-                mcp::answer(&self.gateway, session, ctx, server.as_deref(), &body)
+                Box::pin(mcp::answer(&self.gateway, session, ctx, server.as_deref(), &body))
                     .await
                     .map(|()| true)
             }
             Ok(Next::Answer(route)) => {
-                local::answer(&self.gateway, session, ctx, route).await.map(|()| true)
+                Box::pin(local::answer(&self.gateway, session, ctx, route)).await.map(|()| true)
             }
             Ok(Next::Preflight(answer)) => {
-                local::preflight(session, ctx, &answer).await.map(|()| true)
+                Box::pin(local::preflight(session, ctx, &answer)).await.map(|()| true)
             }
             Err(denial) => respond::denial(session, ctx, denial).await.map(|()| true),
         }
@@ -159,7 +160,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         if let Some(exchange) = &mut ctx.exchange {
-            exchange.times.connected = Some(Instant::now());
+            // For one from the pool nobody has waited.
+            let reused_at = exchange.times.chosen.filter(|_| reused);
+            exchange.times.connected = Some(reused_at.unwrap_or_else(Instant::now));
             exchange.times.reused = reused;
         }
         Ok(())

@@ -58,16 +58,19 @@ pub async fn place(gateway: &Gateway, session: &mut Session, ctx: &mut Ctx) -> R
         return Ok(());
     }
     let queue = ctx.runtime.config.limits.queue;
-    tokio::select! {
-        biased;
-        place = places.take(&queue) => {
-            let place = place.map_err(|why| NoBody::Denied(shed(gateway, why)))?;
-            ctx.place = Some(place);
-            Ok(())
+    // In a box: few wait.
+    let waits = Box::pin(async {
+        tokio::select! {
+            biased;
+            place = places.take(&queue) => {
+                place.map_err(|why| NoBody::Denied(shed(gateway, why)))
+            }
+            error = leaves(session) => Err(NoBody::Gone(error)),
+            () = gateway.leaving.cancelled() => Err(NoBody::Denied(shutting_down())),
         }
-        error = leaves(session) => Err(NoBody::Gone(error)),
-        () = gateway.leaving.cancelled() => Err(NoBody::Denied(shutting_down())),
-    }
+    });
+    ctx.place = Some(waits.await?);
+    Ok(())
 }
 
 /// What who waits is told when the process can't.

@@ -130,7 +130,8 @@ impl Deadlines {
 /// again, as Pingora does for each chunk of an HTTP/2 client, costs a look at a few atomics and no new timer.
 pub struct Watchdog {
     deadlines: Arc<Deadlines>,
-    leaving: CancellationToken,
+    /// Shared as it is: to clone one takes a lock, and so does the clone's end.
+    leaving: Arc<CancellationToken>,
     timer: Option<Timer>,
     farewell: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
@@ -141,7 +142,7 @@ type Timer = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Watchdog {
     /// Watches `deadlines`, and for the process's wish to leave.
-    pub fn new(deadlines: Arc<Deadlines>, leaving: CancellationToken) -> Self {
+    pub fn new(deadlines: Arc<Deadlines>, leaving: Arc<CancellationToken>) -> Self {
         Self { deadlines, leaving, timer: None, farewell: None }
     }
 
@@ -187,8 +188,10 @@ impl Watchdog {
                 }
                 // Only who outlives a first short wait listens for the farewell: registering takes
                 // a lock, and most requests are over before.
-                self.farewell
-                    .get_or_insert_with(|| Box::pin(self.leaving.clone().cancelled_owned()));
+                self.farewell.get_or_insert_with(|| {
+                    let leaving = CancellationToken::clone(&self.leaving);
+                    Box::pin(leaving.cancelled_owned())
+                });
             }
             match self.deadlines.look(Instant::now()) {
                 Ok(expiry) => return expiry,
@@ -234,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_cut_ends_the_next_wait() {
         let (deadlines, _) = deadlines(3_600_000);
-        let mut watchdog = Watchdog::new(deadlines.clone(), CancellationToken::new());
+        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
         tokio::select! {
             biased;
             expiry = watchdog.expired() => panic!("{expiry:?} too early"),
@@ -248,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_farewell_is_never_missed() {
         let (deadlines, _) = deadlines(3_600_000);
-        let leaving = CancellationToken::new();
+        let leaving = Arc::<CancellationToken>::default();
         let mut watchdog = Watchdog::new(deadlines, leaving.clone());
         let waiting = tokio::spawn(async move { watchdog.expired().await });
         // Before it listens or after: it hears of it all the same.
@@ -262,7 +265,7 @@ mod tests {
         let start = Instant::now();
         let deadlines = Deadlines::new(start, hour, short);
         deadlines.expect_first_byte(start, hour);
-        let mut watchdog = Watchdog::new(deadlines.clone(), CancellationToken::new());
+        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
         let waiting = tokio::spawn(async move { watchdog.expired().await });
         tokio::task::yield_now().await;
         deadlines.expect_more(Instant::now(), short);
@@ -273,7 +276,7 @@ mod tests {
     async fn a_moved_deadline_is_looked_at_again() {
         let (deadlines, start) = deadlines(3_600_000);
         deadlines.expect_first_byte(start, Duration::from_millis(1));
-        let mut watchdog = Watchdog::new(deadlines.clone(), CancellationToken::new());
+        let mut watchdog = Watchdog::new(deadlines.clone(), Arc::default());
         assert_eq!(watchdog.expired().await, Expiry::FirstByte);
         assert_eq!(deadlines.expired(), Some(Expiry::FirstByte));
         // A further attempt starts afresh.

@@ -336,8 +336,9 @@ impl Members {
     }
 
     fn string(&mut self, value: &str) {
-        let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
-        if value.as_bytes().iter().all(plain) {
+        let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+        // Without an early end, so that it is done by vectors.
+        if value.bytes().fold(true, |all, byte| all & plain(byte)) {
             self.quoted(value.as_bytes());
         } else if serde_json::to_writer(&mut self.0, value).is_err() {
             // A string always serialises to memory; the line stays JSON in any case.
@@ -366,10 +367,11 @@ impl Members {
     fn seconds(&mut self, name: Name, value: Option<Duration>) {
         let Some(value) = value else { return };
         self.number(name, value.as_secs());
-        let micros = value.subsec_micros();
-        let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| digit(micros / unit));
+        // With a digit before them that keeps their zeros, in whose place the point stands then.
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(1_000_000 + value.subsec_micros()).as_bytes();
         self.0.push(b'.');
-        self.0.extend_from_slice(&digits);
+        self.0.extend_from_slice(&digits[1..]);
     }
 
     /// Which policies decided, of which version; and where only a trial let the request pass, that.

@@ -172,9 +172,7 @@ async fn serve(
             Some(found.ok_or_else(|| no_server("No MCP server of this name is configured here."))?)
         }
     };
-    let waiting = Instant::now();
     let read = body::read(gateway, session, ctx, limit).await;
-    ctx.body_wait = waiting.elapsed();
     ctx.trace.lap(Phase::Body, read.is_err());
     let body = read?;
     let message = request::read(&session.req_header().headers, body.as_slice());
