@@ -91,6 +91,26 @@ async fn a_broken_stream_ends_in_an_error_event_of_the_dialect() {
     assert_eq!(stalled, 6);
 }
 
+/// Neither silence nor a late first byte: what counts is how long it takes in all.
+#[tokio::test]
+async fn an_answer_that_takes_longer_than_it_may_in_all_ends_in_an_error() {
+    let provider = provider().await;
+    let gateway = Gateway::start(&Config::for_provider(provider.address()).with_models(
+        "  sim-1: { targets: [{ provider: sim, model: sim-1 }], timeouts: { total: 700ms } }\n",
+    ));
+    let endless = "tokens=100000,token_ms=20";
+    let stream = gateway.client().post("/v1/chat/completions", &chat(true, endless)).await;
+    assert!(!stream.cut && stream.status == 200, "{stream:?}");
+    assert!(stream.text().contains("token"), "it had begun: {}", stream.text());
+    assert!(last_data(&stream.body)["error"]["message"].is_string(), "{}", stream.text());
+    assert!(!stream.text().contains("[DONE]"));
+    let whole = gateway.client().post("/v1/chat/completions", &chat(false, endless)).await;
+    assert_eq!((whole.status, whole.code().as_str()), (504, "upstream_timeout"), "{whole:?}");
+    for line in gateway.stop().await {
+        assert_eq!(line["end"], "timed_out", "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_broken_plain_answer_is_never_made_to_look_whole() {
     let provider = provider().await;
