@@ -374,6 +374,21 @@ impl Slice {
         Some(Charged { counter: self.counter.clone(), bucket, amount, seq })
     }
 
+    /// Takes back what a hold has beyond `keep`: its request will not have used more. Returns what is charged for
+    /// it less than before, if it is one that is charged at admission.
+    pub(crate) fn narrow(&self, part: &mut Part, keep: u64, now: Now) -> Option<Charged> {
+        let state = &mut *self.state.lock();
+        let back = part.amount.saturating_sub(keep);
+        let charged = state.take_back(part, back, now);
+        part.amount -= back;
+        charged.filter(|_| back > 0).map(|bucket| Charged {
+            counter: self.counter.clone(),
+            bucket,
+            amount: -back.cast_signed(),
+            seq: state.seq + 1,
+        })
+    }
+
     /// What a hold has charged already, if it is one that is charged at admission.
     pub(crate) fn charged_by(&self, part: &Part) -> Option<Charged> {
         self.state.lock().quota.charges_at_admission().then(|| Charged {
@@ -680,40 +695,51 @@ impl State {
         self.overrun = self.overrun.saturating_add(over);
         // What was used too much is not there for others any more.
         self.free = self.free.saturating_sub(over);
+        let given_back = self.take_back(part, back, now);
+        let (bucket, amount) = if !self.quota.charges_at_admission() {
+            let rest = part.amount - back;
+            let place = if part.leased { &mut self.held } else { &mut self.unleased };
+            *place = place.saturating_sub(rest);
+            let charged = if self.quota.unit == Unit::Parallel { 0 } else { used.cast_signed() };
+            self.charge(part.bucket, charged);
+            (part.bucket, charged)
+        } else if over > 0 {
+            let bucket = self.span(now.store).bucket(now.store);
+            self.charge(bucket, over.cast_signed());
+            (bucket, over.cast_signed())
+        } else {
+            (given_back?, -back.cast_signed())
+        };
+        (amount != 0).then_some((bucket, amount, self.seq + 1))
+    }
+
+    /// Takes `back` of a hold's units back. Returns the bucket in which so much less is charged now, if they were
+    /// charged at admission and are not forgotten.
+    fn take_back(&mut self, part: &Part, back: u64, now: Now) -> Option<i64> {
         if back > 0 {
             // What did not fit may fit now.
             self.dry = None;
         }
-        let (bucket, amount) = if self.quota.charges_at_admission() {
-            let span = self.span(now.store);
-            if over > 0 {
-                (span.bucket(now.store), over.cast_signed())
-            } else if self.seq + 1 == part.seq {
-                // The store has not heard of it: the units are still leased.
-                if part.leased {
-                    self.release(back);
-                }
-                (part.bucket, -back.cast_signed())
-            } else if span.counts(part.bucket, now.store) {
-                (part.bucket, -back.cast_signed())
-            } else {
-                // It has been forgotten, and so what it used is free already.
-                return None;
-            }
-        } else {
+        if !self.quota.charges_at_admission() {
             if part.leased {
-                self.held = self.held.saturating_sub(part.amount);
+                self.held = self.held.saturating_sub(back);
                 self.release(back);
             } else {
-                self.unleased = self.unleased.saturating_sub(part.amount);
+                self.unleased = self.unleased.saturating_sub(back);
             }
-            (part.bucket, used.cast_signed())
-        };
-        if self.quota.unit == Unit::Parallel || amount == 0 {
             return None;
         }
-        self.charge(bucket, amount);
-        Some((bucket, amount, self.seq + 1))
+        if self.seq + 1 == part.seq {
+            // The store has not heard of it: the units are still leased.
+            if part.leased {
+                self.release(back);
+            }
+        } else if !self.span(now.store).counts(part.bucket, now.store) {
+            // It has been forgotten, and so what it used is free already.
+            return None;
+        }
+        self.charge(part.bucket, -back.cast_signed());
+        Some(part.bucket)
     }
 
     /// Makes units free again.

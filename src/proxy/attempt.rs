@@ -109,6 +109,18 @@ pub fn settle(
     exchange.spent = exchange.spent.saturating_add(used.nano_usd.unwrap_or(0));
 }
 
+/// Gives back what the present attempt holds beyond what it has used, once all of its answer is there: whoever has
+/// read it may ask again at once, before the request has ended here.
+pub fn narrow(exchange: &mut Exchange) {
+    if exchange.holds.is_none() || !exchange.reply.is_whole() {
+        return;
+    }
+    let used = Used::of(exchange).filter(|used| !used.estimated);
+    if let (Some(used), Some(holds)) = (used, &mut exchange.holds) {
+        holds.narrow(&used.amounts());
+    }
+}
+
 /// Ends the last attempt, which no provider has seen: what is held is free again.
 pub fn cancel(exchange: &mut Exchange) {
     Standing::take(exchange).settle(&Amounts::default(), Entry::cancel);

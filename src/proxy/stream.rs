@@ -18,7 +18,7 @@ use super::overrun::{self, Overrun};
 use super::reply::{Broken, Content, Reply, Step, StreamState};
 use super::respond::{HSTS, REQUEST_ID};
 use super::route::DEGRADED;
-use super::{body, overload, route, translate};
+use super::{attempt, body, overload, route, translate};
 use crate::app::Gateway;
 use crate::config::valid::{Answers, RetryOn, RetryUntil};
 use crate::dialects::body_usage::UsageScanner;
@@ -252,6 +252,7 @@ pub fn body(gateway: &Gateway, body: &mut Option<Bytes>, end: bool, ctx: &mut Ct
         ctx.detail = Some(quota.id().to_string());
         exchange.deadlines.cut();
     }
+    attempt::narrow(exchange);
     exchange.bytes_out += body.as_ref().map_or(0, |piece| piece.len() as u64);
     if exchange.times.first_content.is_none() && exchange.reply.has_content() {
         exchange.times.first_content = Some(Instant::now());

@@ -1,7 +1,10 @@
 //! How much: limits on the proxy's listener, as a caller meets them.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
+use crate::reload::asked;
 use crate::support::{Client, Config, Gateway, chat, provider, soon};
 
 fn config(provider: std::net::SocketAddr) -> Config {
@@ -52,17 +55,70 @@ async fn tokens_that_were_not_used_are_given_back() {
     let mut body = short(false);
     body["max_tokens"] = json!(600);
     // Two at once would not fit; one after the other do, since each uses a few tokens only.
-    for before in 0..3 {
+    for _ in 0..3 {
         let answer = gateway.chat(&key, &body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        // What it held is free before it is counted.
-        gateway.until_metric("sluicegate_exchanges_total", "", f64::from(before + 1)).await;
     }
     body["max_tokens"] = json!(1_000);
     let refused = gateway.chat(&key, &body).await;
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
     assert!(refused.text().contains("never fits"), "{}", refused.text());
     assert_eq!(refused.header("retry-after"), None);
+    gateway.stop().await;
+}
+
+/// A provider that has said everything may still not have ended its answer.
+#[tokio::test]
+async fn what_an_answer_leaves_is_free_with_its_last_word() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::start(&config(listener.local_addr().unwrap()));
+    let provider = tokio::spawn(async move {
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            let mut stream = asked(&listener).await;
+            let events = concat!(
+                r#"data: {"choices":[{"index":0,"delta":{"content":"token"},"finish_reason":"stop"}]}"#,
+                "\n\n",
+                r#"data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}"#,
+                "\n\ndata: [DONE]\n\n"
+            );
+            let (kind, length) = ("text/event-stream", events.len());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n\
+                 {length:x}\r\n{events}\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+        open
+    });
+    let limits = json!({"tpm_limit": 1_000, "max_parallel_requests": 1});
+    let key = gateway.key(&limits).await;
+    let mut body = short(true);
+    body["max_tokens"] = json!(700);
+    let bearer = format!("Authorization: Bearer {key}\r\n");
+    let request = Client::request("/v1/chat/completions", &bearer, &body);
+    let mut clients = Vec::new();
+    for turn in 1..=3 {
+        let mut client = gateway.client().connect().await;
+        client.write_all(&request).await.unwrap();
+        let mut answer = String::new();
+        soon("the last word", async {
+            while !answer.contains("[DONE]") && client.read_line(&mut answer).await.unwrap() > 0 {
+                assert!(!answer.starts_with("HTTP/1.1 4"), "at turn {turn}: {answer}");
+            }
+        })
+        .await;
+        clients.push(client);
+    }
+    assert_eq!(gateway.metric("sluicegate_requests_in_flight", "").await, 3.0);
+    // Now they end, and are charged by what they used: 30 tokens in all.
+    drop(provider.await.unwrap());
+    gateway.until_metric("sluicegate_exchanges_total", "", 3.0).await;
+    body["max_tokens"] = json!(1_000);
+    let refused = gateway.chat(&key, &body).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limit_exceeded"));
+    assert_eq!(refused.header("x-ratelimit-remaining-tokens"), Some("970"), "{refused:?}");
     gateway.stop().await;
 }
 

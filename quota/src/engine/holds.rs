@@ -18,6 +18,8 @@ const ASK_AGAIN_MS: i64 = 1_000;
 pub struct Holds {
     shared: Arc<Shared>,
     parts: Vec<Held>,
+    /// What was given back of what had been charged, before the request has ended.
+    given_back: Vec<Charged>,
 }
 
 /// Whether a request holds as much as it needs, after all.
@@ -51,9 +53,9 @@ impl Held {
         self.parts().fold(0, |sum, part| sum.saturating_add(part.amount))
     }
 
+    /// Not to the first, of which it has been told already what it is charged.
     fn add(&mut self, part: Part) {
-        let last = self.more.last_mut().unwrap_or(&mut self.part);
-        if !last.join(&part) {
+        if !self.more.last_mut().is_some_and(|last| last.join(&part)) {
             self.more.push(part);
         }
     }
@@ -73,7 +75,8 @@ impl Held {
 impl Holds {
     pub(super) fn new(shared: Arc<Shared>, parts: Vec<(Arc<Slice>, Part)>) -> Self {
         let held = |(slice, part)| Held { slice, part, more: Vec::new(), asked_at: None };
-        Self { shared, parts: parts.into_iter().map(held).collect() }
+        let parts = parts.into_iter().map(held).collect();
+        Self { shared, parts, given_back: Vec::new() }
     }
 
     /// Whether no quota holds for the request.
@@ -154,6 +157,25 @@ impl Holds {
         extended
     }
 
+    /// Gives back at once what is held beyond `used`: it is known by now that the request will have used that and no
+    /// more. It is still to be settled.
+    pub fn narrow(&mut self, used: &Amounts) {
+        let now = self.shared.now();
+        for Held { slice, part, more, .. } in &mut self.parts {
+            let mut left = used.of(slice.unit());
+            let mut narrow = |part: &mut Part| {
+                let keep = left.min(part.amount);
+                left -= keep;
+                slice.narrow(part, keep, now)
+            };
+            // Only of the first is it known outside what it was charged at admission.
+            self.given_back.extend(narrow(part));
+            for part in more {
+                narrow(part);
+            }
+        }
+    }
+
     /// Ends the request: so much was really used. Returns what is charged from here on.
     pub fn settle(mut self, used: &Amounts) -> Vec<Charged> {
         let now = self.shared.now();
@@ -181,7 +203,7 @@ impl Holds {
     }
 
     fn end(&mut self, now: Now, used: impl Fn(&Held) -> u64) -> Vec<Charged> {
-        let mut charged = Vec::with_capacity(self.parts.len());
+        let mut charged = std::mem::take(&mut self.given_back);
         for held in std::mem::take(&mut self.parts) {
             // What the request was admitted with has been told already, and what was added has not.
             charged.extend(held.more.iter().filter_map(|part| held.slice.charged_by(part)));
@@ -251,16 +273,17 @@ mod tests {
         }
 
         #[test]
-        fn parts_that_nothing_tells_apart_are_one(amounts in prop::collection::vec(1_u64..50, 1..6)) {
+        fn parts_that_nothing_tells_apart_are_one(amounts in prop::collection::vec(1_u64..50, 2..6)) {
             let (mut one, many) = (held(&amounts[..1]), held(&amounts));
             for part in &many.more {
                 one.add(*part);
             }
-            prop_assert_eq!((one.more.len(), one.amount()), (0, many.amount()));
+            prop_assert_eq!((one.part.amount, one.more.len()), (amounts[0], 1));
+            prop_assert_eq!(one.amount(), many.amount());
             let mut later = one.part;
             later.seq += 1;
             one.add(later);
-            prop_assert_eq!(one.more.len(), 1);
+            prop_assert_eq!(one.more.len(), 2);
         }
     }
 }

@@ -105,6 +105,38 @@ async fn no_more_run_at_once_than_may() {
     assert!(shared.1.load(Ordering::SeqCst) <= 5);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_given_back_early_is_free_at_once_and_charged_as_at_the_end() {
+    let store: Arc<dyn QuotaStore> = Arc::new(MemoryQuotas::new());
+    let engine = engine(&store, "a");
+    let units = [(Unit::Tokens, 200), (Unit::NanoUsd, 2_000), (Unit::Parallel, 1)];
+    let quotas = units.map(|(unit, limit)| quota("k", unit, limit));
+    let slices: Vec<_> = quotas.iter().map(|quota| engine.slice(quota)).collect();
+    // All that it uses but its place.
+    let used = Amounts { parallel: 0, ..one(30) };
+    for extends in [false, true] {
+        let mut holds = engine.hold(&slices, &one(90)).await.unwrap();
+        let mut charged = holds.charged();
+        while extends && holds.extend(&one(120)) != Extended::Yes {
+            tokio::task::yield_now().await;
+        }
+        holds.narrow(&used);
+        // Beside what it held, this would not fit.
+        let another = engine.hold(&slices, &one(110)).await.unwrap();
+        another.settle(&Amounts::default());
+        holds.narrow(&used);
+        charged.extend(holds.settle(&used));
+        for (slice, used) in slices.iter().zip([30, 300, 0]) {
+            let of_it = charged.iter().filter(|charged| charged.counter == *slice.counter());
+            let sum: i64 = of_it.map(|charged| charged.amount).sum();
+            assert_eq!(sum, used, "{}, {extends}: {charged:?}", slice.counter());
+        }
+    }
+    assert!(engine.close(Duration::from_secs(10)).await);
+    let state = engine.look(&quotas).await.unwrap();
+    assert_eq!(state.iter().map(|state| state.used).collect::<Vec<_>>(), [60, 600, 0]);
+}
+
 /// Stands still but for what the test lets pass.
 #[derive(Clone, Default)]
 struct HandClock(Arc<AtomicU64>);

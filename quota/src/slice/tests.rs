@@ -27,6 +27,12 @@ enum Event {
         instance: usize,
         request: usize,
     },
+    /// It turns out that it will not use more than a part (of 16) of its hold.
+    Narrow {
+        instance: usize,
+        request: usize,
+        keep: u64,
+    },
     /// An exchange is built, and reaches the store; its answer may get lost.
     Exchange {
         instance: usize,
@@ -155,6 +161,22 @@ impl World {
                 it.slice.undo(&part, now);
                 self.requests[index].amount = 0;
             }
+            Event::Narrow { instance, request, keep } => {
+                let now = self.now_of(instance);
+                let it = &mut self.instances[instance];
+                if it.under_way.is_empty() {
+                    return;
+                }
+                let at = request % it.under_way.len();
+                let (part, index) = &mut it.under_way[at];
+                let (before, keep) = (part.amount, part.amount * keep / 16);
+                let charged = it.slice.narrow(part, keep, now);
+                assert_eq!(part.amount, keep);
+                if let Some(charged) = charged {
+                    assert_eq!(charged.amount, keep.cast_signed() - before.cast_signed());
+                }
+                self.requests[*index].amount = keep;
+            }
             Event::Exchange { instance, tick, lost } => {
                 let now = self.now_of(instance);
                 let it = &self.instances[instance];
@@ -280,6 +302,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (instance.clone(), 0_usize..8, 0_u64..=16)
             .prop_map(|(instance, request, used)| Event::Settle { instance, request, used }),
         1 => (instance.clone(), 0_usize..8).prop_map(|(instance, request)| Event::Undo { instance, request }),
+        3 => (instance.clone(), 0_usize..8, 0_u64..=16)
+            .prop_map(|(instance, request, keep)| Event::Narrow { instance, request, keep }),
         8 => (instance.clone(), any::<bool>(), prop::bool::weighted(0.15))
             .prop_map(|(instance, tick, lost)| Event::Exchange { instance, tick, lost }),
         3 => (instance.clone(), prop::bool::weighted(0.3))
