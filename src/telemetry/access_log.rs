@@ -4,11 +4,9 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
-
-use crossbeam_queue::ArrayQueue;
 
 use opentelemetry::TraceId;
 use sluicegate_filters::authorize::Decision;
@@ -16,15 +14,17 @@ use uuid::Uuid;
 
 use crate::chat::Usage;
 
-/// Lines that may wait for the writer. Beyond it lines are dropped and counted: a full disk must
+/// Bytes that may wait for the writer. Beyond it lines are dropped and counted: a full disk must
 /// not stop the traffic.
-const QUEUE: usize = 16 * 1024;
+const MOST_WAITING: usize = 8 * 1024 * 1024;
 /// How often the writer looks for lines while traffic goes on.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long it sleeps at most where there is none.
 const IDLE: Duration = Duration::from_secs(10);
-/// Bytes that are written at once.
-const BUFFER: usize = 64 * 1024;
+/// Room that is kept for what waits, once there was so much.
+const ROOM: usize = 512 * 1024;
+/// Room for a line: nearly all are shorter.
+const LINE: usize = 1024;
 
 /// A member's name, with the comma before it and the colon behind it.
 struct Name(&'static str);
@@ -112,44 +112,53 @@ pub struct Line<'a> {
 pub struct AccessLog(Arc<Shared>);
 
 struct Shared {
-    lines: ArrayQueue<Vec<u8>>,
+    waiting: Mutex<Waiting>,
     writer: OnceLock<Thread>,
     /// The writer waits for a line; whoever brings one wakes it. While lines keep coming it looks
     /// by itself now and then instead: waking a thread for each line costs more than the line.
     parked: AtomicBool,
     dropped: AtomicU64,
-    /// Lines handed over and lines that are past the buffer.
-    queued: AtomicU64,
+    /// Lines that have been written, or dropped.
     written: AtomicU64,
+}
+
+/// Lines that wait for the writer, one behind the other. The lock is held for as long as one is copied.
+#[derive(Default)]
+struct Waiting {
+    text: Vec<u8>,
+    lines: u64,
+    /// All that ever were handed over.
+    handed_over: u64,
 }
 
 impl AccessLog {
     /// Starts a writer to `out`. It ends when the last handle is dropped.
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            lines: ArrayQueue::new(QUEUE),
+            waiting: Mutex::default(),
             writer: OnceLock::new(),
             parked: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
-            queued: AtomicU64::new(0),
             written: AtomicU64::new(0),
         });
         let lines = Arc::downgrade(&shared);
         let writer = std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_lines(&lines, std::io::BufWriter::with_capacity(BUFFER, out)))?;
+            .spawn(move || write_lines(&lines, out))?;
         shared.writer.set(writer.thread().clone()).ok();
         Ok(Self(shared))
     }
 
     /// Hands a line to the writer; never waits.
     pub fn write(&self, line: &Line<'_>) {
-        let text = line.render(SystemTime::now());
-        self.0.queued.fetch_add(1, Ordering::SeqCst);
-        if self.0.lines.push(text).is_err() {
-            self.0.dropped.fetch_add(1, Ordering::Relaxed);
-            self.0.written.fetch_add(1, Ordering::SeqCst);
-        }
+        RENDERED.with_borrow_mut(|text| {
+            text.clear();
+            line.render(SystemTime::now(), text);
+            if !self.0.waiting().take(text) {
+                self.0.dropped.fetch_add(1, Ordering::Relaxed);
+                self.0.written.fetch_add(1, Ordering::SeqCst);
+            }
+        });
         if self.0.parked.load(Ordering::SeqCst) {
             self.0.wake();
         }
@@ -162,7 +171,7 @@ impl AccessLog {
 
     /// Waits until everything handed over before is written, at most `within`.
     pub fn flush(&self, within: Duration) {
-        let (until, deadline) = (self.0.queued.load(Ordering::SeqCst), Instant::now() + within);
+        let (until, deadline) = (self.0.waiting().handed_over, Instant::now() + within);
         while self.0.written.load(Ordering::SeqCst) < until && Instant::now() < deadline {
             self.0.wake();
             std::thread::park_timeout(Duration::from_millis(1));
@@ -170,7 +179,30 @@ impl AccessLog {
     }
 }
 
+impl Waiting {
+    /// Puts a line behind the others. Returns whether there was room.
+    fn take(&mut self, line: &[u8]) -> bool {
+        self.handed_over += 1;
+        let fits = self.text.len() + line.len() <= MOST_WAITING;
+        if fits {
+            self.text.extend_from_slice(line);
+            self.lines += 1;
+        }
+        fits
+    }
+
+    /// Hands out what waits in the place of `text`, which is empty. Returns how many lines they are.
+    fn hand_out(&mut self, text: &mut Vec<u8>) -> u64 {
+        std::mem::swap(&mut self.text, text);
+        std::mem::take(&mut self.lines)
+    }
+}
+
 impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
         self.parked.store(false, Ordering::SeqCst);
         if let Some(writer) = self.writer.get() {
@@ -186,24 +218,23 @@ impl Drop for Shared {
 }
 
 fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
+    let mut text = Vec::new();
     // Held only while there is work, so that the last handle's drop ends this thread.
     while let Some(shared) = shared.upgrade() {
-        let mut count = 0;
-        while let Some(line) = shared.lines.pop() {
-            // A log that can't be written must not end the process; the next line may succeed.
-            out.write_all(&line).ok();
-            count += 1;
-        }
-        if count > 0 {
-            out.flush().ok();
-            shared.written.fetch_add(count, Ordering::SeqCst);
+        let lines = shared.waiting().hand_out(&mut text);
+        if lines > 0 {
+            // A log that can't be written must not end the process; the next lines may succeed.
+            out.write_all(&text).and_then(|()| out.flush()).ok();
+            text.clear();
+            text.shrink_to(ROOM);
+            shared.written.fetch_add(lines, Ordering::SeqCst);
             drop(shared);
             std::thread::park_timeout(LOOK_EVERY);
             continue;
         }
         shared.parked.store(true, Ordering::SeqCst);
         // A line that came before the flag was seen has woken nobody.
-        if shared.lines.is_empty() {
+        if shared.waiting().lines == 0 {
             drop(shared);
             std::thread::park_timeout(IDLE);
         }
@@ -213,8 +244,8 @@ fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
 impl Line<'_> {
     /// The line as JSON with its line end. Written by hand: it is on every request's way, and
     /// serialising its thirty members generically took as long as screening the request.
-    fn render(&self, now: SystemTime) -> Vec<u8> {
-        let mut out = Members::begin(now);
+    fn render(&self, now: SystemTime, out: &mut Vec<u8>) {
+        let mut out = Members::begin(now, out);
         out.text(name!("request_id"), self.request_id);
         if let Some(trace) = &self.trace {
             out.display(name!("trace_id"), trace);
@@ -267,16 +298,16 @@ impl Line<'_> {
         if let Some(cost) = self.cost {
             out.number(name!("cost_nano_usd"), cost);
         }
-        out.finish()
+        out.finish();
     }
 }
 
 /// A JSON object under construction.
-struct Members(Vec<u8>);
+struct Members<'a>(&'a mut Vec<u8>);
 
-impl Members {
-    fn begin(now: SystemTime) -> Self {
-        let mut out = Vec::with_capacity(896);
+impl<'a> Members<'a> {
+    fn begin(now: SystemTime, out: &'a mut Vec<u8>) -> Self {
+        out.reserve(LINE);
         out.extend_from_slice(br#"{"time":""#);
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         SECOND.with_borrow_mut(|(second, text)| {
@@ -340,7 +371,7 @@ impl Members {
         // Without an early end, so that it is done by vectors.
         if value.bytes().fold(true, |all, byte| all & plain(byte)) {
             self.quoted(value.as_bytes());
-        } else if serde_json::to_writer(&mut self.0, value).is_err() {
+        } else if serde_json::to_writer(&mut *self.0, value).is_err() {
             // A string always serialises to memory; the line stays JSON in any case.
             self.0.extend_from_slice(b"null");
         }
@@ -406,13 +437,14 @@ impl Members {
         self.0.push(b'}');
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(self) {
         self.0.extend_from_slice(b"}\n");
-        self.0
     }
 }
 
 thread_local! {
+    /// Where a thread writes its lines, one after the other, before they wait with those of all.
+    static RENDERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The last second that was written, and its text: most lines share it with the one before.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
@@ -478,7 +510,9 @@ mod tests {
                 ..Line::default()
             };
             let now = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
-            let rendered = String::from_utf8(line.render(now)).unwrap();
+            let mut rendered = Vec::new();
+            line.render(now, &mut rendered);
+            let rendered = String::from_utf8(rendered).unwrap();
             prop_assert_eq!(rendered.matches('\n').count(), 1);
             let json: serde_json::Value = serde_json::from_str(rendered.trim_end()).unwrap();
             prop_assert_eq!(json["request_id"].as_str(), Some(text.as_str()));
@@ -493,6 +527,50 @@ mod tests {
             let expected = Duration::from_micros(micros).as_secs_f64();
             prop_assert!((seconds - expected).abs() <= expected * 1e-9 + 1e-9);
         }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_dropped_and_counted() {
+        let mut waiting = Waiting::default();
+        let line = [b'x'; 1000];
+        let fitting = (0..).take_while(|_| waiting.take(&line)).count();
+        assert_eq!(fitting, MOST_WAITING / line.len());
+        let mut text = Vec::new();
+        assert_eq!(waiting.hand_out(&mut text), fitting as u64);
+        assert_eq!(text.len(), fitting * line.len());
+        assert!(waiting.take(&line), "there is room again");
+        assert_eq!(waiting.handed_over, fitting as u64 + 2);
+    }
+
+    /// Stuck, until it is told to go on.
+    struct Stuck(std::sync::mpsc::Receiver<()>, Memory);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.recv().ok();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_stuck_stops_nobody() {
+        let (goes_on, waits) = std::sync::mpsc::channel();
+        let out = Memory::default();
+        let log = AccessLog::start(Stuck(waits, out.clone())).unwrap();
+        let detail = "x".repeat(10_000);
+        let mut all = 0_u64;
+        while log.dropped() < 3 {
+            log.write(&Line { detail: Some(&detail), ..Line::default() });
+            all += 1;
+        }
+        drop(goes_on);
+        log.flush(Duration::from_secs(10));
+        let written = out.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(written as u64 + log.dropped(), all);
     }
 
     #[test]
