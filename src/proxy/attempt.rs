@@ -56,10 +56,10 @@ impl Used {
         Some(Self { usage, estimated, nano_usd })
     }
 
-    /// As the limits count it.
-    pub fn amounts(&self) -> Amounts {
+    /// As the limits count it; `counted`: an attempt before has counted as the request.
+    pub fn amounts(&self, counted: bool) -> Amounts {
         Amounts {
-            requests: 1,
+            requests: u64::from(!counted),
             tokens: self.usage.total(),
             nano_usd: self.nano_usd.unwrap_or(0),
             parallel: 0,
@@ -81,7 +81,8 @@ pub fn end(gateway: &Gateway, exchange: &mut Exchange, whose: Whose<'_>) -> Char
         (_, Some(Expiry::FirstByte | Expiry::Idle | Expiry::Total)) => End::TimedOut,
         _ => End::UpstreamBroke,
     };
-    if used.amounts().tokens > 0 {
+    let narrowed = exchange.holds.as_ref().is_some_and(Holds::is_narrowed);
+    if used.usage.total() > 0 || narrowed {
         settle(gateway, exchange, &used, whose, outcome);
         return Charge::Settled;
     }
@@ -103,9 +104,10 @@ pub fn settle(
     let (model, provider) = (&exchange.model.name, &target.upstream.name);
     gateway.metrics.usage.attempt(&target.series, model, provider, used);
     let standing = Standing::take(exchange);
-    standing.settle(&used.amounts(), |entry, charged| {
+    standing.settle(&used.amounts(exchange.counted), |entry, charged| {
         entry.end(&rows::ended(whose, exchange, used, outcome.as_str()), charged);
     });
+    exchange.counted = true;
     exchange.spent = exchange.spent.saturating_add(used.nano_usd.unwrap_or(0));
 }
 
@@ -117,7 +119,7 @@ pub fn narrow(exchange: &mut Exchange) {
     }
     let used = Used::of(exchange).filter(|used| !used.estimated);
     if let (Some(used), Some(holds)) = (used, &mut exchange.holds) {
-        holds.narrow(&used.amounts());
+        holds.narrow(&used.amounts(exchange.counted));
     }
 }
 

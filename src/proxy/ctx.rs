@@ -96,6 +96,8 @@ pub struct Exchange {
     pub admission: Admission,
     /// What the present attempt holds of the limits that the request is under, if it is under any.
     pub holds: Option<Holds>,
+    /// Whether an attempt is settled already, and the request counted with it.
+    pub counted: bool,
     /// The present attempt's place in the ledger, if there is one.
     pub entry: Option<Entry>,
     /// Up to where the present attempt is known not to have outrun what it holds.

@@ -137,6 +137,7 @@ async fn exchange(
         permit,
         admission,
         holds,
+        counted: false,
         entry: None,
         overrun: Overrun::default(),
         began_at: ctx.began_at(),
@@ -204,7 +205,7 @@ pub async fn next_peer(gateway: &Gateway, ctx: &mut Ctx) -> Result<Box<HttpPeer>
             if !admitted {
                 break choice;
             }
-            let refused = match admit::again(gateway, &exchange.admission, settled).await {
+            let refused = match admit::again(gateway, &exchange.admission, exchange.counted).await {
                 Ok(holds) => {
                     exchange.holds = holds;
                     break choice;

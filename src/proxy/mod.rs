@@ -160,9 +160,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         if let Some(exchange) = &mut ctx.exchange {
-            // For one from the pool nobody has waited.
-            let reused_at = exchange.times.chosen.filter(|_| reused);
-            exchange.times.connected = Some(reused_at.unwrap_or_else(Instant::now));
+            exchange.times.connected = Some(Instant::now());
             exchange.times.reused = reused;
         }
         Ok(())

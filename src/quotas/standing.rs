@@ -53,11 +53,10 @@ impl Standings {
     /// Tells it in the head of a provider's answer, instead of what the provider says of the limits that the
     /// gateway itself is under. Where there is nothing to tell, that stays.
     pub fn tell_in(&self, head: &mut HeaderMap) {
-        if self.is_empty() {
-            return;
-        }
-        for name in REQUESTS.iter().chain(&TOKENS) {
-            head.remove(name);
+        if self.requests.is_some() || self.tokens.is_some() {
+            for name in REQUESTS.iter().chain(&TOKENS) {
+                head.remove(name);
+            }
         }
         self.tell(|name, value| drop(head.insert(name, value)));
     }
@@ -136,6 +135,9 @@ mod tests {
         let mut head = providers.clone();
         Standings::default().tell_in(&mut head);
         assert_eq!(head, providers);
+        let soft = Standing { soft_exceeded: true, ..standing(Unit::NanoUsd, 7, 1) };
+        Standings::default().with(soft).tell_in(&mut head);
+        assert_eq!(head.len(), providers.len() + 1, "and that a budget is nearly used up");
         Standings::default().with(standing(Unit::Requests, 7, 1)).tell_in(&mut head);
         let requests: Vec<_> = head.get_all("x-ratelimit-limit-requests").iter().collect();
         assert_eq!(requests, ["100"]);

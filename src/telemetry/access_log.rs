@@ -218,13 +218,21 @@ impl Drop for Shared {
 }
 
 fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
-    let mut text = Vec::new();
+    let (mut text, mut torn) = (Vec::new(), false);
     // Held only while there is work, so that the last handle's drop ends this thread.
     while let Some(shared) = shared.upgrade() {
         let lines = shared.waiting().hand_out(&mut text);
         if lines > 0 {
             // A log that can't be written must not end the process; the next lines may succeed.
-            out.write_all(&text).and_then(|()| out.flush()).ok();
+            if torn && out.write_all(b"\n").is_ok() {
+                torn = false;
+            }
+            let written = write_most(&mut out, &text);
+            out.flush().ok();
+            let (there, lost) = text.split_at(written);
+            torn = there.last().map_or(torn, |byte| *byte != b'\n');
+            let lost = lost.iter().filter(|byte| **byte == b'\n').count();
+            shared.dropped.fetch_add(lost as u64, Ordering::Relaxed);
             text.clear();
             text.shrink_to(ROOM);
             shared.written.fetch_add(lines, Ordering::SeqCst);
@@ -239,6 +247,20 @@ fn write_lines(shared: &Weak<Shared>, mut out: impl Write) {
             std::thread::park_timeout(IDLE);
         }
     }
+}
+
+/// Writes `text`, up to where it can't be written. Returns how far that is.
+fn write_most(out: &mut impl Write, text: &[u8]) -> usize {
+    let mut written = 0;
+    while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written.min(text.len())
 }
 
 impl Line<'_> {
@@ -540,6 +562,47 @@ mod tests {
         assert_eq!(text.len(), fitting * line.len());
         assert!(waiting.take(&line), "there is room again");
         assert_eq!(waiting.handed_over, fitting as u64 + 2);
+    }
+
+    /// A disk with room for so many bytes, until it is told of more.
+    #[derive(Clone)]
+    struct Disk(Arc<AtomicU64>, Memory);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let room = self.0.load(Ordering::SeqCst);
+            let fits = bytes.len().min(usize::try_from(room).unwrap());
+            if fits == 0 {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.0.fetch_sub(fits as u64, Ordering::SeqCst);
+            self.1.write(&bytes[..fits])
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_cut_by_a_full_disk_spoils_no_other_and_what_is_lost_is_counted() {
+        let disk = Disk(Arc::new(AtomicU64::new(1_000)), Memory::default());
+        let log = AccessLog::start(disk.clone()).unwrap();
+        let write = |id: &str, lines: u64| {
+            for _ in 0..lines {
+                log.write(&Line { request_id: id, ..Line::default() });
+            }
+            log.flush(Duration::from_secs(10));
+        };
+        write("before", 20);
+        let lost = log.dropped();
+        assert!((1..20).contains(&lost), "{lost}");
+        disk.0.store(1_000_000, Ordering::SeqCst);
+        write("after", 20);
+        assert_eq!(log.dropped(), lost);
+        let text = String::from_utf8(disk.1.0.lock().unwrap().clone()).unwrap();
+        let whole = |line: &&str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        assert_eq!(text.lines().filter(whole).count() as u64, 40 - lost);
     }
 
     /// Stuck, until it is told to go on.

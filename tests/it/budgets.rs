@@ -294,7 +294,7 @@ async fn what_each_attempt_used_is_counted_for_the_provider_that_it_was_made_at(
                      retries: { attempts: 2, on: [timeout] }\n    timeouts: { first_byte: 300ms }\n"
         .to_owned();
     let gateway = Gateway::start(&config);
-    let key = gateway.key(&json!({"max_budget": 5})).await;
+    let key = gateway.key(&json!({"max_budget": 5, "rpm_limit": 10})).await;
     let answer = gateway.chat(&key, &asks_for(1_000, "tokens=9")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let of = |provider: &str| format!("provider=\"{provider}\"");
@@ -306,6 +306,10 @@ async fn what_each_attempt_used_is_counted_for_the_provider_that_it_was_made_at(
     assert!(served > 0.0 && served < (100 * OUT) as f64, "{served}");
     assert!(gateway.metric("sluicegate_tokens_total", &of("backup")).await > 9.0);
     assert_eq!(gateway.metric("sluicegate_tokens_total", &of("sim")).await, 0.0);
+    // Both were attempts at one request.
+    gateway.until_metric("sluicegate_exchanges_total", "", 1.0).await;
+    let next = gateway.chat(&key, &asks_for(1_000, "tokens=9")).await;
+    assert_eq!(next.header("x-ratelimit-remaining-requests"), Some("8"), "{next:?}");
     let log = gateway.stop().await;
     assert!(log[0].get("usage_estimated").is_none(), "{}", log[0]);
     assert_eq!(log[0]["cost_nano_usd"].as_f64(), Some(given_up + served));

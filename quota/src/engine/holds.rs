@@ -20,6 +20,7 @@ pub struct Holds {
     parts: Vec<Held>,
     /// What was given back of what had been charged, before the request has ended.
     given_back: Vec<Charged>,
+    narrowed: bool,
 }
 
 /// Whether a request holds as much as it needs, after all.
@@ -76,7 +77,7 @@ impl Holds {
     pub(super) fn new(shared: Arc<Shared>, parts: Vec<(Arc<Slice>, Part)>) -> Self {
         let held = |(slice, part)| Held { slice, part, more: Vec::new(), asked_at: None };
         let parts = parts.into_iter().map(held).collect();
-        Self { shared, parts, given_back: Vec::new() }
+        Self { shared, parts, given_back: Vec::new(), narrowed: false }
     }
 
     /// Whether no quota holds for the request.
@@ -157,10 +158,16 @@ impl Holds {
         extended
     }
 
+    /// Whether some of it was given back already, so that it is not for another attempt.
+    pub fn is_narrowed(&self) -> bool {
+        self.narrowed
+    }
+
     /// Gives back at once what is held beyond `used`: it is known by now that the request will have used that and no
     /// more. It is still to be settled.
     pub fn narrow(&mut self, used: &Amounts) {
         let now = self.shared.now();
+        self.narrowed = true;
         for Held { slice, part, more, .. } in &mut self.parts {
             let mut left = used.of(slice.unit());
             let mut narrow = |part: &mut Part| {
@@ -168,10 +175,13 @@ impl Holds {
                 left -= keep;
                 slice.narrow(part, keep, now)
             };
-            // Only of the first is it known outside what it was charged at admission.
             self.given_back.extend(narrow(part));
             for part in more {
-                narrow(part);
+                let Some(given_back) = narrow(part) else { continue };
+                // What was added is told when the request ends, as what is left of it then.
+                let (bucket, amount, seq) = (part.bucket, -given_back.amount, part.seq);
+                let counter = given_back.counter.clone();
+                self.given_back.extend([Charged { counter, bucket, amount, seq }, given_back]);
             }
         }
     }
