@@ -62,7 +62,7 @@ impl Tells for Teller {
             generation: runtime.generation,
             ..Line::default()
         };
-        gateway.metrics.requests.ended(line.route, line.status, line.code, line.duration);
+        gateway.metrics.requests.ended(line.route, None, line.status, line.code, line.duration);
         gateway.access_log.write(&line);
         let reply = ErrorReply {
             status: line.status,

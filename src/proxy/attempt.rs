@@ -81,6 +81,7 @@ pub fn end(gateway: &Gateway, exchange: &mut Exchange, whose: Whose<'_>) -> Char
         (_, Some(Expiry::FirstByte | Expiry::Idle | Expiry::Total)) => End::TimedOut,
         _ => End::UpstreamBroke,
     };
+    // What was given back by then is not there for another attempt.
     let narrowed = exchange.holds.as_ref().is_some_and(Holds::is_narrowed);
     if used.usage.total() > 0 || narrowed {
         settle(gateway, exchange, &used, whose, outcome);

@@ -94,15 +94,9 @@ pub fn settle(gateway: &Gateway, session: &Session, error: Option<&Error>, ctx: 
         line.bytes_out = asked.bytes_out;
         gateway.metrics.mcp.ended(server, asked.method, outcome, took);
     }
-    match (ctx.denied, ctx.exchange.as_deref()) {
-        (None, Some(exchange)) => {
-            gateway.metrics.requests.served(exchange.endpoint, status, duration);
-        }
-        (denied, _) => {
-            let code = denied.map(|kind| kind.code());
-            gateway.metrics.requests.ended(ctx.route, status, code, duration);
-        }
-    }
+    let endpoint = ctx.exchange.as_deref().map(|exchange| exchange.endpoint);
+    let code = ctx.denied.map(|kind| kind.code());
+    gateway.metrics.requests.ended(ctx.route, endpoint, status, code, duration);
     gateway.access_log.write(&line);
     ctx.end = Some(end);
     trace::finish(gateway, session, ctx, status, end);

@@ -80,8 +80,8 @@ pub struct ProviderMetrics {
 #[derive(Default)]
 pub(super) struct ProviderSeries {
     attempts: Kept<IntCounter>,
-    /// Connections from the pool.
-    reused: Kept<IntCounter>,
+    /// New connections, and those from the pool.
+    connections: [Kept<IntCounter>; 2],
     /// Requests that were answered in full: with a document, and with a stream.
     complete: ByEndpoint<[Kept<IntCounter>; 2]>,
     duration: Kept<Histogram>,
@@ -128,19 +128,13 @@ impl ProviderMetrics {
         };
         match it.end {
             End::Complete => {
-                let [document, stream] = series.complete.get(it.endpoint);
-                let complete = if it.stream { stream } else { document };
-                complete.get(ended).inc();
+                series.complete.get(it.endpoint)[usize::from(it.stream)].get(ended).inc();
             }
             _ => ended().inc(),
         }
         if let Some(reused) = it.reused {
             let connections = || self.connections.with_label_values(&[provider, word(reused)]);
-            if reused {
-                series.reused.get(connections).inc();
-            } else {
-                connections().inc();
-            }
+            series.connections[usize::from(reused)].get(connections).inc();
         }
         let call = [model, provider];
         let duration = it.duration.as_secs_f64();

@@ -106,25 +106,31 @@ impl RequestMetrics {
         })
     }
 
-    /// Counts a request that has ended.
-    pub fn ended(&self, route: &str, status: u16, code: Option<&str>, duration: Duration) {
-        self.requests.with_label_values(&[route, class(status)]).inc();
-        self.duration.with_label_values(&[route]).observe(duration.as_secs_f64());
+    /// Counts a request that has ended; `endpoint` is that of the route, for one that was, or was meant to be, sent to
+    /// a provider.
+    pub fn ended(
+        &self,
+        route: &str,
+        endpoint: Option<Endpoint>,
+        status: u16,
+        code: Option<&str>,
+        duration: Duration,
+    ) {
+        let requests = || self.requests.with_label_values(&[route, class(status)]);
+        let durations = || self.duration.with_label_values(&[route]);
+        let series = endpoint.map(|endpoint| self.inference.get(endpoint));
+        match (series, status) {
+            (Some(series), 200..=299) => series.served.get(requests).inc(),
+            _ => requests().inc(),
+        }
+        let seconds = duration.as_secs_f64();
+        match series {
+            Some(series) => series.duration.get(durations).observe(seconds),
+            None => durations().observe(seconds),
+        }
         if let Some(code) = code {
             self.refusals.with_label_values(&[code]).inc();
         }
-    }
-
-    /// The same, of one for inference that was not refused.
-    pub fn served(&self, endpoint: Endpoint, status: u16, duration: Duration) {
-        let (route, series) = (endpoint.path(), self.inference.get(endpoint));
-        let requests = || self.requests.with_label_values(&[route, class(status)]);
-        match status {
-            200..=299 => series.served.get(requests).inc(),
-            _ => requests().inc(),
-        }
-        let durations = || self.duration.with_label_values(&[route]);
-        series.duration.get(durations).observe(duration.as_secs_f64());
     }
 
     /// Notes what the gateway added to a request for inference.

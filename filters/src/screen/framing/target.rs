@@ -39,9 +39,6 @@ pub(super) fn check(head: &Parts, connection: &Connection<'_>) -> Result<(), Den
 /// Refuses a path that leads elsewhere once somebody normalises it (RFC 3986 section 6.2.2). It is
 /// read as the laxest of servers would: unescaped, with `%2F` for `/`, and without `;parameters`.
 fn check_path(path: &[u8]) -> Result<(), Denial> {
-    if is_plain(path) {
-        return Ok(());
-    }
     let mut segment = Segment::default();
     let mut bytes = path.get(1..).unwrap_or_default().iter().copied();
     while let Some(byte) = bytes.next() {
@@ -68,17 +65,6 @@ fn check_path(path: &[u8]) -> Result<(), Denial> {
         }
     }
     segment.finish()
-}
-
-/// Whether there is nothing in a path, all of which can be seen, that needs to be looked at more closely: most are of
-/// letters alone.
-fn is_plain(path: &[u8]) -> bool {
-    let (mut plain, mut before) = (true, 0);
-    for byte in path.iter().copied() {
-        plain &= !matches!(byte, b'%' | b';' | b'.') & ((byte != b'/') | (before != b'/'));
-        before = byte;
-    }
-    plain
 }
 
 /// One segment of a path, as far as it matters.
